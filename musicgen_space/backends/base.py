@@ -1,0 +1,102 @@
+"""What a backend is: one verb, ``generate``, that yields updates until the take is done.
+
+A backend that streams yields many ``Chunk``s; one that answers in one piece yields
+its ``Take`` and nothing else. Both are used in the same way.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from musicgen_space.request import MusicRequest, Take
+
+__all__ = ["Backend", "Chunk", "Loading", "ModelChoice", "Progress", "Update", "Waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """One entry of a backend's model list: ``name`` for programs, ``about`` for people."""
+
+    name: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Somebody else's take is being made; ``place`` 1 is next."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Something has to happen before the first note; ``fraction`` is 0 … 1 or unknown."""
+
+    what: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How much music is made, in seconds of music, and since when, in seconds of waiting."""
+
+    seconds_made: float
+    seconds_wanted: float
+    seconds_taken: float
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of music made per second of waiting."""
+        return self.seconds_made / max(self.seconds_taken, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds until the take is done; None before there is anything to go by."""
+        if self.seconds_made <= 0:
+            return None
+        return (self.seconds_wanted - self.seconds_made) / self.real_time_factor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """The next stretch of sound: float32 [channels, samples] at ``sample_rate`` Hz."""
+
+    samples: np.ndarray
+    sample_rate: int
+
+
+Update = Waiting | Loading | Progress | Chunk | Take
+
+
+class Backend(ABC):
+    """A place where music is made.
+
+    ``name`` is for programs, ``label`` and ``about`` are for the page. ``knobs`` are the
+    fields of ``MusicRequest`` that this backend obeys; the page shows the others as such.
+    """
+
+    name: str
+    label: str
+    about: str
+    knobs: frozenset[str]
+
+    @abstractmethod
+    def models(self) -> list[ModelChoice]:
+        """The checkpoints on offer, the default first."""
+
+    @abstractmethod
+    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+        """Make one take; the last update is the ``Take``.
+
+        Setting ``stop`` ends it early: what was made so far is the take (``stopped``),
+        or nothing more is yielded when there is no sound yet. Closing the iterator
+        stops as well. Raises ``BackendError``.
+        """
+
+    def close(self) -> None:  # noqa: B027  (most backends hold nothing)
+        """Free what the backend holds: threads, models, connections."""

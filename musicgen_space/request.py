@@ -1,0 +1,142 @@
+"""What is asked for and what comes back: ``MusicRequest`` and ``Take``.
+
+The documented limits live here, once: sliders, the command line and every
+backend read them from ``LIMITS``. This module knows nothing of how music is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import unicodedata
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+
+from musicgen_space.errors import InvalidRequest
+
+__all__ = ["LIMITS", "MAX_PROMPT_CHARACTERS", "RANDOM_SEED", "Limit", "MusicRequest", "Take"]
+
+MAX_PROMPT_CHARACTERS = 1000
+RANDOM_SEED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The range of one number, ends included."""
+
+    minimum: float
+    maximum: float
+    default: float
+    step: float
+    unit: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are allowed."""
+        return isinstance(self.default, int)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"must be {kind} from {self.minimum:g} to {self.maximum:g}{unit}"
+
+
+# duration and seed: the limits that Segmind documents for meta-musicgen-medium.
+# top_k: a codebook has 2048 entries; 250, 1.0 and 3.0 are AudioCraft's defaults
+# (audiocraft/models/musicgen.py, set_generation_params).
+LIMITS: dict[str, Limit] = {
+    "duration": Limit(1.0, 30.0, 10.0, 0.5, "seconds"),
+    "seed": Limit(RANDOM_SEED, 9999, 42, 1),
+    "top_k": Limit(1, 2048, 250, 1),
+    "top_p": Limit(0.0, 1.0, 0.0, 0.01),
+    "temperature": Limit(0.1, 2.0, 1.0, 0.05),
+    "guidance_scale": Limit(1.0, 10.0, 3.0, 0.1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MusicRequest:
+    """One wish for music; raises ``InvalidRequest`` when a field is outside its limits.
+
+    ``duration`` is in seconds. ``seed`` −1 means "draw one": see ``with_seed_drawn``.
+    ``top_p`` 0 means off; above 0 it is used instead of ``top_k``. ``guidance_scale``
+    1 means off. ``model`` names a checkpoint of the backend, None its default.
+    """
+
+    prompt: str
+    duration: float = LIMITS["duration"].default
+    seed: int = int(LIMITS["seed"].default)
+    top_k: int = int(LIMITS["top_k"].default)
+    top_p: float = LIMITS["top_p"].default
+    temperature: float = LIMITS["temperature"].default
+    guidance_scale: float = LIMITS["guidance_scale"].default
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", _checked_prompt(self.prompt))
+        for field, limit in LIMITS.items():
+            object.__setattr__(self, field, _checked_number(field, getattr(self, field), limit))
+        if self.model is not None and not isinstance(self.model, str):
+            raise InvalidRequest("model", self.model, "must be text")
+
+    def with_seed_drawn(self) -> MusicRequest:
+        """The same request with a seed of 0 … 9999 in place of −1."""
+        if self.seed != RANDOM_SEED:
+            return self
+        return dataclasses.replace(self, seed=secrets.randbelow(int(LIMITS["seed"].maximum) + 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Take:
+    """A piece of music and where it came from.
+
+    ``samples`` is float32 in −1 … 1, shape [channels, samples], at ``sample_rate`` Hz.
+    ``request`` holds the seed that was really used. ``seconds_taken`` is the time it
+    took to make. ``stopped`` says that it ends early because somebody pressed Stop.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    request: MusicRequest
+    backend: str
+    model: str
+    seconds_taken: float
+    stopped: bool = False
+
+    @property
+    def duration(self) -> float:
+        """Length of the sound in seconds."""
+        return float(self.samples.shape[-1] / self.sample_rate)
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of music made per second of waiting; above 1 is faster than playback."""
+        return self.duration / max(self.seconds_taken, 1e-9)
+
+
+def _checked_prompt(prompt: object) -> str:
+    if not isinstance(prompt, str):
+        raise InvalidRequest("prompt", prompt, "must be text")
+    text = " ".join(prompt.split())  # line breaks and tabs are just spaces to a prompt
+    if not text:
+        raise InvalidRequest("prompt", prompt, "must not be empty: describe the music in words")
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        limit = f"must be at most {MAX_PROMPT_CHARACTERS} characters"
+        raise InvalidRequest("prompt", f"{len(text)} characters", limit)
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise InvalidRequest("prompt", text, "must not contain control characters")
+    return text
+
+
+def _checked_number(field: str, value: object, limit: Limit) -> float | int:
+    # The comparison also refuses NaN, the infinities and integers too large for a float.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Real)
+        or not limit.minimum <= value <= limit.maximum
+        or (limit.whole and value != int(value))
+    ):
+        raise InvalidRequest(field, value, str(limit))
+    return int(value) if limit.whole else float(value)
