@@ -34,16 +34,17 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read the variables above; raises ``InvalidSetting`` for one that makes no sense."""
+        default = cls()
         # A Space is reached through a proxy, so there the page listens on every address.
-        host = "0.0.0.0" if environ.get("SPACE_ID") else cls.host
+        host = "0.0.0.0" if environ.get("SPACE_ID") else default.host
         models = (name.strip() for name in environ.get("MUSICGEN_MODELS", "").split(","))
         return cls(
             host=environ.get("GRADIO_SERVER_NAME", host),
-            port=_whole(environ, "GRADIO_SERVER_PORT", cls.port, 1, 65535),
+            port=_whole(environ, "GRADIO_SERVER_PORT", default.port, 1, 65535),
             models=tuple(name for name in models if name),
             device=_one_of(environ, "MUSICGEN_DEVICE", ("auto", "cpu", "cuda")),
-            threads=_whole(environ, "MUSICGEN_THREADS", cls.threads, 0, 256),
-            max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", cls.max_waiting, 0, 1000),
+            threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
+            max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
         )
 
 

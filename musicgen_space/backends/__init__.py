@@ -1,0 +1,28 @@
+"""Where music is made. One file a backend, one line each in the registry below."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+from musicgen_space.backends.base import Backend
+from musicgen_space.settings import Settings
+
+__all__ = ["open_backends"]
+
+
+def open_backends(settings: Settings) -> dict[str, Backend]:
+    """The backends that can work on this installation, by name, the default first."""
+    opened = (open_backend(settings) for open_backend in _REGISTRY)
+    return {backend.name: backend for backend in opened if backend is not None}
+
+
+def _local(settings: Settings) -> Backend | None:
+    if importlib.util.find_spec("torch") is None:
+        return None
+    from musicgen_space.backends.local import LocalBackend
+
+    return LocalBackend(settings)
+
+
+_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (_local,)

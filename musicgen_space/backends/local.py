@@ -1,0 +1,263 @@
+"""This machine: takes are made one after another by a single worker thread.
+
+The thread owns the model. Requests wait in a bounded line; each sees its place, and its
+updates travel through a queue of its own, so a slow listener never holds up the music.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from musicgen_space.backends.base import (
+    Backend,
+    Chunk,
+    Loading,
+    ModelChoice,
+    Progress,
+    Update,
+    Waiting,
+)
+from musicgen_space.errors import (
+    BackendError,
+    ModelUnavailable,
+    MusicGenSpaceError,
+    OutOfMemory,
+    QueueFull,
+)
+from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
+from musicgen_space.request import LIMITS, MusicRequest, Take
+from musicgen_space.settings import Settings
+
+if TYPE_CHECKING:
+    from musicgen_space.engine.generate import MusicGen
+
+__all__ = ["LocalBackend"]
+
+log = logging.getLogger(__name__)
+
+# Sizes as published: https://huggingface.co/facebook/musicgen-small (-medium, -large).
+_PUBLISHED = (
+    ModelChoice("facebook/musicgen-small", "300 million weights, downloads 2.4 GB once"),
+    ModelChoice("facebook/musicgen-medium", "1.5 billion weights, wants a GPU"),
+    ModelChoice("facebook/musicgen-large", "3.3 billion weights, wants a large GPU"),
+)
+_POLL_SECONDS = 0.1
+
+
+class LocalBackend(Backend):
+    """AudioCraft's MusicGen checkpoints, run by this project's own engine."""
+
+    name = "local"
+    label = "This machine"
+    about = "free, private, speed of your hardware"
+    knobs = frozenset({"prompt", *LIMITS})
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._line: list[_Job] = []  # the first one is being made, the others wait
+        self._changed = threading.Condition()
+        self._closed = False
+        self._loaded: tuple[str, MusicGen] | None = None  # touched by the worker only
+        self._worker = threading.Thread(target=self._work, name="local-backend", daemon=True)
+        self._worker.start()
+
+    def models(self) -> list[ModelChoice]:
+        """The embedded checkpoint, AudioCraft's published ones, and the owner's own."""
+        embedded = ModelChoice(EMBEDDED_MODEL, "small, comes with the page, works offline")
+        own = (ModelChoice(name, "offered by this page's owner") for name in self._settings.models)
+        return [embedded, *own, *_PUBLISHED]
+
+    def warm_up(self) -> None:
+        """Start loading the default model, so that the first take need not wait for it."""
+        self._join_line(_Job(None, threading.Event()))
+
+    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting."""
+        job = _Job(request.with_seed_drawn(), stop)
+        self._join_line(job)
+        shown = 0
+        try:
+            while not (job.stopped() and self._leave_line(job)):
+                try:
+                    update = job.updates.get(timeout=_POLL_SECONDS)
+                except queue.Empty:
+                    place = self._place(job)
+                    if place != shown and place > 0:
+                        shown = place
+                        yield Waiting(place)
+                    continue
+                if isinstance(update, MusicGenSpaceError):
+                    raise update
+                if update is None:
+                    return
+                yield update
+        finally:
+            job.abandoned.set()
+            self._leave_line(job)
+
+    def close(self) -> None:
+        """Stop what is being made and free the model."""
+        with self._changed:
+            self._closed = True
+            for job in self._line:
+                job.abandoned.set()
+            self._changed.notify_all()
+        self._worker.join()
+
+    # The line.
+
+    def _join_line(self, job: _Job) -> None:
+        with self._changed:
+            waiting = len(self._line) - 1
+            if waiting >= self._settings.max_waiting and waiting > 0:
+                raise QueueFull(
+                    f"{waiting} takes are waiting already, more do not fit. "
+                    "Nothing is lost: press Generate again in a minute."
+                )
+            self._line.append(job)
+            self._changed.notify_all()
+
+    def _leave_line(self, job: _Job) -> bool:
+        """Take a job that has not begun out of the line; → whether it was there."""
+        with self._changed:
+            if job.begun or job not in self._line:
+                return False
+            self._line.remove(job)
+            return True
+
+    def _place(self, job: _Job) -> int:
+        """1 for the next one; 0 for the one that is being made."""
+        with self._changed:
+            return self._line.index(job) if job in self._line else 0
+
+    # The worker thread.
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._line or self._closed)
+                if self._closed:
+                    break
+                job = self._line[0]
+                job.begun = True
+            self._run(job)
+            with self._changed:
+                self._line.remove(job)
+        self._loaded = None
+
+    def _run(self, job: _Job) -> None:
+        try:
+            self._make(job)
+        except _Stopped:
+            pass
+        except MusicGenSpaceError as error:
+            job.updates.put(error)
+        except Exception as error:
+            job.updates.put(_translated(error))
+        job.updates.put(None)
+
+    def _make(self, job: _Job) -> None:
+        from musicgen_space.engine.generate import generate
+
+        request = job.request
+        name = (request.model if request else None) or EMBEDDED_MODEL
+        model = self._model(name, job)
+        if request is None:
+            return
+        started = time.perf_counter()
+        chunks: list[np.ndarray] = []
+        rate = model.codec.sample_rate
+        for piece in generate(model, request, job.stopped):
+            if piece.samples.size:
+                chunks.append(piece.samples)
+                job.updates.put(Chunk(piece.samples, rate))
+            elapsed = time.perf_counter() - started
+            job.updates.put(Progress(piece.seconds, request.duration, elapsed))
+        if not chunks:
+            return
+        samples = np.concatenate(chunks, axis=1)
+        job.updates.put(
+            Take(
+                samples=samples,
+                sample_rate=rate,
+                request=request,
+                backend=self.name,
+                model=name,
+                seconds_taken=time.perf_counter() - started,
+                stopped=job.stopped() and samples.shape[1] < int(request.duration * rate),
+            )
+        )
+
+    def _model(self, name: str, job: _Job) -> MusicGen:
+        """The checkpoint ``name``, loaded unless it is the one in memory."""
+        if self._loaded is not None and self._loaded[0] == name:
+            return self._loaded[1]
+        job.updates.put(Loading(f"Loading {name}"))
+        import torch
+
+        from musicgen_space.engine.loader import load, pick_device
+
+        torch.set_num_threads(self._settings.threads or torch.get_num_threads())
+        folder = self._folder(name, job)
+        self._loaded = None  # free the memory before more is needed
+        gc.collect()
+        model = load(folder, pick_device(self._settings.device))
+        self._loaded = (name, model)
+        return model
+
+    def _folder(self, name: str, job: _Job) -> Path:
+        if name == EMBEDDED_MODEL:
+            return embedded_folder()
+        if name.startswith((".", "/", "~")) or Path(name).is_dir():
+            folder = Path(name).expanduser()
+            if not folder.is_dir():
+                raise ModelUnavailable(f"There is no folder {name}.")
+            return folder
+        from musicgen_space.engine.hub import fetch
+
+        def report(done: int, total: int) -> None:
+            if job.stopped():
+                raise _Stopped
+            what = f"Downloading {name}: {done / 1e9:.1f} of {total / 1e9:.1f} GB"
+            job.updates.put(Loading(what, done / max(total, 1)))
+
+        return fetch(name, report)
+
+
+class _Job:
+    """One place in the line; a job without a request only loads the default model."""
+
+    def __init__(self, request: MusicRequest | None, stop: threading.Event) -> None:
+        self.request = request
+        self.abandoned = threading.Event()
+        self.begun = False
+        self.updates: queue.SimpleQueue[Update | MusicGenSpaceError | None] = queue.SimpleQueue()
+        self._stop = stop
+
+    def stopped(self) -> bool:
+        """Whether the listener pressed Stop or went away."""
+        return self._stop.is_set() or self.abandoned.is_set()
+
+
+class _Stopped(Exception):
+    """Raised inside a download to end it."""
+
+
+def _translated(error: Exception) -> MusicGenSpaceError:
+    """What is told to the user when the engine fails in a way nobody foresaw."""
+    import torch
+
+    no_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    if no_memory or "not enough memory" in str(error):
+        return OutOfMemory("The memory is full. Choose a smaller model or a shorter length.")
+    log.error("A take failed", exc_info=error)
+    return BackendError("Making the music failed on this machine; its log says why.")

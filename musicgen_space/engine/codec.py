@@ -1,0 +1,139 @@
+"""EnCodec's decoder: codes become sound, whole or while they are still being made.
+
+Streaming is exact, although the network is not causal. Its layers fall into three parts::
+
+    codes → embeddings → [first convolution] → [LSTM] → [upsampling convolutions] → samples
+
+The LSTM runs forward only and remembers without bound, so its state is carried along.
+The convolutions see a few frames to both sides, so they run over a window with that much
+context, and the frames at its growing edge are held back until their right side is known.
+Reflect padding acts only at the real ends, where the window ends too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch.nn.utils import parametrize
+from transformers import EncodecConfig, EncodecModel
+
+__all__ = ["Codec", "CodecStream"]
+
+
+class Codec:
+    """The decoding half of transformers' ``EncodecModel``, weight norm folded in."""
+
+    def __init__(self, model: EncodecModel) -> None:
+        for module in model.modules():
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
+        config = model.config
+        self._quantizer = model.quantizer
+        self._first, self._lstm, *upsampling = model.decoder.layers
+        self._upsample = torch.nn.Sequential(*upsampling)
+        self.first_context = (config.kernel_size - 1) // 2
+        self.upsampling_context = _upsampling_context(config)
+        self.sample_rate: int = config.sampling_rate
+        self.samples_per_frame = math.prod(config.upsampling_ratios)
+
+    @property
+    def frame_rate(self) -> int:
+        """Frames a second."""
+        return self.sample_rate // self.samples_per_frame
+
+    @property
+    def lookahead(self) -> int:
+        """Frames that a stream holds back until what follows them is known."""
+        return self.first_context + self.upsampling_context
+
+    def stream(self) -> CodecStream:
+        """Start decoding one take."""
+        return CodecStream(self)
+
+    @torch.inference_mode()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """All frames at once: codes [K, T] → samples [channels, T · samples_per_frame]."""
+        hidden = self.run_lstm(self._first(self.embed(codes)), None)[0]
+        samples: torch.Tensor = self._upsample(hidden)[0]
+        return samples
+
+    def embed(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes [K, T] → the sum of their codebook entries [1, hidden, T]."""
+        embedded: torch.Tensor = self._quantizer.decode(codes.unsqueeze(1))
+        return embedded
+
+    def run_lstm(
+        self, hidden: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """[1, C, T] and the memory of earlier frames → [1, C, T] and the memory after them."""
+        steps = hidden.permute(2, 0, 1)
+        output, memory = self._lstm.lstm(steps, memory)
+        return (output + steps).permute(1, 2, 0), memory
+
+
+class CodecStream:
+    """One take being decoded, piece by piece."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._first = _Window(codec._first, codec.first_context, 1)
+        self._memory: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._upsample = _Window(
+            codec._upsample, codec.upsampling_context, codec.samples_per_frame
+        )
+
+    @torch.inference_mode()
+    def push(self, codes: torch.Tensor, *, last: bool) -> torch.Tensor:
+        """Add frames [K, T′]; → the samples that are settled now, [channels, n] (n may be 0).
+
+        All pushes together give exactly the samples of ``Codec.decode``; the ``last`` one
+        also gives what was held back.
+        """
+        hidden = self._first.push(self._codec.embed(codes), last=last)
+        if hidden.shape[-1]:
+            hidden, self._memory = self._codec.run_lstm(hidden, self._memory)
+        return self._upsample.push(hidden, last=last)[0]
+
+
+class _Window:
+    """A non-causal network run over a sequence that grows at its right end.
+
+    ``context`` is how many input frames an output depends on at each side, ``scale`` the
+    number of outputs for each input frame.
+    """
+
+    def __init__(
+        self, network: Callable[[torch.Tensor], torch.Tensor], context: int, scale: int
+    ) -> None:
+        self._network, self._context, self._scale = network, context, scale
+        self._inputs: torch.Tensor | None = None
+        self._done = 0  # frames at the left of the window that are only context by now
+
+    def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor:
+        """[1, C, T′] more → the outputs that no later input can change."""
+        inputs = new if self._inputs is None else torch.cat([self._inputs, new], dim=-1)
+        settled = inputs.shape[-1] - (0 if last else self._context)
+        if settled <= self._done:
+            self._inputs = inputs
+            return new.new_empty((1, 1, 0))
+        outputs = self._network(inputs)[..., self._done * self._scale : settled * self._scale]
+        forgotten = max(0, settled - self._context)
+        self._inputs, self._done = inputs[..., forgotten:], settled - forgotten
+        return outputs
+
+
+def _upsampling_context(config: EncodecConfig) -> int:
+    """Frames at each side that one output sample of the upsampling layers depends on.
+
+    Walked from the output back: a convolution of kernel k adds (k − 1) / 2 positions at
+    its own rate, a transposed one of stride r and kernel 2 r divides by r and adds one.
+    """
+    context = (config.last_kernel_size - 1) // 2
+    for ratio in reversed(config.upsampling_ratios):
+        for block in range(config.num_residual_layers):
+            dilation = config.dilation_growth_rate**block
+            context += dilation * (config.residual_kernel_size - 1) // 2
+        context = math.ceil(context / ratio) + 1
+    return context

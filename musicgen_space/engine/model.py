@@ -1,0 +1,220 @@
+"""MusicGen's decoder: the transformer that predicts the next column of codes.
+
+``prefill`` reads the text and the first columns, ``decode`` adds one column. What
+they remember (the KV cache) lives in a ``DecoderState``, one for each generation.
+Batch rows with a prompt come first; with guidance the same number of rows without
+one follows. The conditioning of those is all zeros, so (without biases) their
+cross-attention adds exactly nothing and is left out.
+
+B rows with a prompt, R rows in all (B or 2 B), K codebooks, V entries, S columns,
+L text tokens, H heads, D features a head, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from musicgen_space.engine.config import DecoderConfig
+
+__all__ = ["Decoder", "DecoderState", "TextCondition"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextCondition:
+    """What T5 made of the prompt: ``states`` [B, L, text width], ``mask`` bool [B, L]."""
+
+    states: torch.Tensor
+    mask: torch.Tensor
+
+
+@dataclass(slots=True, eq=False)
+class DecoderState:
+    """The memory of one generation.
+
+    ``keys``, ``values`` [layers, R, H, columns, D] are filled up to ``length``; ``text_keys``,
+    ``text_values`` [layers, B, H, L, D], ``text_mask`` [B, 1, 1, L] and ``positions``
+    [columns, W] never change.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    text_keys: torch.Tensor
+    text_values: torch.Tensor
+    text_mask: torch.Tensor | None
+    positions: torch.Tensor
+    length: int = 0
+
+
+class Decoder(nn.Module):
+    """Codes in, logits of the next codes out."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        entries = config.codebook_size + 1  # the special token has an embedding, not a logit
+        self.embeddings = nn.Parameter(torch.empty(config.codebooks * entries, config.width))
+        self.text_projection = nn.Linear(config.text_width, config.width)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
+
+    def prefill(
+        self, codes: torch.Tensor, text: TextCondition, *, guided: bool, columns: int
+    ) -> tuple[torch.Tensor, DecoderState]:
+        """Start a generation of up to ``columns`` columns with ``codes`` [B, K, S].
+
+        → logits of the column after the last one [R, K, V], and the state to go on with.
+        """
+        state = self._new_state(text, guided=guided, columns=columns)
+        return self._advance(codes, state), state
+
+    def decode(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:
+        """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
+        return self._advance(codes.unsqueeze(-1), state)
+
+    def _new_state(self, text: TextCondition, *, guided: bool, columns: int) -> DecoderState:
+        config = self.config
+        states = self.text_projection(text.states.to(self.norm.weight.dtype))
+        projected = [layer.cross_attention.project_text(states) for layer in self.layers]
+        text_keys, text_values = (torch.stack(parts) for parts in zip(*projected, strict=True))
+        rows = states.shape[0] * (2 if guided else 1)
+        cache = states.new_empty(
+            (2, config.layers, rows, config.heads, columns, config.head_width)
+        )
+        mask = None if bool(text.mask.all()) else text.mask[:, None, None, :]
+        positions = _sinusoids(columns, config.width).to(states)
+        return DecoderState(cache[0], cache[1], text_keys, text_values, mask, positions)
+
+    def _advance(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:
+        prompts, codebooks, columns = codes.shape
+        start, state.length = state.length, state.length + columns
+        hidden = self._embed(codes) + state.positions[start : state.length]
+        hidden = hidden.repeat(state.keys.shape[1] // prompts, 1, 1)  # [R, S, W]
+        for index, layer in enumerate(self.layers):
+            hidden = layer(hidden, state, index, start)
+        logits: torch.Tensor = self.heads(self.norm(hidden[:, -1]))
+        return logits.view(-1, codebooks, self.config.codebook_size)
+
+    def _embed(self, codes: torch.Tensor) -> torch.Tensor:
+        """Sum of the codebooks' embeddings: [B, K, S] → [B, S, W]."""
+        offsets = torch.arange(self.config.codebooks, device=codes.device)
+        rows = codes + (offsets * (self.config.codebook_size + 1))[:, None]
+        return functional.embedding(rows, self.embeddings).sum(dim=1)
+
+
+class DecoderLayer(nn.Module):
+    """Attention to what was played, attention to the text, feed-forward; all pre-norm."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.self_attention_norm = nn.LayerNorm(config.width)
+        self.self_attention = SelfAttention(config)
+        self.cross_attention_norm = nn.LayerNorm(config.width)
+        self.cross_attention = CrossAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.expand = nn.Linear(config.width, config.feed_forward, bias=False)
+        self.contract = nn.Linear(config.feed_forward, config.width, bias=False)
+
+    def forward(
+        self, hidden: torch.Tensor, state: DecoderState, index: int, start: int
+    ) -> torch.Tensor:
+        """[R, S, W] → [R, S, W]; writes columns ``start`` … of layer ``index``'s cache."""
+        keys, values = state.keys[index], state.values[index]
+        hidden = hidden + self.self_attention(
+            self.self_attention_norm(hidden), keys, values, start
+        )
+        prompts = state.text_keys.shape[1]
+        with_text = hidden[:prompts]  # a view: adding to it adds to hidden
+        with_text += self.cross_attention(
+            self.cross_attention_norm(with_text),
+            state.text_keys[index],
+            state.text_values[index],
+            state.text_mask,
+        )
+        expanded = functional.gelu(self.expand(self.feed_forward_norm(hidden)))
+        return hidden + self.contract(expanded)
+
+
+class SelfAttention(nn.Module):
+    """Causal attention over the filled part of the KV cache."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.head_width = config.head_width
+        self.queries_keys_values = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.output = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(
+        self, hidden: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, start: int
+    ) -> torch.Tensor:
+        """``hidden`` [R, S, W]; ``keys``, ``values`` [R, H, columns, D] are written in place."""
+        projected = self.queries_keys_values(hidden).chunk(3, dim=-1)
+        queries, new_keys, new_values = (_split_heads(part, self.head_width) for part in projected)
+        end = start + hidden.shape[1]
+        keys[:, :, start:end], values[:, :, start:end] = new_keys, new_values
+        attended = functional.scaled_dot_product_attention(
+            queries,
+            keys[:, :, :end],
+            values[:, :, :end],
+            attn_mask=_causal_mask(start, end, hidden.device) if end - start > 1 else None,
+        )
+        merged: torch.Tensor = self.output(_merge_heads(attended))
+        return merged
+
+
+class CrossAttention(nn.Module):
+    """Attention to the text, whose keys and values are computed once a generation."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.head_width = config.head_width
+        self.queries = nn.Linear(config.width, config.width, bias=False)
+        self.keys_values = nn.Linear(config.width, 2 * config.width, bias=False)
+        self.output = nn.Linear(config.width, config.width, bias=False)
+
+    def project_text(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Text states [B, L, W] → keys and values [B, H, L, D] each."""
+        keys, values = self.keys_values(states).chunk(2, dim=-1)
+        return _split_heads(keys, self.head_width), _split_heads(values, self.head_width)
+
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """[B, S, W] → [B, S, W]."""
+        queries = _split_heads(self.queries(hidden), self.head_width)
+        attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        merged: torch.Tensor = self.output(_merge_heads(attended))
+        return merged
+
+
+def _sinusoids(columns: int, width: int) -> torch.Tensor:
+    """Positions ``[cos | sin]`` [columns, W] (Vaswani et al. 2017, section 3.5)."""
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
+    angles = torch.arange(columns).float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def _causal_mask(start: int, end: int, device: torch.device) -> torch.Tensor:
+    """Column c may look at columns up to itself: bool [end − start, end]."""
+    columns = torch.arange(end, device=device)
+    return columns[None, :] <= columns[start:, None]
+
+
+def _split_heads(hidden: torch.Tensor, head_width: int) -> torch.Tensor:
+    """[rows, S, W] → [rows, H, S, D]."""
+    return hidden.unflatten(-1, (-1, head_width)).transpose(1, 2)
+
+
+def _merge_heads(attended: torch.Tensor) -> torch.Tensor:
+    """[rows, H, S, D] → [rows, S, W]."""
+    return attended.transpose(1, 2).flatten(2)
