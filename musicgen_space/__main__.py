@@ -116,7 +116,7 @@ def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> 
             elif isinstance(update, Progress):
                 bar.set_description_str("Music", refresh=False)
                 left = update.seconds_left
-                bar.postfix = f", {update.real_time_factor:.1f}× real time" + (
+                bar.postfix = f"{update.real_time_factor:.1f}× real time" + (
                     f", {left:.0f} s left" if left is not None else ""
                 )
                 bar.update(update.seconds_made - bar.n)

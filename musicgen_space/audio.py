@@ -16,9 +16,9 @@ import mutagen.mp3
 import numpy as np
 import soundfile
 
-from musicgen_space.request import Take
+from musicgen_space.request import LIMITS, MusicRequest, Take
 
-__all__ = ["FORMATS", "Format", "encode", "read_settings", "settings_of", "to_int16"]
+__all__ = ["FORMATS", "Format", "encode", "read_settings", "read_take", "settings_of", "to_int16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,26 @@ def read_settings(data: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return settings if isinstance(settings, dict) and "prompt" in settings else None
+
+
+def read_take(data: bytes) -> Take | None:
+    """A file that ``encode`` wrote as the take it was; None for any other file.
+
+    How long the take took to make is not in the file: ``seconds_taken`` is 0.
+    """
+    settings = read_settings(data)
+    if settings is None:
+        return None
+    samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    wish = {name: settings[name] for name in LIMITS if name in settings}
+    return Take(
+        samples=samples.T,
+        sample_rate=sample_rate,
+        request=MusicRequest(settings["prompt"], **wish),
+        backend=str(settings.get("backend", "")),
+        model=str(settings.get("model", "")),
+        seconds_taken=0.0,
+    )
 
 
 def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:

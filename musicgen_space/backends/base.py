@@ -98,5 +98,8 @@ class Backend(ABC):
         stops as well. Raises ``BackendError``.
         """
 
+    def warm_up(self) -> None:  # noqa: B027  (most backends are ready at once)
+        """Start getting ready for a first take; returns at once."""
+
     def close(self) -> None:  # noqa: B027  (most backends hold nothing)
         """Free what the backend holds: threads, models, connections."""

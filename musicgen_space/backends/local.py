@@ -46,9 +46,9 @@ log = logging.getLogger(__name__)
 
 # Sizes as published: https://huggingface.co/facebook/musicgen-small (-medium, -large).
 _PUBLISHED = (
-    ModelChoice("facebook/musicgen-small", "300 million weights, downloads 2.4 GB once"),
-    ModelChoice("facebook/musicgen-medium", "1.5 billion weights, wants a GPU"),
-    ModelChoice("facebook/musicgen-large", "3.3 billion weights, wants a large GPU"),
+    ModelChoice("facebook/musicgen-small", "300 M weights, 2.4 GB download"),
+    ModelChoice("facebook/musicgen-medium", "1.5 B weights, wants a GPU"),
+    ModelChoice("facebook/musicgen-large", "3.3 B weights, wants a GPU"),
 )
 _POLL_SECONDS = 0.1
 
@@ -72,8 +72,8 @@ class LocalBackend(Backend):
 
     def models(self) -> list[ModelChoice]:
         """The embedded checkpoint, AudioCraft's published ones, and the owner's own."""
-        embedded = ModelChoice(EMBEDDED_MODEL, "small, comes with the page, works offline")
-        own = (ModelChoice(name, "offered by this page's owner") for name in self._settings.models)
+        embedded = ModelChoice(EMBEDDED_MODEL, "small, works offline")
+        own = (ModelChoice(name, "the owner's choice") for name in self._settings.models)
         return [embedded, *own, *_PUBLISHED]
 
     def warm_up(self) -> None:

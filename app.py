@@ -1,0 +1,48 @@
+"""Start the page: settings → backends → page. A Space runs this file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from fastapi.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from musicgen_space.backends import open_backends
+from musicgen_space.errors import InvalidSetting
+from musicgen_space.settings import Settings
+from musicgen_space.ui.page import build_page, launch_options
+
+
+def main() -> None:
+    """Serve the page until interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_environment()
+    backends = open_backends(settings)
+    if not backends:
+        raise InvalidSetting("Nothing can make music here: install torch for local generation.")
+    for backend in backends.values():
+        backend.warm_up()
+
+    def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok", "backends": [*backends]})
+
+    try:
+        build_page(backends).launch(
+            server_name=settings.host,
+            server_port=settings.port,
+            app_kwargs={"routes": [Route("/healthz", healthz)]},
+            **launch_options(),
+        )
+    finally:
+        for backend in backends.values():
+            backend.close()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InvalidSetting as error:
+        sys.exit(str(error))

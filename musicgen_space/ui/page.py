@@ -1,0 +1,180 @@
+"""The page: one screen, one job: type, press, hear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from musicgen_space import audio
+from musicgen_space.backends.base import Backend
+from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
+from musicgen_space.ui.handlers import Studio
+from musicgen_space.ui.live import LiveSound
+from musicgen_space.ui.player import Player, View, view, view_of_take
+from musicgen_space.ui.theme import theme
+
+__all__ = ["build_page", "launch_options"]
+
+_HERE = Path(__file__).parent
+_HOUR = 3600
+
+_EXAMPLES = (
+    "lo-fi music with a soothing melody",
+    "upbeat funk with brass and slap bass",
+    "sad solo piano, slow",
+    "energetic techno, fast",
+    "calm ambient soundscape with strings",
+    "heavy metal with distorted guitar",
+    "gentle lullaby, music box",
+    "church organ, baroque",
+)
+_HINTS = {
+    "top_k": "How many codes are in the draw. Fewer: safer. 1: always the likeliest.",
+    "top_p": "Above 0 it replaces top-k: draw from the codes that share this probability.",
+    "temperature": "Below 1 calmer, above 1 wilder.",
+    "guidance_scale": "How closely to follow the prompt. 1: off, and twice as fast.",
+}
+
+
+def build_page(backends: dict[str, Backend]) -> gr.Blocks:
+    """The page over ``backends``; the first is the one it opens with."""
+    live = LiveSound()
+    # Files of takes are needed while their tab is open: gone a day later.
+    with gr.Blocks(
+        title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)
+    ) as page:
+        cache_folder = page.GRADIO_CACHE
+        studio = Studio(backends, live, cache_folder)
+        last_seed = gr.State(int(LIMITS["seed"].default))
+        backend = _header(backends)
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=5, min_width=320, elem_id="wish"):
+                prompt = _prompt()
+                model = _model(backends)
+                duration = _slider("duration", "Length", info="Seconds of music.")
+                seed = _seed(last_seed)
+                with gr.Accordion("More control", open=False):
+                    knobs = [_slider(name, info=hint) for name, hint in _HINTS.items()]
+                with gr.Column(elem_id="actions"):
+                    generate = gr.Button("Generate", variant="primary", elem_id="generate")
+                    stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+            with gr.Column(scale=6, min_width=320, elem_id="result"):
+                player = Player(live, _first_view(cache_folder), elem_id="player")
+                again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
+
+        wish = [backend, model, prompt, duration, seed, *knobs]
+        drawn = again.click(None, None, seed, js=_DRAW_SEED, api_visibility="private")
+        for trigger in (generate.click, drawn.then):
+            begun = trigger(
+                studio.begin, wish, [generate, stop], queue=False,
+                show_progress="hidden", api_visibility="private",
+            )  # fmt: skip
+            # No limit here: a backend knows best how many takes it can make at a time.
+            made = begun.success(
+                studio.make, wish, [player, last_seed], concurrency_limit=None,
+                show_progress="hidden", api_visibility="private",
+            )  # fmt: skip
+            made.then(
+                studio.end, None, [generate, stop], queue=False,
+                show_progress="hidden", api_visibility="private",
+            )  # fmt: skip
+        stop.click(studio.stop, queue=False, show_progress="hidden", api_visibility="private")
+        page.unload(studio.leave)
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """What Gradio's ``launch`` takes for the looks of the page."""
+    return {
+        "theme": theme(),
+        "css": (_HERE / "page.css").read_text(encoding="utf-8"),
+        "js": (_HERE / "page.js").read_text(encoding="utf-8"),
+        "footer_links": ["gradio", "settings"],
+        # Gradio's history of runs keeps every input in the browser's storage.
+        "run_history": False,
+    }
+
+
+_DRAW_SEED = f"() => Math.floor(Math.random() * {int(LIMITS['seed'].maximum) + 1})"
+
+
+def _header(backends: dict[str, Backend]) -> gr.Radio:
+    """Title, and where the music is made; hidden while there is only one such place."""
+    first = next(iter(backends.values()))
+    with gr.Row(elem_id="header"):
+        gr.HTML(
+            f"<h1>MusicGen Space</h1><p>{first.label}: {first.about}.</p>",
+            apply_default_css=False,
+        )
+        return gr.Radio(
+            [(backend.label, name) for name, backend in backends.items()],
+            value=first.name,
+            label="Where the music is made",
+            visible=len(backends) > 1,
+        )
+
+
+def _prompt() -> gr.Textbox:
+    prompt = gr.Textbox(
+        label="Describe the music",
+        placeholder=_EXAMPLES[0],
+        lines=3,
+        max_lines=8,
+        max_length=MAX_PROMPT_CHARACTERS,
+        autofocus=True,
+        elem_id="prompt",
+    )
+    gr.Examples(
+        [[example] for example in _EXAMPLES], prompt, label="Try", elem_id="examples",
+        api_visibility="private",
+    )  # fmt: skip
+    return prompt
+
+
+def _model(backends: dict[str, Backend]) -> gr.Dropdown:
+    choices = next(iter(backends.values())).models()
+    return gr.Dropdown(
+        [(f"{choice.name} ({choice.about})", choice.name) for choice in choices],
+        value=choices[0].name,
+        label="Model",
+        elem_id="model",
+    )
+
+
+def _slider(name: str, label: str | None = None, info: str | None = None) -> gr.Slider:
+    """A slider for one field of a request, with its documented limits."""
+    limit = LIMITS[name]
+    return gr.Slider(
+        limit.minimum,
+        limit.maximum,
+        value=limit.default,
+        step=limit.step,
+        label=label or name.replace("_", " ").capitalize().replace("Top ", "Top-"),
+        info=info,
+        elem_id=name.replace("_", "-"),
+    )
+
+
+def _seed(last_seed: gr.State) -> gr.Slider:
+    """The seed with its dice and the way back to the last one."""
+    with gr.Row(elem_id="seed-row"):
+        seed = _slider("seed", info="Same seed, same music. −1 draws a new one each time.")
+        with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
+            dice = gr.Button("Random", size="sm", elem_id="dice")
+            last = gr.Button("Last used", size="sm", elem_id="last-seed")
+    dice.click(None, None, seed, js=_DRAW_SEED, api_visibility="private")
+    last.click(
+        lambda used: used, last_seed, seed, queue=False,
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+    return seed
+
+
+def _first_view(cache_folder: str) -> View:
+    """A finished example, ready to play, for somebody who has not pressed anything yet."""
+    take = audio.read_take((_HERE / "welcome.ogg").read_bytes())
+    if take is None:
+        return view("idle")
+    return view_of_take(take, cache_folder, status="An example, made by musicgen-nano")

@@ -1,0 +1,45 @@
+"""The page's look, as far as Gradio's variables reach; the rest is ``page.css``."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+__all__ = ["theme"]
+
+# Plain names: a font of Gradio's own list would be fetched from another host.
+_TEXT_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
+_CODE_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def theme() -> gr.themes.Base:
+    """One accent colour (violet), slate for the rest, dark and light alike."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.violet,
+        secondary_hue=gr.themes.colors.violet,
+        neutral_hue=gr.themes.colors.slate,
+        font=list(_TEXT_FONTS),
+        font_mono=list(_CODE_FONTS),
+        radius_size=gr.themes.sizes.radius_lg,
+    ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="#0e0f1a",
+        block_background_fill="white",
+        block_background_fill_dark="#171927",
+        block_border_color="*neutral_200",
+        block_border_color_dark="#262a3d",
+        block_label_text_color="*neutral_600",
+        block_label_text_color_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        input_background_fill="white",
+        input_background_fill_dark="#10121d",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_text_color="white",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_400",
+    )
