@@ -23,19 +23,19 @@ __all__ = ["FORMATS", "Format", "encode", "read_settings", "read_take", "setting
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one kind of file is written: libsndfile's names and the media type."""
+    """How one kind of file is written: libsndfile's names, and whether nothing is lost."""
 
     container: str
     subtype: str
-    media_type: str
+    lossless: bool
 
 
 FORMATS = MappingProxyType(
     {
-        "wav": Format("WAV", "PCM_16", "audio/wav"),
-        "flac": Format("FLAC", "PCM_16", "audio/flac"),
-        "ogg": Format("OGG", "VORBIS", "audio/ogg"),
-        "mp3": Format("MP3", "MPEG_LAYER_III", "audio/mpeg"),
+        "wav": Format("WAV", "PCM_16", True),
+        "flac": Format("FLAC", "PCM_16", True),
+        "ogg": Format("OGG", "VORBIS", False),
+        "mp3": Format("MP3", "MPEG_LAYER_III", False),
     }
 )
 
@@ -70,8 +70,10 @@ def encode(take: Take, format_name: str) -> bytes:
         if format_name != "mp3":
             for name, text in tags.items():
                 setattr(writer, name, text)
-        # One second at a time: libsndfile's Vorbis encoder keeps a whole write on its stack.
-        interleaved = to_int16(take.samples).T
+        # libsndfile 1.2.2 garbles stereo int16 on its way into an MP3: give encoders floats.
+        clipped = np.clip(take.samples, -1.0, 1.0)
+        interleaved = (to_int16(take.samples) if fmt.lossless else clipped).T
+        # One second at a time: its Vorbis encoder keeps a whole write on the stack.
         for start in range(0, len(interleaved), take.sample_rate):
             writer.write(interleaved[start : start + take.sample_rate])
     return _with_id3(file, tags) if format_name == "mp3" else file.getvalue()

@@ -24,6 +24,9 @@ from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
 from musicgen_space.models import embedded_folder
 
+# Tiny matrices gain nothing from a second thread, and a busy machine makes them wait for it.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

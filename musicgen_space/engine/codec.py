@@ -92,9 +92,11 @@ class CodecStream:
         also gives what was held back.
         """
         hidden = self._first.push(self._codec.embed(codes), last=last)
-        if hidden.shape[-1]:
-            hidden, self._memory = self._codec.run_lstm(hidden, self._memory)
-        return self._upsample.push(hidden, last=last)[0]
+        if hidden is None:
+            return codes.new_empty((1, 0), dtype=torch.float32)
+        hidden, self._memory = self._codec.run_lstm(hidden, self._memory)
+        samples = self._upsample.push(hidden, last=last)
+        return hidden.new_empty((1, 0)) if samples is None else samples[0]
 
 
 class _Window:
@@ -111,13 +113,13 @@ class _Window:
         self._inputs: torch.Tensor | None = None
         self._done = 0  # frames at the left of the window that are only context by now
 
-    def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor:
-        """[1, C, T′] more → the outputs that no later input can change."""
+    def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor | None:
+        """[1, C, T′] more → the outputs that no later input can change, None if none is new."""
         inputs = new if self._inputs is None else torch.cat([self._inputs, new], dim=-1)
         settled = inputs.shape[-1] - (0 if last else self._context)
         if settled <= self._done:
             self._inputs = inputs
-            return new.new_empty((1, 1, 0))
+            return None
         outputs = self._network(inputs)[..., self._done * self._scale : settled * self._scale]
         forgotten = max(0, settled - self._context)
         self._inputs, self._done = inputs[..., forgotten:], settled - forgotten

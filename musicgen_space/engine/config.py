@@ -35,6 +35,12 @@ class DecoderConfig:
         return self.width // self.heads
 
     @property
+    def weights(self) -> int:
+        """Weights that one step reads: the layers' matrices and the heads."""
+        layer = 8 * self.width**2 + 2 * self.width * self.feed_forward
+        return self.layers * layer + self.codebooks * self.codebook_size * self.width
+
+    @property
     def special_token(self) -> int:
         """The code that stands where a codebook has nothing to say; one past the entries."""
         return self.codebook_size

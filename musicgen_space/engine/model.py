@@ -34,19 +34,19 @@ class TextCondition:
 
 @dataclass(slots=True, eq=False)
 class DecoderState:
-    """The memory of one generation.
+    """The memory of one generation: ``length`` columns so far.
 
-    ``keys``, ``values`` [layers, R, H, columns, D] are filled up to ``length``; ``text_keys``,
-    ``text_values`` [layers, B, H, L, D], ``text_mask`` [B, 1, 1, L] and ``positions``
-    [columns, W] never change.
+    ``caches`` holds each layer's keys and values [2, R, H, columns, D], filled up to
+    ``length``; ``text_caches`` those of the text [2, B, H, L, D], which never change, like
+    ``text_mask`` [B, 1, 1, L] (None: nothing is masked) and ``positions`` [columns, W].
     """
 
-    keys: torch.Tensor
-    values: torch.Tensor
-    text_keys: torch.Tensor
-    text_values: torch.Tensor
+    caches: tuple[torch.Tensor, ...]
+    text_caches: tuple[torch.Tensor, ...]
     text_mask: torch.Tensor | None
     positions: torch.Tensor
+    prompts: int
+    rows: int
     length: int = 0
 
 
@@ -80,21 +80,25 @@ class Decoder(nn.Module):
     def _new_state(self, text: TextCondition, *, guided: bool, columns: int) -> DecoderState:
         config = self.config
         states = self.text_projection(text.states.to(self.norm.weight.dtype))
-        projected = [layer.cross_attention.project_text(states) for layer in self.layers]
-        text_keys, text_values = (torch.stack(parts) for parts in zip(*projected, strict=True))
-        rows = states.shape[0] * (2 if guided else 1)
+        prompts = states.shape[0]
+        rows = 2 * prompts if guided else prompts
         cache = states.new_empty(
-            (2, config.layers, rows, config.heads, columns, config.head_width)
+            (config.layers, 2, rows, config.heads, columns, config.head_width)
         )
-        mask = None if bool(text.mask.all()) else text.mask[:, None, None, :]
-        positions = _sinusoids(columns, config.width).to(states)
-        return DecoderState(cache[0], cache[1], text_keys, text_values, mask, positions)
+        return DecoderState(
+            caches=cache.unbind(),
+            text_caches=tuple(layer.cross_attention.project_text(states) for layer in self.layers),
+            text_mask=None if bool(text.mask.all()) else text.mask[:, None, None, :],
+            positions=_sinusoids(columns, config.width).to(states),
+            prompts=prompts,
+            rows=rows,
+        )
 
     def _advance(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:
-        prompts, codebooks, columns = codes.shape
+        codebooks, columns = codes.shape[1:]
         start, state.length = state.length, state.length + columns
         hidden = self._embed(codes) + state.positions[start : state.length]
-        hidden = hidden.repeat(state.keys.shape[1] // prompts, 1, 1)  # [R, S, W]
+        hidden = hidden.repeat(state.rows // state.prompts, 1, 1)  # [R, S, W]
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden, state, index, start)
         logits: torch.Tensor = self.heads(self.norm(hidden[:, -1]))
@@ -124,17 +128,12 @@ class DecoderLayer(nn.Module):
         self, hidden: torch.Tensor, state: DecoderState, index: int, start: int
     ) -> torch.Tensor:
         """[R, S, W] → [R, S, W]; writes columns ``start`` … of layer ``index``'s cache."""
-        keys, values = state.keys[index], state.values[index]
         hidden = hidden + self.self_attention(
-            self.self_attention_norm(hidden), keys, values, start
+            self.self_attention_norm(hidden), state.caches[index], start
         )
-        prompts = state.text_keys.shape[1]
-        with_text = hidden[:prompts]  # a view: adding to it adds to hidden
+        with_text = hidden[: state.prompts]  # a view: adding to it adds to hidden
         with_text += self.cross_attention(
-            self.cross_attention_norm(with_text),
-            state.text_keys[index],
-            state.text_values[index],
-            state.text_mask,
+            self.cross_attention_norm(with_text), state.text_caches[index], state.text_mask
         )
         expanded = functional.gelu(self.expand(self.feed_forward_norm(hidden)))
         return hidden + self.contract(expanded)
@@ -149,19 +148,15 @@ class SelfAttention(nn.Module):
         self.queries_keys_values = nn.Linear(config.width, 3 * config.width, bias=False)
         self.output = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(
-        self, hidden: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, start: int
-    ) -> torch.Tensor:
-        """``hidden`` [R, S, W]; ``keys``, ``values`` [R, H, columns, D] are written in place."""
-        projected = self.queries_keys_values(hidden).chunk(3, dim=-1)
-        queries, new_keys, new_values = (_split_heads(part, self.head_width) for part in projected)
+    def forward(self, hidden: torch.Tensor, cache: torch.Tensor, start: int) -> torch.Tensor:
+        """``hidden`` [R, S, W] → [R, S, W]; ``cache`` [2, R, H, columns, D] is written in place."""
+        projected = _split_heads(self.queries_keys_values(hidden), 3, self.head_width)
         end = start + hidden.shape[1]
-        keys[:, :, start:end], values[:, :, start:end] = new_keys, new_values
+        cache[:, :, :, start:end] = projected[1:]
+        keys, values = cache[:, :, :, :end].unbind()
+        mask = _causal_mask(start, end, hidden.device) if end - start > 1 else None
         attended = functional.scaled_dot_product_attention(
-            queries,
-            keys[:, :, :end],
-            values[:, :, :end],
-            attn_mask=_causal_mask(start, end, hidden.device) if end - start > 1 else None,
+            projected[0], keys, values, attn_mask=mask
         )
         merged: torch.Tensor = self.output(_merge_heads(attended))
         return merged
@@ -177,20 +172,16 @@ class CrossAttention(nn.Module):
         self.keys_values = nn.Linear(config.width, 2 * config.width, bias=False)
         self.output = nn.Linear(config.width, config.width, bias=False)
 
-    def project_text(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Text states [B, L, W] → keys and values [B, H, L, D] each."""
-        keys, values = self.keys_values(states).chunk(2, dim=-1)
-        return _split_heads(keys, self.head_width), _split_heads(values, self.head_width)
+    def project_text(self, states: torch.Tensor) -> torch.Tensor:
+        """Text states [B, L, W] → their keys and values [2, B, H, L, D]."""
+        return _split_heads(self.keys_values(states), 2, self.head_width).contiguous()
 
     def forward(
-        self,
-        hidden: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        mask: torch.Tensor | None,
+        self, hidden: torch.Tensor, text_cache: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
         """[B, S, W] → [B, S, W]."""
-        queries = _split_heads(self.queries(hidden), self.head_width)
+        queries = _split_heads(self.queries(hidden), 1, self.head_width)[0]
+        keys, values = text_cache.unbind()
         attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         merged: torch.Tensor = self.output(_merge_heads(attended))
         return merged
@@ -210,9 +201,10 @@ def _causal_mask(start: int, end: int, device: torch.device) -> torch.Tensor:
     return columns[None, :] <= columns[start:, None]
 
 
-def _split_heads(hidden: torch.Tensor, head_width: int) -> torch.Tensor:
-    """[rows, S, W] → [rows, H, S, D]."""
-    return hidden.unflatten(-1, (-1, head_width)).transpose(1, 2)
+def _split_heads(hidden: torch.Tensor, parts: int, head_width: int) -> torch.Tensor:
+    """[rows, S, parts · H · D] → [parts, rows, H, S, D]."""
+    rows, columns, _ = hidden.shape
+    return hidden.view(rows, columns, parts, -1, head_width).permute(2, 0, 3, 1, 4)
 
 
 def _merge_heads(attended: torch.Tensor) -> torch.Tensor:

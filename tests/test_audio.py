@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musicgen_space import audio
+from musicgen_space.request import MusicRequest, Take
+
+RATE = 32000
+
+
+def take_of(samples: np.ndarray, prompt: str = "jazz", **wish: float) -> Take:
+    request = MusicRequest(prompt, **wish)
+    return Take(samples, RATE, request, backend="local", model="musicgen-nano", seconds_taken=1.0)
+
+
+def tone(seconds: float, channels: int = 1) -> np.ndarray:
+    time = np.arange(int(seconds * RATE)) / RATE
+    return np.tile(0.5 * np.sin(2 * np.pi * 440 * time), (channels, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("name", audio.FORMATS)
+def test_every_format_keeps_length_rate_channels_and_sound(name: str, channels: int) -> None:
+    samples = tone(3.21, channels)
+    data = audio.encode(take_of(samples), name)
+    decoded, rate = soundfile.read(io.BytesIO(data), always_2d=True)
+    assert rate == RATE
+    assert decoded.shape == samples.T.shape
+    # Lossy formats bend the very ends of a tone that starts from nothing.
+    assert np.abs(decoded - samples.T)[400:-400].max() < (1e-4 if name in ("wav", "flac") else 0.1)
+
+
+@pytest.mark.parametrize("name", audio.FORMATS)
+def test_prompt_seed_and_model_are_in_the_tags(name: str) -> None:
+    prompt = "Füße, 日本の祭り 🎵 & “quotes”"
+    data = audio.encode(take_of(tone(1), prompt, seed=7, duration=1), name)
+    settings = audio.read_settings(data)
+    assert settings is not None
+    assert settings["prompt"] == prompt
+    assert (settings["seed"], settings["model"], settings["duration"]) == (7, "musicgen-nano", 1.0)
+
+
+@given(st.text(min_size=1, max_size=200), st.sampled_from(sorted(audio.FORMATS)))
+def test_any_valid_prompt_survives_in_a_file(text: str, name: str) -> None:
+    try:
+        take = take_of(np.zeros((1, 640), np.float32), text)
+    except ValueError:
+        return
+    settings = audio.read_settings(audio.encode(take, name))
+    assert settings is not None
+    assert settings["prompt"] == take.request.prompt
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "ogg", "mp3"])
+def test_a_file_becomes_the_take_it_was(name: str) -> None:
+    written = take_of(tone(1), seed=9, top_k=50)
+    read = audio.read_take(audio.encode(written, name))
+    assert read is not None
+    assert read.request == written.request
+    assert read.duration == pytest.approx(1.0)
+
+
+def test_a_file_of_somebody_else_has_no_settings() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, tone(1).T, RATE, format="WAV")
+    assert audio.read_settings(file.getvalue()) is None
+    assert audio.read_settings(b"not audio at all") is None
+
+
+def test_samples_beyond_full_scale_are_clipped_not_wrapped() -> None:
+    samples = np.array([[-3.0, -1.0, 0.0, 1.0, 3.0]], np.float32)
+    assert audio.to_int16(samples).tolist() == [[-32767, -32767, 0, 32767, 32767]]
