@@ -42,7 +42,8 @@ FORMATS = MappingProxyType(
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Float samples as int16, clipped at full scale; no normalisation."""
-    return np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2")
+    scaled: np.ndarray = np.round(np.clip(samples, -1.0, 1.0) * 32767.0)
+    return scaled.astype("<i2")
 
 
 def settings_of(take: Take) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import dataclasses
 import secrets
 import unicodedata
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
@@ -134,7 +133,7 @@ def _checked_number(field: str, value: object, limit: Limit) -> float | int:
     # The comparison also refuses NaN, the infinities and integers too large for a float.
     if (
         isinstance(value, bool)
-        or not isinstance(value, Real)
+        or not isinstance(value, int | float | np.integer | np.floating)
         or not limit.minimum <= value <= limit.maximum
         or (limit.whole and value != int(value))
     ):

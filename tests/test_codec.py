@@ -60,9 +60,7 @@ def test_a_frame_is_heard_before_its_time_but_within_the_lookahead(tiny: MusicGe
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 50])
-def test_whole_decoding_equals_transformers(
-    tiny: MusicGen, tiny_folder: Path, frames: int
-) -> None:
+def test_whole_decoding_equals_transformers(tiny: MusicGen, tiny_folder: Path, frames: int) -> None:
     codes = random_codes(tiny, frames)
     with torch.inference_mode():
         theirs = reference(tiny_folder).audio_encoder.decode(codes[None, None], [None])

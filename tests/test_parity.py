@@ -5,7 +5,6 @@ Both a tiny random checkpoint and the embedded one are compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +40,9 @@ class Pair:
 
 
 @pytest.fixture(scope="module", params=["tiny", "nano"])
-def pair(request: pytest.FixtureRequest, tiny_folder: Path) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, tiny_folder: Path) -> Pair:
     folder = tiny_folder if request.param == "tiny" else embedded_folder()
-    yield Pair(load(folder, torch.device("cpu")), reference(folder), folder)
+    return Pair(load(folder, torch.device("cpu")), reference(folder), folder)
 
 
 def random_columns(pair: Pair, prompts: int = 1) -> torch.Tensor:

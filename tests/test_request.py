@@ -75,10 +75,12 @@ def test_any_text_is_either_a_clean_prompt_or_a_clear_error(text: str) -> None:
     try:
         prompt = MusicRequest(text).prompt
     except InvalidRequest as error:
-        assert error.field == "prompt"
+        fields = {error.field}
     else:
+        fields = {"prompt"}
         assert 1 <= len(prompt) <= MAX_PROMPT_CHARACTERS
         assert prompt == " ".join(prompt.split())
+    assert fields == {"prompt"}
 
 
 def test_whole_numbers_may_come_as_floats() -> None:

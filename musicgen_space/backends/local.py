@@ -1,4 +1,4 @@
-"""This machine: takes are made one after another by a single worker thread.
+"""The backend "This machine": takes are made one after another by a single worker thread.
 
 The thread owns the model. Requests wait in a bounded line; each sees its place, and its
 updates travel through a queue of its own, so a slow listener never holds up the music.

@@ -33,10 +33,10 @@ class Codec:
         self._quantizer = model.quantizer
         self._first, self._lstm, *upsampling = model.decoder.layers
         self._upsample = torch.nn.Sequential(*upsampling)
-        self.first_context = (config.kernel_size - 1) // 2
+        self.first_context: int = (config.kernel_size - 1) // 2
         self.upsampling_context = _upsampling_context(config)
         self.sample_rate: int = config.sampling_rate
-        self.samples_per_frame = math.prod(config.upsampling_ratios)
+        self.samples_per_frame: int = math.prod(config.upsampling_ratios)
 
     @property
     def frame_rate(self) -> int:
@@ -80,9 +80,7 @@ class CodecStream:
         self._codec = codec
         self._first = _Window(codec._first, codec.first_context, 1)
         self._memory: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._upsample = _Window(
-            codec._upsample, codec.upsampling_context, codec.samples_per_frame
-        )
+        self._upsample = _Window(codec._upsample, codec.upsampling_context, codec.samples_per_frame)
 
     @torch.inference_mode()
     def push(self, codes: torch.Tensor, *, last: bool) -> torch.Tensor:
@@ -132,7 +130,7 @@ def _upsampling_context(config: EncodecConfig) -> int:
     Walked from the output back: a convolution of kernel k adds (k − 1) / 2 positions at
     its own rate, a transposed one of stride r and kernel 2 r divides by r and adds one.
     """
-    context = (config.last_kernel_size - 1) // 2
+    context: int = (config.last_kernel_size - 1) // 2
     for ratio in reversed(config.upsampling_ratios):
         for block in range(config.num_residual_layers):
             dilation = config.dilation_growth_rate**block

@@ -35,7 +35,8 @@ class MusicGen:
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
     """How far a generation is: ``seconds`` of music are predicted, and the samples
-    (float32 [channels, n]) that were decoded since the last piece; often n is 0."""
+    (float32 [channels, n]) that were decoded since the last piece; often n is 0.
+    """
 
     seconds: float
     samples: np.ndarray

@@ -8,9 +8,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import httpx
 from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from tqdm import tqdm
 
 from musicgen_space.errors import ModelUnavailable
@@ -20,6 +19,15 @@ __all__ = ["fetch"]
 _DESCRIPTION_FILES = ["config.json", "*token*.json", "spiece.model", "model*.index.json"]
 # The first kind of weights that a repository has; one is enough.
 _WEIGHT_FILES = ["model*.safetensors", "pytorch_model*.bin"]
+
+# Which HTTP library the hub's client uses depends on its version; its own HTTP error
+# derives from that library's.
+_NOT_THERE = (RepositoryNotFoundError, HFValidationError)
+_DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    HFValidationError,
+    *HfHubHTTPError.__bases__,
+)
 
 Report = Callable[[int, int], None]
 
@@ -33,11 +41,11 @@ def fetch(repo_id: str, report: Report) -> Path:
     """
     try:
         return _download(repo_id, report)
-    except (RepositoryNotFoundError, HFValidationError):
-        raise ModelUnavailable(
-            f"There is no model {repo_id!r} on the hub, or it is private."
-        ) from None
-    except (OSError, httpx.HTTPError):
+    except _DOWNLOAD_ERRORS as error:
+        if isinstance(error, _NOT_THERE) or isinstance(error.__cause__, _NOT_THERE):
+            raise ModelUnavailable(
+                f"There is no model {repo_id!r} on the hub, or it is private."
+            ) from None
         return _cached(repo_id)
 
 
@@ -45,7 +53,7 @@ def _download(repo_id: str, report: Report) -> Path:
     offered = snapshot_download(
         repo_id, allow_patterns=[*_DESCRIPTION_FILES, *_WEIGHT_FILES], dry_run=True
     )
-    sizes = _wanted({file.filename: file.file_size for file in offered})
+    sizes = _wanted({file.filename: file.file_size or 0 for file in offered})
     total, done = sum(sizes.values()), 0
     folder = Path()
     for name, size in sizes.items():
@@ -73,7 +81,7 @@ def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
     lock = threading.Lock()
     most = 0
 
-    class ReportingBar(tqdm):  # type: ignore[type-arg]  # tqdm is generic in its stubs only
+    class ReportingBar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)  # the hub's own bar class takes it, tqdm does not
             super().__init__(*args, **{**kwargs, "disable": True})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def _read_tensors(file: Path) -> Weights:
         tensors: Weights = torch.load(file, map_location="cpu", weights_only=True)
         return tensors
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InvalidCheckpoint(f"{file.name} is damaged or incomplete: {error}") from None
+        raise InvalidCheckpoint(f"{file.name} is damaged or unsafe: {error}") from None
 
 
 def _part(weights: Weights, prefix: str) -> Weights:
@@ -117,49 +116,48 @@ def _part(weights: Weights, prefix: str) -> Weights:
 
 
 def _decoder_weights(weights: Weights, shapes: DecoderConfig) -> Weights:
-    """transformers' names → ours: projections of the same input are joined into one matrix."""
+    """Transformers' names → ours: matrices that read the same input are joined into one."""
+
+    def joined(names: list[str]) -> torch.Tensor:
+        return weights[names[0]] if len(names) == 1 else torch.cat([weights[n] for n in names])
+
+    trunk = "decoder.model.decoder."
+    codebooks = range(shapes.codebooks)
+    sources = {
+        "embeddings": [f"{trunk}embed_tokens.{k}.weight" for k in codebooks],
+        "heads.weight": [f"decoder.lm_heads.{k}.weight" for k in codebooks],
+        "text_projection.weight": ["enc_to_dec_proj.weight"],
+        "text_projection.bias": ["enc_to_dec_proj.bias"],
+        "norm.weight": [f"{trunk}layer_norm.weight"],
+        "norm.bias": [f"{trunk}layer_norm.bias"],
+    }
+    for index in range(shapes.layers):
+        for ours, theirs in _LAYER.items():
+            sources[f"layers.{index}.{ours}"] = [f"{trunk}layers.{index}.{name}" for name in theirs]
     try:
-        return dict(_renamed(weights, shapes))
+        return {ours: joined(theirs) for ours, theirs in sources.items()}
     except KeyError as missing:
         raise InvalidCheckpoint(f"The checkpoint lacks the decoder's weight {missing}.") from None
 
 
-def _renamed(weights: Weights, shapes: DecoderConfig) -> Any:
-    """Yield (our name, tensor); raises ``KeyError`` for a missing one."""
-    trunk = "decoder.model.decoder."
-
-    def joined(template: str, choices: Any) -> torch.Tensor:
-        return torch.cat([weights[template.format(choice)] for choice in choices])
-
-    codebooks = range(shapes.codebooks)
-    yield "embeddings", joined(trunk + "embed_tokens.{}.weight", codebooks)
-    yield "heads.weight", joined("decoder.lm_heads.{}.weight", codebooks)
-    for kind in ("weight", "bias"):
-        yield f"text_projection.{kind}", weights[f"enc_to_dec_proj.{kind}"]
-        yield f"norm.{kind}", weights[f"{trunk}layer_norm.{kind}"]
-    for index in range(shapes.layers):
-        ours, theirs = f"layers.{index}.", f"{trunk}layers.{index}."
-        self_attention, cross_attention = theirs + "self_attn.", theirs + "encoder_attn."
-        yield (
-            f"{ours}self_attention.queries_keys_values.weight",
-            joined(self_attention + "{}_proj.weight", "qkv"),
-        )
-        yield f"{ours}self_attention.output.weight", weights[self_attention + "out_proj.weight"]
-        yield f"{ours}cross_attention.queries.weight", weights[cross_attention + "q_proj.weight"]
-        yield (
-            f"{ours}cross_attention.keys_values.weight",
-            joined(cross_attention + "{}_proj.weight", "kv"),
-        )
-        yield f"{ours}cross_attention.output.weight", weights[cross_attention + "out_proj.weight"]
-        yield f"{ours}expand.weight", weights[theirs + "fc1.weight"]
-        yield f"{ours}contract.weight", weights[theirs + "fc2.weight"]
-        for kind in ("weight", "bias"):
-            yield f"{ours}self_attention_norm.{kind}", weights[f"{theirs}self_attn_layer_norm.{kind}"]
-            yield (
-                f"{ours}cross_attention_norm.{kind}",
-                weights[f"{theirs}encoder_attn_layer_norm.{kind}"],
-            )
-            yield f"{ours}feed_forward_norm.{kind}", weights[f"{theirs}final_layer_norm.{kind}"]
+# One decoder layer: our names, and the tensors of transformers' that each is made of.
+_LAYER = {
+    "self_attention_norm.weight": ["self_attn_layer_norm.weight"],
+    "self_attention_norm.bias": ["self_attn_layer_norm.bias"],
+    "self_attention.queries_keys_values.weight": [
+        f"self_attn.{part}_proj.weight" for part in "qkv"
+    ],
+    "self_attention.output.weight": ["self_attn.out_proj.weight"],
+    "cross_attention_norm.weight": ["encoder_attn_layer_norm.weight"],
+    "cross_attention_norm.bias": ["encoder_attn_layer_norm.bias"],
+    "cross_attention.queries.weight": ["encoder_attn.q_proj.weight"],
+    "cross_attention.keys_values.weight": [f"encoder_attn.{part}_proj.weight" for part in "kv"],
+    "cross_attention.output.weight": ["encoder_attn.out_proj.weight"],
+    "feed_forward_norm.weight": ["final_layer_norm.weight"],
+    "feed_forward_norm.bias": ["final_layer_norm.bias"],
+    "expand.weight": ["fc1.weight"],
+    "contract.weight": ["fc2.weight"],
+}
 
 
 def _fill(module: torch.nn.Module, weights: Weights, what: str) -> None:
@@ -173,7 +171,9 @@ def _fill(module: torch.nn.Module, weights: Weights, what: str) -> None:
     except RuntimeError as error:
         raise InvalidCheckpoint(f"The weights do not fit {what}: {error}") from None
     if missing:
-        raise InvalidCheckpoint(f"The checkpoint lacks weights of {what}: {', '.join(missing[:3])}.")
+        raise InvalidCheckpoint(
+            f"The checkpoint lacks weights of {what}: {', '.join(missing[:3])}."
+        )
 
 
 def _tokenizer(folder: Path, config: T5Config) -> Any:

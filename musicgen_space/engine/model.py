@@ -13,6 +13,7 @@ L text tokens, H heads, D features a head, W width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +60,8 @@ class Decoder(nn.Module):
         entries = config.codebook_size + 1  # the special token has an embedding, not a logit
         self.embeddings = nn.Parameter(torch.empty(config.codebooks * entries, config.width))
         self.text_projection = nn.Linear(config.text_width, config.width)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        layers = [DecoderLayer(config) for _ in range(config.layers)]
+        self.layers: Sequence[DecoderLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(config.width)
         self.heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
 
@@ -82,9 +84,7 @@ class Decoder(nn.Module):
         states = self.text_projection(text.states.to(self.norm.weight.dtype))
         prompts = states.shape[0]
         rows = 2 * prompts if guided else prompts
-        cache = states.new_empty(
-            (config.layers, 2, rows, config.heads, columns, config.head_width)
-        )
+        cache = states.new_empty((config.layers, 2, rows, config.heads, columns, config.head_width))
         return DecoderState(
             caches=cache.unbind(),
             text_caches=tuple(layer.cross_attention.project_text(states) for layer in self.layers),
@@ -136,7 +136,8 @@ class DecoderLayer(nn.Module):
             self.cross_attention_norm(with_text), state.text_caches[index], state.text_mask
         )
         expanded = functional.gelu(self.expand(self.feed_forward_norm(hidden)))
-        return hidden + self.contract(expanded)
+        contracted: torch.Tensor = self.contract(expanded)
+        return hidden + contracted
 
 
 class SelfAttention(nn.Module):

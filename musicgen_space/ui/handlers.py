@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from musicgen_space.backends.base import Backend, Chunk
+from musicgen_space.backends.base import Backend, Loading, Progress
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
 from musicgen_space.request import LIMITS, MusicRequest, Take
 from musicgen_space.ui.live import LiveSound
@@ -27,9 +27,7 @@ _SECONDS_BETWEEN_VIEWS = 0.25
 class Studio:
     """The page's event handlers and what they share: backends, live sound, stop flags."""
 
-    def __init__(
-        self, backends: dict[str, Backend], live: LiveSound, cache_folder: str
-    ) -> None:
+    def __init__(self, backends: dict[str, Backend], live: LiveSound, cache_folder: str) -> None:
         self._backends = backends
         self._live = live
         self._cache_folder = cache_folder
@@ -40,7 +38,7 @@ class Studio:
         try:
             self._request_of(*wish)
         except MusicGenSpaceError as error:
-            raise gr.Error(str(error), title="That can't be made", print_exception=False) from error
+            raise gr.Error(str(error), print_exception=False) from error
         self._stop(request.session_hash)
         self._stops[request.session_hash] = threading.Event()
         return gr.update(visible=False), gr.update(visible=True)
@@ -58,7 +56,8 @@ class Studio:
                 if isinstance(update, Take):
                     yield current, update.request.seed
                     return
-                if isinstance(update, Chunk) or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
+                often = isinstance(update, Progress | Loading)
+                if not often or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
                     shown = time.monotonic()
                     yield current, gr.skip()
             yield view("idle", "Stopped before there was any sound."), gr.skip()

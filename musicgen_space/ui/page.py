@@ -12,7 +12,7 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
 from musicgen_space.ui.handlers import Studio
 from musicgen_space.ui.live import LiveSound
-from musicgen_space.ui.player import Player, View, view, view_of_take
+from musicgen_space.ui.player import View, build_player, view, view_of_take
 from musicgen_space.ui.theme import theme
 
 __all__ = ["build_page", "launch_options"]
@@ -61,14 +61,15 @@ def build_page(backends: dict[str, Backend]) -> gr.Blocks:
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
                     stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
             with gr.Column(scale=6, min_width=320, elem_id="result"):
-                player = Player(live, _first_view(cache_folder), elem_id="player")
+                player = build_player(live, _first_view(cache_folder))
                 again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
 
         wish = [backend, model, prompt, duration, seed, *knobs]
         drawn = again.click(None, None, seed, js=_DRAW_SEED, api_visibility="private")
         for trigger in (generate.click, drawn.then):
+            # Not queue=False: then Gradio 6.31 shows no error to the user.
             begun = trigger(
-                studio.begin, wish, [generate, stop], queue=False,
+                studio.begin, wish, [generate, stop], concurrency_limit=None,
                 show_progress="hidden", api_visibility="private",
             )  # fmt: skip
             # No limit here: a backend knows best how many takes it can make at a time.
@@ -160,7 +161,7 @@ def _slider(name: str, label: str | None = None, info: str | None = None) -> gr.
 def _seed(last_seed: gr.State) -> gr.Slider:
     """The seed with its dice and the way back to the last one."""
     with gr.Row(elem_id="seed-row"):
-        seed = _slider("seed", info="Same seed, same music. −1 draws a new one each time.")
+        seed = _slider("seed", info="Same seed, same music. −1: a new one each time.")
         with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
             dice = gr.Button("Random", size="sm", elem_id="dice")
             last = gr.Button("Last used", size="sm", elem_id="last-seed")

@@ -19,13 +19,13 @@ from musicgen_space.request import Take
 from musicgen_space.ui import pictures
 from musicgen_space.ui.live import LiveSound
 
-__all__ = ["Player", "View", "view", "view_of_take"]
+__all__ = ["View", "build_player", "view", "view_of_take"]
 
 View = dict[str, Any]
 
 
-class Player(gr.HTML):
-    """Plays a take while it is being made and when it is done.
+def build_player(live: LiveSound, value: View) -> gr.HTML:
+    """A component that plays a take while it is being made and when it is done.
 
     Its value is a ``View``: ``phase`` (idle, busy, done or failed), ``status`` (one line
     beside the clock), ``announcement`` (for screen readers, when the phase changes), ``take``
@@ -33,27 +33,21 @@ class Player(gr.HTML):
     fetched), ``speed`` (× real time), ``peaks``, ``peaks_per_second``, ``title``, ``facts``,
     ``downloads`` and ``picture`` (files).
     """
+    here = Path(__file__).parent
 
-    def __init__(self, live: LiveSound, value: View, **options: Any) -> None:
-        here = Path(__file__).parent
+    def chunk(address: str) -> str | None:
+        """What the player calls for the next chunk; ``address`` is "take/index"."""
+        take_id, _, index = str(address).partition("/")
+        return live.chunk(take_id, int(index)) if index.isdecimal() else None
 
-        def chunk(address: str) -> str | None:
-            """What the player calls for the next chunk; ``address`` is "take/index"."""
-            take_id, _, index = str(address).partition("/")
-            return live.chunk(take_id, int(index)) if index.isdecimal() else None
-
-        super().__init__(
-            value,
-            html_template=(here / "player.html").read_text(encoding="utf-8"),
-            js_on_load=(here / "player.js").read_text(encoding="utf-8"),
-            server_functions=[chunk],
-            apply_default_css=False,
-            **options,
-        )
-
-    def get_block_name(self) -> str:
-        """Gradio draws it with its HTML component."""
-        return "html"
+    return gr.HTML(
+        value,
+        html_template=(here / "player.html").read_text(encoding="utf-8"),
+        js_on_load=(here / "player.js").read_text(encoding="utf-8"),
+        server_functions=[chunk],
+        apply_default_css=False,
+        elem_id="player",
+    )
 
 
 def view(phase: str, status: str = "", **changes: Any) -> View:
@@ -84,7 +78,8 @@ def view_of_take(take: Take, cache_folder: str, /, **changes: Any) -> View:
 
     def saved(data: bytes, ending: str) -> dict[str, Any]:
         path = save_bytes_to_cache(data, f"{name}.{ending}", cache_folder)
-        return FileData(path=path, orig_name=f"{name}.{ending}").model_dump()
+        file: dict[str, Any] = FileData(path=path, orig_name=f"{name}.{ending}").model_dump()
+        return file
 
     return view(
         "done",

@@ -1,0 +1,104 @@
+"""A real page in a real browser: Debian's Chromium, or the one Playwright brings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent.parent
+
+# Remembers every buffer that is played: when, how long, how loud.
+LISTEN = """
+window.heard = [];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (when, ...rest) {
+  const samples = this.buffer.getChannelData(0);
+  const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+  window.heard.push({ when, seconds: this.buffer.duration, peak });
+  return start.call(this, when, ...rest);
+};
+"""
+
+
+@contextmanager
+def serving(**environment: str) -> Iterator[str]:
+    """Run ``app.py`` as a user would; yields the page's address once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env={**os.environ, "GRADIO_SERVER_PORT": str(port), **environment},
+        stdout=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(f"{address}/healthz"):
+            assert process.poll() is None, "the app ended before it served its page"
+            assert time.monotonic() < deadline, "the app did not serve its page in time"
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (URLError, ConnectionError):
+        return False
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run", *quiet],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page, freshly opened. Fails on a script error and on a request to another host."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(90_000)
+    page.add_init_script(LISTEN)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
+    page.on("request", lambda request: problems.extend(foreign(request.url, address)))
+    page.goto(address)
+    page.wait_for_selector("#generate")
+    yield page
+    page.close()
+    assert not problems
+
+
+def foreign(url: str, address: str) -> list[str]:
+    ours = url.startswith((address, "data:", "blob:"))
+    return [] if ours else [f"request to another host: {url}"]

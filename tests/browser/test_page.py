@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import io
+import re
+import urllib.request
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import soundfile
+from playwright.sync_api import Browser, Page, expect
+
+from musicgen_space.audio import read_settings
+
+PHASE = "document.querySelector('.player').dataset.phase"
+PLAYING = "document.querySelector('.player').dataset.playing"
+
+# What the <audio> element would play, decoded by the browser itself.
+DECODE = """async () => {
+  const audio = document.querySelector("audio");
+  const data = await (await fetch(audio.src)).arrayBuffer();
+  const sound = await new OfflineAudioContext(1, 1, 32000).decodeAudioData(data);
+  const samples = sound.getChannelData(0);
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
+  return { duration: audio.duration, decoded: sound.duration, level: Math.sqrt(power) };
+}"""
+
+
+def ask(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> None:
+    page.fill("#prompt textarea", prompt)
+    for field, value in (("duration", seconds), ("seed", seed)):
+        number = page.locator(f"#{field} input[type=number]")
+        number.fill(str(value))
+        number.blur()
+
+
+def generate(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> None:
+    ask(page, prompt, seconds, seed)
+    page.click("#generate")
+    page.wait_for_function(f"{PHASE} == 'busy'")
+
+
+def finished(page: Page) -> None:
+    page.wait_for_function(f"{PHASE} == 'done'")
+    expect(page.locator("#generate")).to_be_visible()
+
+
+def test_a_prompt_becomes_music_that_is_heard_while_it_is_made(page: Page) -> None:
+    generate(page, "lo-fi music with a soothing melody", seconds=12)
+    page.wait_for_function(f"{PLAYING} == 'live' && {PHASE} == 'busy'")
+    expect(page.locator("[data-part=status]")).to_have_text(
+        re.compile(r"^\d+\.\d of 12 s · \d+\.\d× real time · \d+ s left$")
+    )
+    finished(page)
+    sound: dict[str, float] = page.evaluate(DECODE)
+    assert sound["duration"] == pytest.approx(12, abs=0.05)
+    assert sound["decoded"] == pytest.approx(12, abs=0.05)
+    assert sound["level"] > 0.01
+    page.wait_for_function(f"{PLAYING} == ''")
+    heard: list[dict[str, float]] = page.evaluate("window.heard")
+    assert sum(piece["seconds"] for piece in heard) == pytest.approx(12, abs=0.05)
+    assert max(piece["peak"] for piece in heard) > 0.05
+    for before, after in pairwise(heard):
+        assert after["when"] >= before["when"] + before["seconds"] - 1e-6
+
+
+def test_the_finished_take_tells_where_it_came_from_and_plays_again(page: Page) -> None:
+    generate(page, "sad solo piano", seconds=2, seed=7)
+    finished(page)
+    expect(page.locator("[data-part=title]")).to_have_text("sad solo piano")
+    expect(page.locator("[data-part=facts]")).to_have_text(
+        re.compile(r"^musicgen-nano · seed 7 · 2 s · made in .* s, .*× real time$")
+    )
+    page.wait_for_function(f"{PLAYING} == ''")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('audio').currentTime > 0.3")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("slider", name="Position").press("End")
+    page.wait_for_function("document.querySelector('audio').currentTime > 1.9")
+    page.get_by_text("Spectrogram").click()
+    expect(page.locator(".picture img")).to_be_visible()
+    assert page.evaluate("document.querySelector('.picture img').naturalWidth") > 50
+
+
+def test_every_download_is_the_take_with_its_settings_inside(page: Page) -> None:
+    generate(page, "church organ, baroque", seconds=2, seed=3)
+    finished(page)
+    for ending in ("WAV", "FLAC", "OGG", "MP3"):
+        link = page.get_by_role("link", name=f"Download as {ending}", exact=True)
+        assert link.get_attribute("download") == f"church-organ-baroque-seed3.{ending.lower()}"
+        with urllib.request.urlopen(str(link.evaluate("link => link.href"))) as response:
+            data = response.read()
+        assert soundfile.info(io.BytesIO(data)).duration == pytest.approx(2, abs=0.05)
+        settings = read_settings(data)
+        assert settings is not None
+        assert (settings["prompt"], settings["seed"]) == ("church organ, baroque", 3)
+
+
+def test_stop_in_the_middle_keeps_what_was_made(page: Page) -> None:
+    generate(page, "energetic techno, fast", seconds=30)
+    page.wait_for_function("window.heard.length > 0")
+    page.click("#stop")
+    finished(page)
+    expect(page.locator("[data-part=facts]")).to_contain_text("(stopped)")
+    sound: dict[str, float] = page.evaluate(DECODE)
+    assert 1 <= sound["decoded"] < 29
+    assert sound["level"] > 0
+
+
+def test_escape_stops_and_control_enter_generates(page: Page) -> None:
+    ask(page, "calm ambient soundscape", seconds=30)
+    page.press("#prompt textarea", "Control+Enter")
+    page.wait_for_function("window.heard.length > 0")
+    expect(page.locator("#generate")).to_be_hidden()
+    page.keyboard.press("Escape")
+    finished(page)
+    expect(page.locator("[data-part=facts]")).to_contain_text("(stopped)")
+
+
+def test_bad_input_is_explained_and_nothing_is_lost(page: Page) -> None:
+    ask(page, "   ", seconds=3)
+    page.click("#generate")
+    expect(page.get_by_text("prompt must not be empty")).to_be_visible()
+    expect(page.locator("#generate")).to_be_visible()
+    page.fill("#prompt textarea", "jazz")
+    page.click("#generate")
+    finished(page)
+
+
+def test_an_example_fills_the_prompt(page: Page) -> None:
+    page.get_by_role("button", name="sad solo piano, slow").click()
+    expect(page.locator("#prompt textarea")).to_have_value("sad solo piano, slow")
+
+
+def test_the_first_visit_has_something_to_play(page: Page) -> None:
+    expect(page.get_by_role("button", name="Play")).to_be_enabled()
+    sound: dict[str, float] = page.evaluate(DECODE)
+    assert sound["level"] > 0.01
+
+
+def test_the_dice_draws_a_seed_and_the_last_one_comes_back(page: Page) -> None:
+    seed = page.locator("#seed input[type=number]")
+    page.click("#dice")
+    expect(seed).not_to_have_value("42")
+    generate(page, "jazz", seconds=1, seed=-1)
+    finished(page)
+    page.click("#last-seed")
+    drawn = re.search(r"seed (\d+)", page.locator("[data-part=facts]").inner_text())
+    assert drawn is not None
+    expect(seed).to_have_value(drawn[1])
+
+
+def test_same_prompt_new_seed_makes_another_take(page: Page) -> None:
+    ask(page, "jazz", seconds=1)
+    page.click("#again")
+    page.wait_for_function(f"{PHASE} == 'busy'")
+    finished(page)
+    expect(page.locator("[data-part=title]")).to_have_text("jazz")
+    expect(page.locator("#seed input[type=number]")).not_to_have_value("42")
+
+
+def test_a_second_visitor_sees_their_place_and_then_gets_their_take(
+    page: Page, browser: Browser, address: str
+) -> None:
+    generate(page, "jazz", seconds=30)
+    page.wait_for_function("window.heard.length > 0")
+    other = browser.new_page()
+    other.goto(address)
+    generate(other, "techno", seconds=1)
+    expect(other.locator("[data-part=status]")).to_have_text("You are next.")
+    page.click("#stop")
+    finished(other)
+    other.close()
+
+
+def test_closing_the_tab_stops_the_take(page: Page, browser: Browser, address: str) -> None:
+    leaving = browser.new_page()
+    leaving.add_init_script("window.heard = []")
+    leaving.goto(address)
+    generate(leaving, "jazz", seconds=30)
+    leaving.wait_for_function("document.querySelector('[data-part=status]').innerText.match(/of/)")
+    leaving.close()
+    generate(page, "techno", seconds=1)
+    # Far less than the rest of thirty seconds of music would take.
+    page.wait_for_function(f"{PHASE} == 'done'", timeout=12_000)
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_a_small_screen_shows_everything_without_scrolling_sideways(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    overflow: Any = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0
+    expect(page.locator("#generate")).to_be_in_viewport()
+    generate(page, "jazz", seconds=1)
+    expect(page.locator(".wave")).to_be_in_viewport()
+    finished(page)
+
+
+def test_nothing_moves_while_a_take_is_made(page: Page) -> None:
+    height = "document.querySelector('.player').getBoundingClientRect().height"
+    before = page.evaluate(height)
+    generate(page, "jazz", seconds=2)
+    during = page.evaluate(height)
+    finished(page)
+    assert before == during == page.evaluate(height)
+
+
+def test_healthz_answers(address: str) -> None:
+    with urllib.request.urlopen(f"{address}/healthz") as response:
+        assert response.read() == b'{"status":"ok","backends":["local"]}'

@@ -1,0 +1,68 @@
+"""Who may import whom. The rules keep each room of the house understandable on its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent / "musicgen_space"
+MODULES = sorted(HOUSE.rglob("*.py"))
+
+# A library → the only files that may import it.
+ONLY = {
+    "gradio": ["ui/"],
+    "torch": ["engine/", "backends/local.py"],
+    "transformers": ["engine/"],
+    "huggingface_hub": ["engine/"],
+}
+# A room → what it must not import.
+NEVER = {
+    "engine/": ["musicgen_space.backends", "musicgen_space.ui"],
+    "backends/": ["musicgen_space.ui"],
+}
+# These import only the standard library, numpy and each other.
+PLAIN = ["request.py", "errors.py", "settings.py"]
+
+
+def imports_of(module: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+def uses(module: Path, library: str) -> bool:
+    return any(name == library or name.startswith(library + ".") for name in imports_of(module))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_imports_follow_the_plan_of_the_house(module: Path) -> None:
+    place = str(module.relative_to(HOUSE))
+    for library, rooms in ONLY.items():
+        if uses(module, library):
+            assert place.startswith(tuple(rooms)), f"{place} must not import {library}"
+    for room, forbidden in NEVER.items():
+        if place.startswith(room):
+            assert not [name for name in forbidden if uses(module, name)]
+    if place in PLAIN:
+        allowed = {*sys.stdlib_module_names, "numpy", "musicgen_space"}
+        foreign = {name for name in imports_of(module) if name.split(".")[0] not in allowed}
+        assert not foreign
+        ours = {f"musicgen_space.{Path(name).stem}" for name in PLAIN}
+        assert {n for n in imports_of(module) if n.startswith("musicgen_space")} <= ours
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    """The command line's help and the page's start must not wait for torch."""
+    code = (
+        "import sys, musicgen_space.__main__, musicgen_space.backends.local, app;"
+        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musicgen_space.backends.base import Chunk, Loading, Progress, Update, Waiting
+from musicgen_space.backends.local import LocalBackend
+from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, QueueFull
+from musicgen_space.request import MusicRequest, Take
+from musicgen_space.settings import Settings
+
+
+@pytest.fixture
+def backend(tiny_folder: Path) -> Iterator[LocalBackend]:
+    backend = LocalBackend(Settings(models=(str(tiny_folder),), max_waiting=2))
+    yield backend
+    backend.close()
+
+
+def wish(folder: Path, **knobs: float) -> MusicRequest:
+    return MusicRequest("jazz", model=str(folder), **{"duration": 2, **knobs})
+
+
+def made(backend: LocalBackend, request: MusicRequest) -> list[Update]:
+    return list(backend.generate(request, threading.Event()))
+
+
+class Listener:
+    """Somebody who waits for a take in a thread of their own."""
+
+    def __init__(self, backend: LocalBackend, request: MusicRequest) -> None:
+        self.stop = threading.Event()
+        self.updates: list[Update] = []
+        self._arrived = threading.Condition()
+        self._thread = threading.Thread(target=self._listen, args=(backend, request))
+        self._thread.start()
+
+    def _listen(self, backend: LocalBackend, request: MusicRequest) -> None:
+        for update in backend.generate(request, self.stop):
+            with self._arrived:
+                self.updates.append(update)
+                self._arrived.notify_all()
+
+    def wait_for(self, kind: type) -> None:
+        with self._arrived:
+            assert self._arrived.wait_for(
+                lambda: any(isinstance(update, kind) for update in self.updates), 60
+            )
+
+    def join(self) -> list[Update]:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self.updates
+
+
+def test_a_take_is_its_chunks_and_knows_where_it_came_from(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    updates = made(backend, wish(tiny_folder, seed=5))
+    take = updates[-1]
+    assert isinstance(updates[0], Loading)
+    assert isinstance(take, Take)
+    chunks = [update.samples for update in updates if isinstance(update, Chunk)]
+    assert np.array_equal(np.concatenate(chunks, axis=1), take.samples)
+    assert (take.duration, take.sample_rate, take.stopped) == (2.0, 32000, False)
+    assert (take.backend, take.model, take.request.seed) == ("local", str(tiny_folder), 5)
+    assert take.seconds_taken > 0
+
+
+def test_progress_speaks_in_seconds_of_music(backend: LocalBackend, tiny_folder: Path) -> None:
+    updates = made(backend, wish(tiny_folder, duration=3))
+    progress = [update for update in updates if isinstance(update, Progress)]
+    assert progress[-1].seconds_made == progress[-1].seconds_wanted == 3.0
+    assert progress[-1].seconds_left == pytest.approx(0)
+    assert all(p.real_time_factor >= 0 for p in progress)
+
+
+def test_the_seed_drawn_for_minus_one_makes_the_take_again(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    drawn = made(backend, wish(tiny_folder, seed=-1))[-1]
+    assert isinstance(drawn, Take)
+    assert 0 <= drawn.request.seed <= 9999
+    again = made(backend, drawn.request)[-1]
+    assert isinstance(again, Take)
+    assert np.array_equal(drawn.samples, again.samples)
+
+
+def test_one_take_at_a_time_and_the_others_see_their_place(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    first = Listener(backend, wish(tiny_folder, duration=30))
+    first.wait_for(Progress)
+    second = Listener(backend, wish(tiny_folder))
+    second.wait_for(Waiting)
+    third = Listener(backend, wish(tiny_folder))
+    third.wait_for(Waiting)
+    assert second.updates == [Waiting(1)]
+    assert third.updates == [Waiting(2)]
+    with pytest.raises(QueueFull, match="2 takes are waiting already"):
+        made(backend, wish(tiny_folder))
+    first.stop.set()
+    assert [isinstance(listener.join()[-1], Take) for listener in (first, second, third)]
+    assert Waiting(1) in third.updates
+
+
+def test_stop_ends_a_take_at_once_and_keeps_what_was_made(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    listener = Listener(backend, wish(tiny_folder, duration=30))
+    listener.wait_for(Chunk)
+    listener.stop.set()
+    take = listener.join()[-1]
+    assert isinstance(take, Take)
+    assert take.stopped
+    assert 1 <= take.duration < 30
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+
+
+def test_stop_while_waiting_gives_the_place_away(backend: LocalBackend, tiny_folder: Path) -> None:
+    first = Listener(backend, wish(tiny_folder, duration=30))
+    first.wait_for(Progress)
+    second = Listener(backend, wish(tiny_folder))
+    second.wait_for(Waiting)
+    second.stop.set()
+    assert second.join() == [Waiting(1)]
+    first.stop.set()
+    first.join()
+
+
+def test_a_listener_who_leaves_stops_the_work(backend: LocalBackend, tiny_folder: Path) -> None:
+    updates = backend.generate(wish(tiny_folder, duration=30), threading.Event())
+    assert any(isinstance(update, Chunk) for update in updates)
+    updates.close()
+    started = time.perf_counter()
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+    # Thirty seconds of music take far longer: the abandoned take was not finished first.
+    assert time.perf_counter() - started < 20
+
+
+def test_nothing_runs_on_after_closing(tiny_folder: Path) -> None:
+    backend = LocalBackend(Settings(models=(str(tiny_folder),)))
+    listener = Listener(backend, wish(tiny_folder, duration=30))
+    listener.wait_for(Chunk)
+    backend.close()
+    listener.join()
+    names = {thread.name for thread in threading.enumerate()}
+    assert not any(name.startswith(("local-backend", "codec")) for name in names)
+
+
+def test_a_folder_that_is_no_checkpoint_is_an_error_and_the_next_take_works(
+    backend: LocalBackend, tiny_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidCheckpoint):
+        made(backend, wish(tmp_path))
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+
+
+def test_a_model_that_is_nowhere_says_what_to_do(backend: LocalBackend) -> None:
+    with pytest.raises(ModelUnavailable, match=r"hub can't be reached.*musicgen-nano"):
+        made(backend, MusicRequest("jazz", model="facebook/musicgen-small"))
+    with pytest.raises(ModelUnavailable, match="There is no folder"):
+        made(backend, MusicRequest("jazz", model="/no/such/folder"))
+
+
+def test_the_model_list_begins_with_the_embedded_one(backend: LocalBackend) -> None:
+    names = [choice.name for choice in backend.models()]
+    assert names[0] == "musicgen-nano"
+    assert "facebook/musicgen-small" in names
