@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check browser benchmark clean
+
+demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
+	$(BIN)/python app.py
+
+test: check browser  ## Set everything up; lint, types and all tests.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# A browser for the tests: the one on the PATH, else Debian's, else Playwright's own.
+browser: $(VENV)/dev.installed
+	@command -v chromium google-chrome >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	     && apt-get -q update && apt-get -qy install --no-install-recommends chromium; } \
+	|| $(BIN)/playwright install chromium
+
+benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine.
+	$(BIN)/python -m benchmarks.cpu
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/dev.installed: requirements-dev.txt $(VENV)/demo.installed
+	$(BIN)/pip install -q -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/demo.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -r requirements.txt
+	@touch $@
