@@ -1,0 +1,1 @@
+"""Measurements, always side by side with a peer and in turns: machines are noisy."""
