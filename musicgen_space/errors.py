@@ -15,7 +15,7 @@ one of these at a single boundary, the file that calls the foreign library.
         ├── QueueFull           too many takes are waiting already
         └── SegmindError        the hosted API; ``may_be_billed`` tells about the money
             ├── UnusableKey         no key, or one that cannot be sent (ValueError)
-            ├── Unreachable         no connection: nothing was sent
+            ├── Unreachable         no connection: no job was sent
             ├── OutcomeUnknown      sent, but the end was not seen: may be billed
             │   ├── GatewayFailed       502, 504
             │   └── StoppedButBilled    Stop was pressed while the job runs on
@@ -121,9 +121,17 @@ class QueueFull(BackendError):
 
 
 class SegmindError(BackendError):
-    """The hosted API did not give a take; ``may_be_billed`` says whether it may cost money."""
+    """The hosted API did not give a take; ``may_be_billed`` says whether it may cost money.
+
+    ``request_id`` is what Segmind's support asks for, where a job had been accepted.
+    """
 
     may_be_billed = False
+    request_id: str | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} (The job's id at Segmind: {self.request_id}.)" if self.request_id else text
 
 
 class UnusableKey(SegmindError, ValueError):
@@ -131,7 +139,7 @@ class UnusableKey(SegmindError, ValueError):
 
 
 class Unreachable(SegmindError):
-    """No connection to the server; nothing was sent."""
+    """The server cannot be reached; no job was sent."""
 
 
 class OutcomeUnknown(SegmindError):

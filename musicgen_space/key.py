@@ -61,7 +61,9 @@ def _checked(text: object) -> str:
     if not text:
         raise UnusableKey("There is no Segmind key. Enter one, or choose another backend.")
     if len(text) > _MAX_CHARACTERS:
-        raise UnusableKey(f"The key is longer than {_MAX_CHARACTERS} characters: paste only the key.")
+        raise UnusableKey(
+            f"The key is longer than {_MAX_CHARACTERS} characters: paste only the key."
+        )
     if any(ord(character) > 255 or unicodedata.category(character) == "Cc" for character in text):
         raise UnusableKey("The key has characters that cannot be sent: copy it again.")
     return text
