@@ -447,9 +447,9 @@ def server_of(state: Segmind, **options: Any) -> uvicorn.Server:
 
 
 @contextlib.contextmanager
-def running(state: Segmind) -> Iterator[str]:
-    """Serve ``state`` on a free loopback port from a thread; gives the base URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def running(state: Segmind, port: int = 0) -> Iterator[str]:
+    """Serve ``state`` on a loopback port, 0 for a free one, from a thread; gives the base URL."""
+    listener = socket.create_server(("127.0.0.1", port))
     server = server_of(state, log_level="critical")
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
