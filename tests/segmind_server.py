@@ -243,6 +243,10 @@ def create_app(state: Segmind) -> FastAPI:
     async def moved(times: int, name: str) -> Response:
         return RedirectResponse(f"/moved/{times - 1}/{name}" if times > 1 else f"/files/{name}")
 
+    @app.get("/to")
+    async def elsewhere(url: str) -> Response:
+        return RedirectResponse(url)
+
     return app
 
 
@@ -450,6 +454,7 @@ def server_of(state: Segmind, **options: Any) -> uvicorn.Server:
 def running(state: Segmind, port: int = 0) -> Iterator[str]:
     """Serve ``state`` on a loopback port, 0 for a free one, from a thread; gives the base URL."""
     listener = socket.create_server(("127.0.0.1", port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it here
     server = server_of(state, log_level="critical")
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
