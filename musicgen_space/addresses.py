@@ -28,7 +28,8 @@ class Origin:
         """The origin of ``url``; raises ``ValueError``, which does not show the URL.
 
         Refused: other schemes than http and https, no host, a user name or password, and
-        characters that programs read differently (backslashes, spaces, control characters).
+        characters that programs read differently (backslashes, spaces, control characters,
+        hosts that are not ASCII).
         """
         if any(character <= " " or character in "\\\x7f" for character in url):
             raise ValueError("it has characters that no address has")
@@ -37,11 +38,14 @@ class Origin:
             port = parts.port
         except ValueError:
             raise ValueError("it cannot be read") from None
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        host = (parts.hostname or "").rstrip(".")
+        if parts.scheme not in _DEFAULT_PORTS or not host:
             raise ValueError("it is no http or https address")
+        if not host.isascii():
+            raise ValueError("its host is not written in ASCII")
         if "@" in parts.netloc:
             raise ValueError("it has a user name or password in it")
-        return cls(parts.scheme, parts.hostname.rstrip("."), port or _DEFAULT_PORTS[parts.scheme])
+        return cls(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme])
 
     @property
     def loopback(self) -> bool:

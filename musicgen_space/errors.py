@@ -13,11 +13,12 @@ one of these at a single boundary, the file that calls the foreign library.
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
         ├── OutOfMemory         the model or the take does not fit this machine
         ├── QueueFull           too many takes are waiting already
+        ├── AllowanceSpent      a visitor has had all takes on the owner's key
         └── SegmindError        the hosted API; ``may_be_billed`` tells about the money
             ├── UnusableKey         no key, or one that cannot be sent (ValueError)
             ├── Unreachable         no connection: no job was sent
             ├── OutcomeUnknown      sent, but the end was not seen: may be billed
-            │   ├── GatewayFailed       502, 504
+            │   ├── GatewayFailed       502, 504 and other failures of a gateway
             │   └── StoppedButBilled    Stop was pressed while the job runs on
             ├── MalformedRequest    400
             ├── KeyRefused          401
@@ -45,6 +46,7 @@ from datetime import datetime
 
 __all__ = [
     "AccessDenied",
+    "AllowanceSpent",
     "BackendError",
     "ContentTypeRefused",
     "GatewayFailed",
@@ -120,6 +122,10 @@ class QueueFull(BackendError):
     """Too many takes are waiting already."""
 
 
+class AllowanceSpent(BackendError):
+    """A visitor has had all the takes that the owner's key allows them for now."""
+
+
 class SegmindError(BackendError):
     """The hosted API did not give a take; ``may_be_billed`` says whether it may cost money.
 
@@ -149,7 +155,7 @@ class OutcomeUnknown(SegmindError):
 
 
 class GatewayFailed(OutcomeUnknown):
-    """HTTP 502 or 504: something between here and the model gave up."""
+    """HTTP 502, 504 and the like: something between here and the model gave up."""
 
 
 class StoppedButBilled(OutcomeUnknown):

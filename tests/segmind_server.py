@@ -451,11 +451,14 @@ def server_of(state: Segmind, **options: Any) -> uvicorn.Server:
 
 
 @contextlib.contextmanager
-def running(state: Segmind, port: int = 0) -> Iterator[str]:
-    """Serve ``state`` on a loopback port, 0 for a free one, from a thread; gives the base URL."""
+def running(state: Segmind, port: int = 0, **options: Any) -> Iterator[str]:
+    """Serve ``state`` on a loopback port, 0 for a free one, from a thread; gives the base URL.
+
+    ``options`` are uvicorn's.
+    """
     listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it here
-    server = server_of(state, log_level="critical")
+    server = server_of(state, log_level="critical", **options)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     try:

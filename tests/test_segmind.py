@@ -127,6 +127,7 @@ TABLE = [
     ("#status=503", errors.ServerFailed, "Nothing was billed"),
     ("#status=502", errors.GatewayFailed, "may have been billed"),
     ("#status=504", errors.GatewayFailed, "may have been billed"),
+    ("#status=524", errors.GatewayFailed, "may have been billed"),
     ("#status=418", errors.UnexpectedStatus, "418"),
     ("#redirect", errors.UnexpectedStatus, "307"),
 ]
@@ -229,6 +230,14 @@ def test_stop_while_a_job_is_polled_leaves_at_once(segmind: LocalSegmind) -> Non
     with pytest.raises(errors.StoppedButBilled):
         list(updates)
     assert time.monotonic() - pressed < 0.2
+
+
+def test_stop_before_the_start_sends_nothing(segmind: LocalSegmind) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert updates_of(segmind.backend(), "lo-fi", stop) == []
+    time.sleep(0.1)
+    assert segmind.account().posts == 0
 
 
 def test_stop_before_anything_is_sent_costs_nothing(segmind: LocalSegmind) -> None:

@@ -6,14 +6,18 @@ import base64
 import contextlib
 import dataclasses
 import json
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen_space.addresses import Origin
 from musicgen_space.audio import decode
 from musicgen_space.backends.segmind_answers import (
     check_status,
@@ -25,12 +29,18 @@ from musicgen_space.backends.segmind_answers import (
     said,
     seed_used,
 )
-from musicgen_space.backends.segmind_download import _Pinned, download
-from musicgen_space.backends.segmind_http import Answer, exchange, open_session
+from musicgen_space.backends.segmind_download import download
+from musicgen_space.backends.segmind_http import (
+    Answer,
+    NoAnswer,
+    PinnedAdapter,
+    exchange,
+    open_session,
+)
 from musicgen_space.errors import MusicGenSpaceError, ResultCutShort, UntrustedUrl, UnusableResult
 from musicgen_space.key import ApiKey
 from tests.segmind_fixtures import HURRIED, LocalSegmind, one_server, segmind, take_of
-from tests.segmind_server import chord, sound_file
+from tests.segmind_server import Segmind, chord, running, sound_file
 
 __all__ = ["one_server", "segmind"]
 
@@ -161,11 +171,40 @@ def test_the_connection_goes_to_the_address_that_was_checked(segmind: LocalSegmi
     """The name may point elsewhere by then; it is not looked up again."""
     port = segmind.url.rpartition(":")[2]
     with open_session(
-        None, proxies=False, adapter=_Pinned("music.invalid", "127.0.0.1")
+        None, proxies=False, adapter=PinnedAdapter("music.invalid", "127.0.0.1")
     ) as session:
         url = f"http://music.invalid:{port}/nothing"
         answer = exchange(session, "GET", url, wait=2, pace=HURRIED)
     assert isinstance(answer, Answer) and answer.status == 404
+
+
+@pytest.mark.parametrize(("certified", "trusted"), [("music.invalid", True), ("127.0.0.1", False)])
+def test_a_certificate_must_be_the_name_s_not_the_address_s(
+    tmp_path: Path, certified: str, trusted: bool
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    pem = tmp_path / "server.pem"
+    kind = "DNS" if trusted else "IP"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", pem]
+    command += ["-out", tmp_path / "cert.pem", "-subj", f"/CN={certified}"]
+    command += ["-addext", f"subjectAltName={kind}:{certified}"]
+    subprocess.run(command, check=True, capture_output=True)
+    certificate = (tmp_path / "cert.pem").read_bytes()
+    pem.write_bytes(pem.read_bytes() + certificate)
+    with running(Segmind(), ssl_certfile=pem, ssl_keyfile=pem) as url:
+        port = url.rpartition(":")[2]
+        adapter = PinnedAdapter("music.invalid", "127.0.0.1")
+        with open_session(None, proxies=False, adapter=adapter) as session:
+            session.verify = str(tmp_path / "cert.pem")
+            answer = exchange(
+                session, "GET", f"https://music.invalid:{port}/x", wait=2, pace=HURRIED
+            )
+    if trusted:
+        assert isinstance(answer, Answer) and answer.status == 404
+    else:
+        assert isinstance(answer, NoAnswer) and not answer.sent and "certificate" in answer.why
 
 
 def test_a_job_is_not_followed_to_another_server(segmind: LocalSegmind) -> None:
@@ -190,6 +229,11 @@ FIELDS = st.sampled_from(
         "credits",
     ]
 )
+URLS = st.builds(
+    lambda start, rest: start + rest,
+    st.sampled_from(["", "http://", "https://", "http://127.0.0.1:9", "http://127.0.0.1:9/", "//"]),
+    st.text(max_size=30),
+)
 BODIES = st.one_of(
     st.binary(max_size=200),
     st.builds(
@@ -207,6 +251,18 @@ HEADERS = st.dictionaries(
     st.sampled_from(["content-type", "x-cost", "x-seed-value", "x-rate-limit-reset-at-utc"]),
     st.text(max_size=20),
 )
+
+
+@settings(deadline=None, max_examples=60)
+@given(url=URLS)
+def test_no_address_makes_the_program_fail(url: str) -> None:
+    """Nothing listens where these point to, and names end in nothing."""
+    pace = dataclasses.replace(HURRIED, first_retry=0.0, longest_retry=0.0)
+    with contextlib.suppress(ValueError):
+        if not Origin.of(url).loopback:
+            return  # asks no name server
+    with pytest.raises((UntrustedUrl, UnusableResult)):
+        download(url, loopback_allowed=True, pace=pace, pause=lambda _: None)
 
 
 @given(body=BODIES, headers=HEADERS, status=st.integers(100, 599))

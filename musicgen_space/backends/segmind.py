@@ -31,6 +31,7 @@ from musicgen_space.backends.segmind_answers import (
     JobLinks,
     check_status,
     credits_in,
+    file_in,
     job_links,
     job_status,
     receipt_of,
@@ -58,9 +59,10 @@ from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 
-__all__ = ["MODEL", "SegmindBackend"]
+__all__ = ["MODEL", "TYPICAL_PRICE", "SegmindBackend"]
 
 MODEL = "meta-musicgen-medium"
+TYPICAL_PRICE = 0.037  # credits a take, by Segmind's model page; a receipt knows better
 _JOB_RETRIES = 7  # about 30 s: a paid job is worth some patience
 _BALANCE_RETRIES = 2
 _NOT_TAKEN = frozenset({500, 503})  # answers of a v2 submit that leave no job behind
@@ -119,9 +121,9 @@ class SegmindBackend(Backend):
     def balance(self) -> float:
         """Credits left on the account, 0 when it has no balance record; a free call.
 
-        Blocks for a few seconds at most times. Raises ``SegmindError``.
+        Blocks until it is known. Raises ``SegmindError``.
         """
-        with self._calls(time.sleep) as calls:
+        with self._calls(_short_sleep) as calls:
             answer = calls.get(f"{self._base_url}/v1/get-user-credits", _BALANCE_RETRIES)
         return credits_in(answer, self._key)
 
@@ -217,14 +219,20 @@ class SegmindBackend(Backend):
         file = result_in(answer, self._key)
         if isinstance(file, str):
             worker.tell("Fetching the music")
-            file = download(
+            fetched = download(
                 file, loopback_allowed=self._loopback, pace=self._pace, pause=worker.pause
             )
+            file = file_in(fetched, self._key)
         try:
             return decode(file)
         except UnreadableAudio as error:
             problem = f"Segmind's file cannot be played: {error}"
         raise UnusableResult(problem)
+
+
+def _short_sleep(seconds: float) -> None:
+    """For a call that somebody looks at: rather an error now than a number in a minute."""
+    time.sleep(min(seconds, 1.0))
 
 
 def _body(request: MusicRequest) -> dict[str, Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "check_status",
     "check_whole",
     "credits_in",
+    "file_in",
     "job_links",
     "job_status",
     "json_in",
@@ -84,18 +85,19 @@ class JobLinks:
 
 
 def check_status(answer: Answer, key: ApiKey | None) -> None:
-    """Raise the error that ``answer``'s status stands for; 200 passes."""
-    if answer.status == 200:
+    """Raise the error that ``answer``'s status stands for; success passes."""
+    if answer.ok:
         return
     message = said(answer, key)
     quoted = f" It said: {message}" if message else ""
     if answer.status in _MEANINGS:
         error, meaning = _MEANINGS[answer.status]
         raise error(meaning + quoted)
-    if answer.status in _GATEWAY:
-        meaning = f"{_GATEWAY[answer.status]} ({answer.status})."
+    if answer.status > 500:
+        meaning = _GATEWAY.get(answer.status, "A gateway at Segmind failed")
         raise errors.GatewayFailed(
-            f"{meaning} What became of the job is unknown: it may have been billed.{quoted}"
+            f"{meaning} ({answer.status}). What became of the job is unknown: "
+            f"it may have been billed.{quoted}"
         )
     if answer.status == 406:
         raise _not_accepted(message)
@@ -169,7 +171,7 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
         return answer.body
     document = json_in(answer.body)
     if not isinstance(document, dict):
-        raise _no_sound(answer, key)
+        return file_in(answer, key)
     for name in ("output", "url"):
         url = _first_text(document.get(name))
         if url:
@@ -184,11 +186,14 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
     raise errors.UnusableResult(f"The server reported success, but sent no sound: {message}")
 
 
-def _no_sound(answer: Answer, key: ApiKey | None) -> errors.UnusableResult:
+def file_in(answer: Answer, key: ApiKey | None) -> bytes:
+    """The sound file that the body is; raises ``UnusableResult`` when it is something else."""
+    if format_of(answer.body):
+        return answer.body
     # An echoed key must not show as hex either.
     start = key.redact_bytes(answer.body) if key else answer.body
     kind = _shown(answer.headers.get("content-type", "not given"), key)
-    return errors.UnusableResult(
+    raise errors.UnusableResult(
         f"The server's answer is no sound file: its type is {kind}, "
         f"its first bytes are {start[:16].hex(' ')}."
     )

@@ -15,8 +15,6 @@ from urllib.parse import urljoin
 from musicgen_space.addresses import Origin
 from musicgen_space.backends.segmind_answers import check_status, reset_time
 from musicgen_space.backends.segmind_http import (
-    CUT,
-    PASSING,
     Answer,
     NoAnswer,
     Pace,
@@ -101,11 +99,7 @@ class Calls:
             outcome = exchange(
                 self._session, "GET", target, wait=self._pace.lookup, pace=self._pace
             )
-            if (
-                isinstance(outcome, Answer)
-                and outcome.status not in PASSING
-                and outcome.flaw != CUT
-            ):
+            if isinstance(outcome, Answer) and not outcome.passing:
                 return outcome
             if delay is not None:
                 self._pause(max(delay, _until_reset(outcome)))
@@ -126,7 +120,7 @@ class Calls:
         """Raise what the last of several tries stands for."""
         if isinstance(outcome, NoAnswer):
             raise Unreachable(f"Segmind cannot be reached: {outcome.why}.")
-        if outcome.status in (502, 504):
+        if outcome.status > 500 and outcome.status != 503:
             raise Unreachable(f"Segmind cannot be reached: its gateway says {outcome.status}.")
         check_status(outcome, self._key)
         raise Unreachable("Segmind cannot be reached: the connection was lost again and again.")

@@ -9,22 +9,16 @@ cannot change in between (DNS rebinding). Each redirect is checked in the same w
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urljoin
-
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 
 from musicgen_space.addresses import Origin, is_loopback, is_public
 from musicgen_space.backends.segmind_answers import check_whole
 from musicgen_space.backends.segmind_http import (
-    CUT,
-    PASSING,
     Answer,
     NoAnswer,
     Pace,
+    PinnedAdapter,
     exchange,
     open_session,
 )
@@ -39,8 +33,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 def download(
     url: str, *, loopback_allowed: bool, pace: Pace, pause: Callable[[float], None]
-) -> bytes:
-    """The bytes at ``url``, at most 64 MiB; raises ``UntrustedUrl`` or ``UnusableResult``.
+) -> Answer:
+    """The file at ``url``, at most 64 MiB; raises ``UntrustedUrl`` or ``UnusableResult``.
 
     ``loopback_allowed`` also lets http and this machine's own addresses pass; it is for
     when the API itself is served from here.
@@ -52,10 +46,10 @@ def download(
         url = _redirected(url, answer.headers.get("location", ""))
     else:
         raise UntrustedUrl(f"The result's address redirects more than {_MAX_REDIRECTS} times.")
-    if answer.status != requests.codes.ok:
+    if not answer.ok:
         raise UnusableResult(f"The finished file could not be fetched: HTTP {answer.status}.")
     check_whole(answer)
-    return answer.body
+    return answer
 
 
 def _fetch(url: str, loopback_allowed: bool, pace: Pace, pause: Callable[[float], None]) -> Answer:
@@ -63,10 +57,11 @@ def _fetch(url: str, loopback_allowed: bool, pace: Pace, pause: Callable[[float]
     origin = _trusted_origin(url, loopback_allowed)
     for delay in (*pace.retries(_RETRIES), None):
         address = _trusted_address(origin, loopback_allowed)
-        with open_session(None, proxies=False, adapter=_Pinned(origin.host, address)) as session:
+        adapter = PinnedAdapter(origin.host, address)
+        with open_session(None, proxies=False, adapter=adapter) as session:
             host = {"Host": _host_header(origin)}
             outcome = exchange(session, "GET", url, wait=pace.lookup, pace=pace, headers=host)
-        if isinstance(outcome, Answer) and outcome.status not in PASSING and outcome.flaw != CUT:
+        if isinstance(outcome, Answer) and not outcome.passing:
             return outcome
         if delay is not None:
             pause(delay)
@@ -110,30 +105,3 @@ def _trusted_address(origin: Origin, loopback_allowed: bool) -> str:
 def _host_header(origin: Origin) -> str:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     return f"{host}:{origin.port}"
-
-
-class _Pinned(HTTPAdapter):
-    """Connects to one address, whatever the name says by then; certificates are the name's."""
-
-    def __init__(self, host: str, address: str) -> None:
-        self._host, self._address = host, address
-        super().__init__(max_retries=0)
-
-    def get_connection_with_tls_context(
-        self,
-        request: requests.PreparedRequest,
-        verify: bool | str | None,
-        proxies: Mapping[str, str] | None = None,
-        cert: tuple[str, str] | str | None = None,
-    ) -> urllib3.HTTPConnectionPool:
-        """The pool for the checked address instead of the one that the URL names."""
-        target, tls = self.build_connection_pool_key_attributes(
-            request, True if verify is None else verify, cert
-        )
-        options: dict[str, Any] = dict(tls)
-        if target["scheme"] == "https":
-            options |= {"server_hostname": self._host, "assert_hostname": self._host}
-        pool: urllib3.HTTPConnectionPool = self.poolmanager.connection_from_host(
-            **{**target, "host": self._address}, pool_kwargs=options
-        )
-        return pool

@@ -24,12 +24,12 @@ from musicgen_space.key import ApiKey
 __all__ = [
     "CUT",
     "MAX_BYTES",
-    "PASSING",
     "TOO_LARGE",
     "Answer",
     "Flaw",
     "NoAnswer",
     "Pace",
+    "PinnedAdapter",
     "exchange",
     "open_session",
 ]
@@ -37,8 +37,6 @@ __all__ = [
 MAX_BYTES = 64 * 2**20  # 30 s of 48 kHz stereo float WAV have 12 MB
 _MAX_ERROR_BYTES = 64 * 2**10
 _PIECE = 64 * 2**10
-
-PASSING = frozenset({429, 500, 502, 503, 504})  # a GET may find it better a moment later
 
 Flaw = str  # why a body is not whole: CUT or TOO_LARGE; "" when it is
 CUT: Flaw = "cut short"
@@ -75,6 +73,16 @@ class Answer:
     body: bytes
     flaw: Flaw = ""
 
+    @property
+    def ok(self) -> bool:
+        """Whether the server reports success."""
+        return 200 <= self.status < 300
+
+    @property
+    def passing(self) -> bool:
+        """Whether a GET may find it better a moment later."""
+        return self.flaw == CUT or self.status == 429 or self.status >= 500
+
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
@@ -94,6 +102,33 @@ class _KeyHeader(AuthBase):
         if self._key is not None:
             request.headers["x-api-key"] = self._key.reveal()
         return request
+
+
+class PinnedAdapter(HTTPAdapter):
+    """Connects to one address, whatever the name says by then; certificates are the name's."""
+
+    def __init__(self, host: str, address: str) -> None:
+        self._host, self._address = host, address
+        super().__init__(max_retries=0)
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: tuple[str, str] | str | None = None,
+    ) -> urllib3.HTTPConnectionPool:
+        """The pool for the checked address instead of the one that the URL names."""
+        target, tls = self.build_connection_pool_key_attributes(
+            request, True if verify is None else verify, cert
+        )
+        options: dict[str, Any] = dict(tls)
+        if target["scheme"] == "https":
+            options["server_hostname"] = self._host
+        pool: urllib3.HTTPConnectionPool = self.poolmanager.connection_from_host(
+            **{**target, "host": self._address}, pool_kwargs=options
+        )
+        return pool
 
 
 def open_session(
@@ -149,7 +184,7 @@ def exchange(
 
 def _read(response: requests.Response, seconds: float) -> tuple[bytes, Flaw]:
     """The body, bounded in size and time. What a broken error page lacks does not matter."""
-    limit = MAX_BYTES if response.status_code == requests.codes.ok else _MAX_ERROR_BYTES
+    limit = MAX_BYTES if response.ok else _MAX_ERROR_BYTES
     deadline = time.monotonic() + seconds
     body = bytearray()
     try:

@@ -39,7 +39,8 @@ class Worker:
         self._sent = False
 
     def tell(self, phase: str) -> None:
-        """Say what is going on, in words for the page."""
+        """Say what is going on, in words for the page; raises ``Abandoned`` when nobody waits."""
+        self.pause(0)
         self._news.put(phase)
 
     def pause(self, seconds: float) -> None:
@@ -71,6 +72,8 @@ class Worker:
         Raises what the work raised; ``StoppedButBilled`` when ``stop`` is set after a job
         was sent (before that, it just ends); ``OutcomeUnknown`` after ``patience`` seconds.
         """
+        if stop.is_set():
+            return
         started = time.monotonic()
         phase, shown = "Connecting", ""
         threading.Thread(target=self._run, name="segmind", daemon=True).start()
