@@ -151,8 +151,8 @@ def chord(duration: float, seed: int, sample_rate: int = 32_000) -> np.ndarray:
     """Three sines over a base note that the seed chooses: float32 [samples]."""
     seconds = np.arange(int(duration * sample_rate)) / sample_rate
     base = 110.0 * 2 ** (seed % 24 / 12)
-    notes = sum(np.sin(2 * np.pi * base * ratio * seconds) for ratio in (1, 1.25, 1.5))
-    return (0.25 * notes).astype(np.float32)
+    notes = [np.sin(2 * np.pi * base * ratio * seconds) for ratio in (1, 1.25, 1.5)]
+    return (0.25 * np.sum(notes, axis=0)).astype(np.float32)
 
 
 def sound_file(duration: float, seed: int, kind: str = "wav") -> bytes:
@@ -422,10 +422,11 @@ class Halting(Response):
         scope["transport"].close()
 
     def _pieces(self) -> Iterator[bytes]:
+        body = bytes(self.body)
         if self.drip:
-            yield from (self.body[index : index + 1] for index in range(len(self.body)))
+            yield from (body[index : index + 1] for index in range(len(body)))
         else:
-            yield self.body[: len(self.body) // 2]
+            yield body[: len(body) // 2]
 
 
 class CuttableProtocol(H11Protocol):
