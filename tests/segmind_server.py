@@ -197,7 +197,9 @@ def create_app(state: Segmind) -> FastAPI:
     @app.post("/v1/{model}")
     async def generate(request: Request, model: str) -> Response:
         key, fields, options = await accepted(request, model, state)
-        return sound_response(request, fields, options, v1_headers(state, key, options))
+        headers = v1_headers(state, key, options)
+        await asyncio.sleep(float(options.get("slow", 0)))
+        return sound_response(request, fields, options, headers)
 
     @app.post("/v2/{model}")
     async def submit(request: Request, model: str) -> Response:
@@ -207,6 +209,7 @@ def create_app(state: Segmind) -> FastAPI:
         address = f"{request.base_url}v2/requests/{job_id}"
         status_url = options.get("status-url", f"{address}/status")
         urls = {"poll_url": status_url, "status_url": status_url, "response_url": address}
+        await asyncio.sleep(float(options.get("slow", 0)))
         return JSONResponse({"request_id": job_id, "status": "QUEUED", **urls})
 
     @app.get("/v2/requests/{job_id}/status")
@@ -281,7 +284,6 @@ async def accepted(
         message = f"Insufficient credits: balance {account.credits or 0}, price {PRICE}"
         raise Refused(error(406, message))
     state.bill(key)
-    await asyncio.sleep(float(options.get("slow", 0)))
     return key, fields, options
 
 
