@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import gzip
 import io
 import json
 import re
@@ -59,6 +60,8 @@ SCENARIOS = {
     "empty": "no bytes at all",
     "truncated": "half of the bytes that Content-Length announces",
     "oversized": "65 MiB",
+    "chunked": "no Content-Length; goes with truncated and oversized too",
+    "gzip": "65 MiB of silence, which compressed are a few kB",
     "drip": "a byte every 50 ms",
     "body=B": "the bytes B, given as base64",
     "json=N": "v1: JSON with the sound under N: output, url (addresses), audio, image (base64)",
@@ -394,9 +397,14 @@ def sound_response(
         sound = b""
     if "oversized" in options:
         sound += bytes(65 * 2**20)
+    if "gzip" in options:
+        sound, headers = gzip.compress(sound + bytes(65 * 2**20)), {"content-encoding": "gzip"}
+    response: Response = Response(sound, media_type=media_type, headers=headers)
     if "truncated" in options or "drip" in options:
-        return Halting(sound, "drip" in options, media_type, headers)
-    return Response(sound, media_type=media_type, headers=headers)
+        response = Halting(sound, "drip" in options, media_type, headers)
+    if "chunked" in options:
+        del response.headers["content-length"]
+    return response
 
 
 def file_url(request: Request, fields: dict[str, Any], options: dict[str, str]) -> str:

@@ -37,7 +37,13 @@ from musicgen_space.backends.segmind_http import (
     exchange,
     open_session,
 )
-from musicgen_space.errors import MusicGenSpaceError, ResultCutShort, UntrustedUrl, UnusableResult
+from musicgen_space.errors import (
+    MusicGenSpaceError,
+    ResultCutShort,
+    ResultTooLarge,
+    UntrustedUrl,
+    UnusableResult,
+)
 from musicgen_space.key import ApiKey
 from tests.segmind_fixtures import HURRIED, LocalSegmind, one_server, segmind, take_of
 from tests.segmind_server import Segmind, chord, running, sound_file
@@ -100,6 +106,22 @@ def test_an_answer_that_drips_is_cut_off(segmind: LocalSegmind, api: str) -> Non
     with pytest.raises(ResultCutShort):
         take_of(segmind.backend(api, pace=dataclasses.replace(HURRIED, body=0.2)), "#drip")
     assert time.monotonic() - started < 3
+
+
+@BOTH
+def test_chunks_are_read_to_their_end(segmind: LocalSegmind, api: str) -> None:
+    assert take_of(segmind.backend(api), "#chunked").duration == 1.0
+    with pytest.raises(ResultCutShort):
+        take_of(segmind.backend(api), "#chunked #truncated")
+
+
+@pytest.mark.parametrize("how", ["", "#chunked"])
+@pytest.mark.parametrize("prompt", ["#oversized", "#gzip"])
+def test_too_many_bytes_are_not_kept_however_they_come(
+    segmind: LocalSegmind, prompt: str, how: str
+) -> None:
+    with pytest.raises(ResultTooLarge, match="64 MiB"):
+        take_of(segmind.backend(), f"{prompt} {how}")
 
 
 def test_a_file_is_fetched_without_the_key(segmind: LocalSegmind) -> None:
