@@ -1,4 +1,4 @@
-"""Sound as bytes: float and int16 samples, files in four formats, tags inside them.
+"""Sound as bytes: float and int16 samples, files in five formats, tags inside them.
 
 Knows nothing of pages or backends. Samples are float32 in −1 … 1, [channels, samples].
 """
@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,9 +20,28 @@ import mutagen.mp3
 import numpy as np
 import soundfile
 
+from musicgen_space.errors import UnreadableAudio
 from musicgen_space.request import LIMITS, MusicRequest, Take
 
-__all__ = ["FORMATS", "Format", "encode", "read_settings", "read_take", "settings_of", "to_int16"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "decode",
+    "encode",
+    "format_of",
+    "read_settings",
+    "read_take",
+    "settings_of",
+    "to_int16",
+]
+
+# What is decoded is bounded, so that a small file cannot fill the memory: a 30-second
+# stereo take at 48 kHz has 3 million samples. ffmpeg, which M4A needs, gets a time limit too.
+_MAX_SAMPLES = 32 * 2**20
+_MAX_CHANNELS = 8
+_MAX_SECONDS = 300
+_FFMPEG_SECONDS = 60
+_SAMPLE_RATES = range(8_000, 192_001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +67,34 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
     """Float samples as int16, clipped at full scale; no normalisation."""
     scaled: np.ndarray = np.round(np.clip(samples, -1.0, 1.0) * 32767.0)
     return scaled.astype("<i2")
+
+
+def format_of(data: bytes) -> str | None:
+    """wav, mp3, flac, ogg or m4a, told by the first bytes; None when it is none of these."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "wav"
+    if data[:4] in (b"fLaC", b"OggS"):
+        return "flac" if data[:4] == b"fLaC" else "ogg"
+    if data[4:8] == b"ftyp":
+        return "m4a"
+    return "mp3" if data[:3] == b"ID3" or _is_mpeg_frame(data[:4]) else None
+
+
+def decode(data: bytes) -> tuple[np.ndarray, int]:
+    """A sound file as float32 samples in −1 … 1, [channels, samples], and its sample rate.
+
+    Nothing is resampled or mixed. M4A needs an ``ffmpeg`` on the PATH. Raises
+    ``UnreadableAudio`` for other formats, and for broken, empty or unreasonable files.
+    """
+    kind = format_of(data)
+    if kind is None:
+        raise UnreadableAudio("This is no WAV, MP3, FLAC, OGG or M4A file.")
+    samples, sample_rate = _read(_m4a_to_wav(data) if kind == "m4a" else data, kind)
+    if not samples.size:
+        raise UnreadableAudio(f"The {kind.upper()} file has no sound in it.")
+    if not np.isfinite(samples).all():
+        raise UnreadableAudio(f"The {kind.upper()} file has samples that are no numbers.")
+    return np.clip(samples, -1.0, 1.0), sample_rate
 
 
 def settings_of(take: Take) -> dict[str, Any]:
@@ -115,6 +166,60 @@ def read_take(data: bytes) -> Take | None:
         model=str(settings.get("model", "")),
         seconds_taken=0.0,
     )
+
+
+def _is_mpeg_frame(header: bytes) -> bool:
+    """Whether these four bytes can start an MPEG audio frame (ISO 11172-3, 2.4.2.3)."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return False
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bit_rate, sample_rate = header[2] >> 4, header[2] >> 2 & 3
+    return version != 1 and layer != 0 and bit_rate not in (0, 15) and sample_rate != 3
+
+
+def _read(data: bytes, kind: str) -> tuple[np.ndarray, int]:
+    """Decode with libsndfile: samples [channels, samples] and the sample rate."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as reader:
+            channels, sample_rate = reader.channels, reader.samplerate
+            if channels > _MAX_CHANNELS or sample_rate not in _SAMPLE_RATES:
+                raise UnreadableAudio(
+                    f"The {kind.upper()} file claims {channels} channels at {sample_rate} Hz."
+                )
+            # One more than allowed, so that a longer file shows itself.
+            frames = _MAX_SAMPLES // channels + 1
+            samples = reader.read(frames, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, UnreadableAudio):
+            raise
+        raise UnreadableAudio(f"The {kind.upper()} file is broken: {_reason(error)}") from error
+    if len(samples) == frames:
+        raise UnreadableAudio(f"The {kind.upper()} file is longer than any take.")
+    return np.ascontiguousarray(samples.T), sample_rate
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile says, without the Python object that it was reading from."""
+    return str(getattr(error, "error_string", error))
+
+
+def _m4a_to_wav(data: bytes) -> bytes:
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        raise UnreadableAudio("M4A files need ffmpeg: install it, or ask for another format.")
+    with tempfile.TemporaryDirectory() as folder:
+        # Files, not pipes: an M4A may keep its table of contents at the end.
+        source, target = Path(folder, "take.m4a"), Path(folder, "take.wav")
+        source.write_bytes(data)
+        # The forced demuxer and the protocol list keep a crafted file from opening others.
+        command = [ffmpeg, "-nostdin", "-v", "error", "-protocol_whitelist", "file"]
+        command += ["-f", "mov", "-i", str(source), "-vn", "-t", str(_MAX_SECONDS)]
+        command += ["-c:a", "pcm_f32le", str(target)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=_FFMPEG_SECONDS)
+        except (subprocess.SubprocessError, OSError):
+            raise UnreadableAudio("ffmpeg could not read the M4A file.") from None
+        return target.read_bytes()
 
 
 def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:

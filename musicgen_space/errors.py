@@ -7,24 +7,78 @@ one of these at a single boundary, the file that calls the foreign library.
     MusicGenSpaceError
     ├── InvalidRequest          a field of a request is outside its limits (ValueError)
     ├── InvalidSetting          an environment variable does not make sense (ValueError)
+    ├── UnreadableAudio         bytes that are no sound file, or a broken one (ValueError)
     └── BackendError            the request was fine, making the music was not
         ├── ModelUnavailable    the checkpoint is neither here nor reachable
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
         ├── OutOfMemory         the model or the take does not fit this machine
-        └── QueueFull           too many takes are waiting already
+        ├── QueueFull           too many takes are waiting already
+        ├── AllowanceSpent      a visitor has had all takes on the owner's key
+        └── SegmindError        the hosted API; ``may_be_billed`` tells about the money
+            ├── UnusableKey         no key, or one that cannot be sent (ValueError)
+            ├── Unreachable         no connection: no job was sent
+            ├── OutcomeUnknown      sent, but the end was not seen: may be billed
+            │   ├── GatewayFailed       502, 504 and other failures of a gateway
+            │   └── StoppedButBilled    Stop was pressed while the job runs on
+            ├── MalformedRequest    400
+            ├── KeyRefused          401
+            ├── AccessDenied        403
+            ├── NotFound            404: no such model or job, or its record expired
+            ├── WrongVerb           405
+            ├── NotAccepted         406, always one of the three below
+            │   ├── ContentTypeRefused
+            │   ├── InsufficientCredits
+            │   └── RequestDeclined     a parameter, or a team's spend limit
+            ├── ModelRetired        410
+            ├── GenerationFailed    422: the job ran and failed
+            ├── RateLimited         429; ``resets_at`` when the server says so
+            ├── ServerFailed        500, 503: nothing was billed
+            ├── UnexpectedStatus    any other status, redirects among them
+            └── UnusableResult      success, but no sound came of it: may be billed
+                ├── ResultCutShort      the connection ended before the bytes did
+                ├── ResultTooLarge      more bytes than any take has
+                └── UntrustedUrl        the result lies where nothing is fetched from
 """
 
 from __future__ import annotations
 
+from datetime import datetime
+
 __all__ = [
+    "AccessDenied",
+    "AllowanceSpent",
     "BackendError",
+    "ContentTypeRefused",
+    "GatewayFailed",
+    "GenerationFailed",
+    "InsufficientCredits",
     "InvalidCheckpoint",
     "InvalidRequest",
     "InvalidSetting",
+    "KeyRefused",
+    "MalformedRequest",
+    "ModelRetired",
     "ModelUnavailable",
     "MusicGenSpaceError",
+    "NotAccepted",
+    "NotFound",
     "OutOfMemory",
+    "OutcomeUnknown",
     "QueueFull",
+    "RateLimited",
+    "RequestDeclined",
+    "ResultCutShort",
+    "ResultTooLarge",
+    "SegmindError",
+    "ServerFailed",
+    "StoppedButBilled",
+    "UnexpectedStatus",
+    "Unreachable",
+    "UnreadableAudio",
+    "UntrustedUrl",
+    "UnusableKey",
+    "UnusableResult",
+    "WrongVerb",
 ]
 
 
@@ -42,6 +96,10 @@ class InvalidRequest(MusicGenSpaceError, ValueError):
 
 class InvalidSetting(MusicGenSpaceError, ValueError):
     """An environment variable does not make sense."""
+
+
+class UnreadableAudio(MusicGenSpaceError, ValueError):
+    """Bytes that are no sound file, or a broken one."""
 
 
 class BackendError(MusicGenSpaceError):
@@ -62,6 +120,130 @@ class OutOfMemory(BackendError):
 
 class QueueFull(BackendError):
     """Too many takes are waiting already."""
+
+
+class AllowanceSpent(BackendError):
+    """A visitor has had all the takes that the owner's key allows them for now."""
+
+
+class SegmindError(BackendError):
+    """The hosted API did not give a take; ``may_be_billed`` says whether it may cost money.
+
+    ``request_id`` is what Segmind's support asks for, where a job had been accepted.
+    """
+
+    may_be_billed = False
+    request_id: str | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} (The job's id at Segmind: {self.request_id}.)" if self.request_id else text
+
+
+class UnusableKey(SegmindError, ValueError):
+    """There is no API key, or one that no HTTP header can carry; its text never shows the key."""
+
+
+class Unreachable(SegmindError):
+    """The server cannot be reached; no job was sent."""
+
+
+class OutcomeUnknown(SegmindError):
+    """A job was sent and its end was not seen. It is never sent again by the program."""
+
+    may_be_billed = True
+
+
+class GatewayFailed(OutcomeUnknown):
+    """HTTP 502, 504 and the like: something between here and the model gave up."""
+
+
+class StoppedButBilled(OutcomeUnknown):
+    """Stop was pressed after the job was sent; there is no way to cancel it there."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Stopped waiting. Segmind cannot cancel a job once it is sent: "
+            "it runs on and may still be billed."
+        )
+
+
+class MalformedRequest(SegmindError):
+    """HTTP 400: the server could not read the request."""
+
+
+class KeyRefused(SegmindError):
+    """HTTP 401: the key is missing, wrong or expired."""
+
+
+class AccessDenied(SegmindError):
+    """HTTP 403: the account or team may not call this model."""
+
+
+class NotFound(SegmindError):
+    """HTTP 404: no such model or job, or the job's record expired."""
+
+
+class WrongVerb(SegmindError):
+    """HTTP 405: a bug here, or a base URL that is not the API's."""
+
+
+class NotAccepted(SegmindError):
+    """HTTP 406, which has three causes, each a class of its own."""
+
+
+class ContentTypeRefused(NotAccepted):
+    """HTTP 406: the body's media type was wrong or lost on the way."""
+
+
+class InsufficientCredits(NotAccepted):
+    """HTTP 406: the balance is below the price of a call."""
+
+
+class RequestDeclined(NotAccepted):
+    """HTTP 406: a parameter was rejected, or a team's spend limit is reached."""
+
+
+class ModelRetired(SegmindError):
+    """HTTP 410: the model is no longer offered."""
+
+
+class GenerationFailed(SegmindError):
+    """HTTP 422 or the status FAILED: the job ran and failed."""
+
+
+class RateLimited(SegmindError):
+    """HTTP 429: too many calls; ``resets_at`` (UTC) is None when the server does not say."""
+
+    def __init__(self, message: str, resets_at: datetime | None = None) -> None:
+        self.resets_at = resets_at
+        super().__init__(message)
+
+
+class ServerFailed(SegmindError):
+    """HTTP 500 or 503: the server failed and billed nothing."""
+
+
+class UnexpectedStatus(SegmindError):
+    """An HTTP status that the API does not document; redirects are among them."""
+
+
+class UnusableResult(SegmindError):
+    """The server reported success, but there is no sound to show for it."""
+
+    may_be_billed = True
+
+
+class ResultCutShort(UnusableResult):
+    """The connection ended before all the announced bytes had come."""
+
+
+class ResultTooLarge(UnusableResult):
+    """More bytes than any take has."""
+
+
+class UntrustedUrl(UnusableResult):
+    """The result's address is one that nothing is fetched from."""
 
 
 def _shown(value: object) -> str:

@@ -15,7 +15,15 @@ import numpy as np
 
 from musicgen_space.errors import InvalidRequest
 
-__all__ = ["LIMITS", "MAX_PROMPT_CHARACTERS", "RANDOM_SEED", "Limit", "MusicRequest", "Take"]
+__all__ = [
+    "LIMITS",
+    "MAX_PROMPT_CHARACTERS",
+    "RANDOM_SEED",
+    "Limit",
+    "MusicRequest",
+    "Receipt",
+    "Take",
+]
 
 MAX_PROMPT_CHARACTERS = 1000
 RANDOM_SEED = -1
@@ -87,6 +95,20 @@ class MusicRequest:
         return dataclasses.replace(self, seed=secrets.randbelow(int(LIMITS["seed"].maximum) + 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a hosted take cost, as far as the server said so; None where it did not.
+
+    ``cost`` and ``credits_left`` are in the account's credits, ``generation_seconds`` is
+    the time on the server, ``request_id`` is what its support asks for.
+    """
+
+    cost: float | None = None
+    credits_left: float | None = None
+    request_id: str | None = None
+    generation_seconds: float | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Take:
     """A piece of music and where it came from.
@@ -94,6 +116,7 @@ class Take:
     ``samples`` is float32 in −1 … 1, shape [channels, samples], at ``sample_rate`` Hz.
     ``request`` holds the seed that was really used. ``seconds_taken`` is the time it
     took to make. ``stopped`` says that it ends early because somebody pressed Stop.
+    ``receipt`` is there when somebody else's machine made it for credits.
     """
 
     samples: np.ndarray
@@ -103,6 +126,7 @@ class Take:
     model: str
     seconds_taken: float
     stopped: bool = False
+    receipt: Receipt | None = None
 
     @property
     def duration(self) -> float:

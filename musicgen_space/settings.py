@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from musicgen_space.errors import InvalidSetting
+from musicgen_space.addresses import Origin, is_loopback
+from musicgen_space.errors import InvalidSetting, UnusableKey
+from musicgen_space.key import ApiKey
 
 __all__ = ["Settings"]
 
@@ -22,6 +24,13 @@ class Settings:
     MUSICGEN_DEVICE       `device`       auto, cpu or cuda
     MUSICGEN_THREADS      `threads`      CPU threads for the model; 0 = one per core
     MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
+    SEGMIND_API_KEY       `segmind_key`  the owner's key for the hosted API, or nothing
+    SEGMIND_API           `segmind_api`  v1 (one blocking call) or v2 (a job that is polled)
+    SEGMIND_BASE_URL      `segmind_base_url`   where the API is: https, or http on loopback
+    SEGMIND_SHARE_KEY     `segmind_share_key`  1 lets visitors of a public page spend the
+                                               owner's credits
+    SEGMIND_TAKES_PER_VISITOR  `segmind_takes_per_visitor`  how many takes an hour each of
+                                               them may have with the owner's key
     """
 
     host: str = "127.0.0.1"
@@ -30,6 +39,22 @@ class Settings:
     device: str = "auto"
     threads: int = 0
     max_waiting: int = 8
+    segmind_key: ApiKey | None = None
+    segmind_api: str = "v1"
+    segmind_base_url: str = "https://api.segmind.com"
+    segmind_share_key: bool = False
+    segmind_takes_per_visitor: int = 3
+
+    @property
+    def strangers(self) -> bool:
+        """Whether others than the owner can open the page: it listens beyond this machine."""
+        return not is_loopback(self.host)
+
+    @property
+    def segmind_key_for_visitors(self) -> ApiKey | None:
+        """The owner's key where whoever is at the page may spend from it, else None."""
+        allowed = self.segmind_share_key or not self.strangers
+        return self.segmind_key if allowed else None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -45,6 +70,13 @@ class Settings:
             device=_one_of(environ, "MUSICGEN_DEVICE", ("auto", "cpu", "cuda")),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
+            segmind_key=_key(environ, "SEGMIND_API_KEY"),
+            segmind_api=_one_of(environ, "SEGMIND_API", ("v1", "v2")),
+            segmind_base_url=_base_url(environ, "SEGMIND_BASE_URL", default.segmind_base_url),
+            segmind_share_key=_one_of(environ, "SEGMIND_SHARE_KEY", ("0", "1")) == "1",
+            segmind_takes_per_visitor=_whole(
+                environ, "SEGMIND_TAKES_PER_VISITOR", default.segmind_takes_per_visitor, 0, 1000
+            ),
         )
 
 
@@ -61,3 +93,25 @@ def _one_of(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> 
     if text not in allowed:
         raise InvalidSetting(f"{name} must be one of {', '.join(allowed)}, got {text!r}.")
     return text
+
+
+def _key(environ: Mapping[str, str], name: str) -> ApiKey | None:
+    text = environ.get(name, "").strip()
+    try:
+        return ApiKey(text) if text else None
+    except UnusableKey as error:
+        raise InvalidSetting(f"{name}: {error}") from None
+
+
+def _base_url(environ: Mapping[str, str], name: str, default: str) -> str:
+    """A server's address without a slash at its end, safe to send a key to."""
+    url = environ.get(name, "").strip().rstrip("/") or default
+    try:
+        origin = Origin.of(url)
+    except ValueError as error:
+        raise InvalidSetting(f"{name}: {error}.") from None
+    if "?" in url or "#" in url:
+        raise InvalidSetting(f"{name} must end with the host or a path, without ? or #.")
+    if origin.scheme != "https" and not origin.loopback:
+        raise InvalidSetting(f"{name} must be https: over http the key could be read on the way.")
+    return url

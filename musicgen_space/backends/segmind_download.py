@@ -1,0 +1,107 @@
+"""Fetching the file that an answer points to, without trusting the address.
+
+The URL comes from a server's answer, so it could point into the network this program
+runs in. Only https is followed, only to public addresses, without the key; the name is
+resolved once and the connection goes to the very address that was checked, so that it
+cannot change in between (DNS rebinding). Each redirect is checked in the same way.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from urllib.parse import urljoin
+
+from musicgen_space.addresses import Origin, is_loopback, is_public
+from musicgen_space.backends.segmind_answers import check_whole
+from musicgen_space.backends.segmind_http import (
+    Answer,
+    NoAnswer,
+    Pace,
+    PinnedAdapter,
+    exchange,
+    open_session,
+)
+from musicgen_space.errors import UntrustedUrl, UnusableResult
+
+__all__ = ["download"]
+
+_MAX_REDIRECTS = 3
+_RETRIES = 4
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def download(
+    url: str, *, loopback_allowed: bool, pace: Pace, pause: Callable[[float], None]
+) -> Answer:
+    """The file at ``url``, at most 64 MiB; raises ``UntrustedUrl`` or ``UnusableResult``.
+
+    ``loopback_allowed`` also lets http and this machine's own addresses pass; it is for
+    when the API itself is served from here.
+    """
+    for _ in range(1 + _MAX_REDIRECTS):
+        answer = _fetch(url, loopback_allowed, pace, pause)
+        if answer.status not in _REDIRECTS:
+            break
+        url = _redirected(url, answer.headers.get("location", ""))
+    else:
+        raise UntrustedUrl(f"The result's address redirects more than {_MAX_REDIRECTS} times.")
+    if not answer.ok:
+        raise UnusableResult(f"The finished file could not be fetched: HTTP {answer.status}.")
+    check_whole(answer)
+    return answer
+
+
+def _fetch(url: str, loopback_allowed: bool, pace: Pace, pause: Callable[[float], None]) -> Answer:
+    """One URL, asked again when it fails in passing; redirects are answers too."""
+    origin = _trusted_origin(url, loopback_allowed)
+    for delay in (*pace.retries(_RETRIES), None):
+        address = _trusted_address(origin, loopback_allowed)
+        adapter = PinnedAdapter(origin.host, address)
+        with open_session(None, proxies=False, adapter=adapter) as session:
+            host = {"Host": _host_header(origin)}
+            outcome = exchange(session, "GET", url, wait=pace.lookup, pace=pace, headers=host)
+        if isinstance(outcome, Answer) and not outcome.passing:
+            return outcome
+        if delay is not None:
+            pause(delay)
+    if isinstance(outcome, NoAnswer):
+        raise UnusableResult(f"The finished file could not be fetched: {outcome.why}.")
+    return outcome
+
+
+def _redirected(url: str, location: str) -> str:
+    if not location:
+        raise UntrustedUrl("The result's address redirects to nowhere.")
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise UntrustedUrl("The result's address redirects to one that cannot be read.") from None
+
+
+def _trusted_origin(url: str, loopback_allowed: bool) -> Origin:
+    try:
+        origin = Origin.of(url)
+    except ValueError as error:
+        raise UntrustedUrl(f"The result's address is not trusted: {error}.") from None
+    if origin.scheme != "https" and not loopback_allowed:
+        raise UntrustedUrl("The result's address is not trusted: it is not https.")
+    return origin
+
+
+def _trusted_address(origin: Origin, loopback_allowed: bool) -> str:
+    """An IP address of the host. One inner address among many makes the host untrusted."""
+    try:
+        found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise UnusableResult("The finished file's server cannot be found.") from None
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not (is_public(address) or (loopback_allowed and is_loopback(address))):
+            raise UntrustedUrl("The result's address is not trusted: it is in a private network.")
+    return addresses[0]
+
+
+def _host_header(origin: Origin) -> str:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return f"{host}:{origin.port}"
