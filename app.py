@@ -21,8 +21,6 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings.from_environment()
     backends = open_backends(settings)
-    if not backends:
-        raise InvalidSetting("Nothing can make music here: install torch for local generation.")
     for backend in backends.values():
         backend.warm_up()
 
@@ -30,7 +28,7 @@ def main() -> None:
         return JSONResponse({"status": "ok", "backends": [*backends]})
 
     try:
-        build_page(backends).launch(
+        build_page(backends, settings).launch(
             server_name=settings.host,
             server_port=settings.port,
             app_kwargs={"routes": [Route("/healthz", healthz)]},

@@ -34,30 +34,33 @@ def main(arguments: list[str] | None = None) -> int:
         backends = open_backends(Settings.from_environment())
     except MusicGenSpaceError as error:
         parser.error(str(error))
-    if not backends:
-        parser.error("nothing can make music here: install torch for local generation.")
-    if options.list_models:
-        _print_models(backends)
-        return OK
-    backend = backends.get(options.backend or next(iter(backends)))
     try:
-        if backend is None:
-            raise InvalidRequest("backend", options.backend, f"must be one of {[*backends]}")
-        if options.output.suffix.lower().removeprefix(".") not in audio.FORMATS:
-            endings = ", ".join(f".{name}" for name in audio.FORMATS)
-            raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
-        request = MusicRequest(
-            options.prompt, model=options.model, **{name: getattr(options, name) for name in LIMITS}
-        )
+        if options.list_models:
+            _print_models(backends)
+            return OK
+        return _make(*_understood(options, backends), options.output)
     except InvalidRequest as error:
         parser.error(str(error))
-    try:
-        return _make(backend, request, options.output)
     except (MusicGenSpaceError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return FAILED
     finally:
-        backend.close()
+        for backend in backends.values():
+            backend.close()
+
+
+def _understood(
+    options: argparse.Namespace, backends: dict[str, Backend]
+) -> tuple[Backend, MusicRequest]:
+    """The options as a backend and a request; raises ``InvalidRequest``."""
+    name = options.backend or next(iter(backends))
+    if name not in backends:
+        raise InvalidRequest("backend", name, f"must be one of {[*backends]}")
+    if options.output.suffix.lower().removeprefix(".") not in audio.FORMATS:
+        endings = ", ".join(f".{ending}" for ending in audio.FORMATS)
+        raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
+    numbers = {limit: getattr(options, limit) for limit in LIMITS}
+    return backends[name], MusicRequest(options.prompt, model=options.model, **numbers)
 
 
 def _parser() -> argparse.ArgumentParser:

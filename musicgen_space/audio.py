@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import imageio_ffmpeg
 import mutagen.id3
 import mutagen.mp3
 import numpy as np
@@ -83,8 +83,8 @@ def format_of(data: bytes) -> str | None:
 def decode(data: bytes) -> tuple[np.ndarray, int]:
     """A sound file as float32 samples in −1 … 1, [channels, samples], and its sample rate.
 
-    Nothing is resampled or mixed. M4A needs an ``ffmpeg`` on the PATH. Raises
-    ``UnreadableAudio`` for other formats, and for broken, empty or unreasonable files.
+    Nothing is resampled or mixed. Raises ``UnreadableAudio`` for other formats, and for
+    broken, empty or unreasonable files.
     """
     kind = format_of(data)
     if kind is None:
@@ -99,7 +99,8 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
 
 def settings_of(take: Take) -> dict[str, Any]:
     """What it takes to make ``take`` again, and where it was made."""
-    return {**asdict(take.request), "model": take.model, "backend": take.backend}
+    settings = {**asdict(take.request), "model": take.model, "backend": take.backend}
+    return settings if take.receipt is None else {**settings, "receipt": asdict(take.receipt)}
 
 
 def encode(take: Take, format_name: str) -> bytes:
@@ -204,9 +205,10 @@ def _reason(error: Exception) -> str:
 
 
 def _m4a_to_wav(data: bytes) -> bytes:
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise UnreadableAudio("M4A files need ffmpeg: install it, or ask for another format.")
+    try:
+        ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()  # comes in a wheel: nobody has to install it
+    except RuntimeError:
+        raise UnreadableAudio("M4A files need ffmpeg, and there is none here.") from None
     with tempfile.TemporaryDirectory() as folder:
         # Files, not pipes: an M4A may keep its table of contents at the end.
         source, target = Path(folder, "take.m4a"), Path(folder, "take.wav")

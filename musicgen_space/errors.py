@@ -137,6 +137,8 @@ class SegmindError(BackendError):
 
     def __str__(self) -> str:
         text = super().__str__()
+        if self.may_be_billed and "billed" not in text:
+            text += " It may have been billed."
         return f"{text} (The job's id at Segmind: {self.request_id}.)" if self.request_id else text
 
 

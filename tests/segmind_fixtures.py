@@ -11,7 +11,7 @@ import pytest
 
 from musicgen_space.backends.base import Update
 from musicgen_space.backends.segmind import SegmindBackend
-from musicgen_space.backends.segmind_http import Pace
+from musicgen_space.backends.segmind.http import Pace
 from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest, Take
 from tests.segmind_server import KEY, Account, Segmind, running

@@ -17,6 +17,7 @@ ONLY = {
     "gradio": ["ui/"],
     "torch": ["engine/", "backends/local.py"],
     "transformers": ["engine/"],
+    "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/"],
 }
 # A room → what it must not import.
@@ -25,7 +26,7 @@ NEVER = {
     "backends/": ["musicgen_space.ui"],
 }
 # These import only the standard library, numpy and each other.
-PLAIN = ["request.py", "errors.py", "settings.py"]
+PLAIN = ["request.py", "errors.py", "settings.py", "key.py", "addresses.py"]
 
 
 def imports_of(module: Path) -> set[str]:
@@ -66,3 +67,12 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_a_hosted_page_installs_is_a_part_of_what_every_page_installs() -> None:
+    hosted, full = (
+        {line for line in (HOUSE.parent / name).read_text().splitlines() if line[:1] != "#"}
+        for name in ("requirements-hosted.txt", "requirements.txt")
+    )
+    assert hosted < full
+    assert not any(line.startswith(("torch", "transformers")) for line in hosted)

@@ -12,8 +12,8 @@ import pytest
 from musicgen_space import errors
 from musicgen_space.backends.base import Loading
 from musicgen_space.backends.segmind import MODEL, SegmindBackend
-from musicgen_space.backends.segmind_answers import check_status, credits_in, reset_time
-from musicgen_space.backends.segmind_http import Answer
+from musicgen_space.backends.segmind.answers import check_status, credits_in, reset_time
+from musicgen_space.backends.segmind.http import Answer
 from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings

@@ -16,7 +16,7 @@ import pytest
 
 from musicgen_space.audio import encode
 from musicgen_space.backends.segmind import SegmindBackend
-from musicgen_space.backends.segmind_http import Answer, exchange, open_session
+from musicgen_space.backends.segmind.http import Answer, exchange, open_session
 from musicgen_space.errors import BackendError, InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
 from musicgen_space.settings import Settings
@@ -58,7 +58,7 @@ def test_even_a_traceback_with_local_variables_does_not_show_the_key(
         frames = error.__traceback__
         trace = traceback.TracebackException(type(error), error, frames, capture_locals=True)
         text = "".join(trace.format())
-        assert "segmind.py" in text
+        assert "segmind/backend.py" in text
         assert KEY not in text
 
 

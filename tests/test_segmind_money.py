@@ -19,7 +19,7 @@ import pytest
 
 from musicgen_space import errors
 from musicgen_space.backends.segmind import SegmindBackend
-from musicgen_space.backends.segmind_http import Pace
+from musicgen_space.backends.segmind.http import Pace
 from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest
 from tests.segmind_fixtures import HURRIED, LocalSegmind, one_server, segmind, take_of

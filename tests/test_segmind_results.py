@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from musicgen_space.addresses import Origin
 from musicgen_space.audio import decode
-from musicgen_space.backends.segmind_answers import (
+from musicgen_space.backends.segmind.answers import (
     check_status,
     credits_in,
     job_links,
@@ -29,8 +29,8 @@ from musicgen_space.backends.segmind_answers import (
     said,
     seed_used,
 )
-from musicgen_space.backends.segmind_download import download
-from musicgen_space.backends.segmind_http import (
+from musicgen_space.backends.segmind.download import download
+from musicgen_space.backends.segmind.http import (
     Answer,
     NoAnswer,
     PinnedAdapter,

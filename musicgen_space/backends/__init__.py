@@ -25,4 +25,10 @@ def _local(settings: Settings) -> Backend | None:
     return LocalBackend(settings)
 
 
-_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (_local,)
+def _segmind(settings: Settings) -> Backend | None:
+    from musicgen_space.backends.segmind import SegmindBackend
+
+    return SegmindBackend.from_settings(settings)
+
+
+_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (_local, _segmind)

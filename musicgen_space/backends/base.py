@@ -10,12 +10,22 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from musicgen_space.request import MusicRequest, Take
 
-__all__ = ["Backend", "Chunk", "Loading", "ModelChoice", "Progress", "Update", "Waiting"]
+__all__ = [
+    "Backend",
+    "Chunk",
+    "HostedBackend",
+    "Loading",
+    "ModelChoice",
+    "Progress",
+    "Update",
+    "Waiting",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +113,22 @@ class Backend(ABC):
 
     def close(self) -> None:  # noqa: B027  (most backends hold nothing)
         """Free what the backend holds: threads, models, connections."""
+
+
+class HostedBackend(Backend):
+    """Somebody else's machine, paid by an API key. ``typical_price`` is in credits a take."""
+
+    typical_price: float
+
+    @property
+    @abstractmethod
+    def has_key(self) -> bool:
+        """Whether there is a key to generate with."""
+
+    @abstractmethod
+    def with_key(self, key: str) -> Self:
+        """The same backend, paid by another key; raises ``BackendError``."""
+
+    @abstractmethod
+    def balance(self) -> float:
+        """Credits left on the key's account; a free call that blocks. Raises ``BackendError``."""

@@ -107,7 +107,13 @@ function schedule() {
 // Start as soon as the music can be expected to stay ahead of the listener: at speed r < 1
 // the last (1 - r) of the take has to be there before, at r >= 1 the first chunk is enough.
 function considerStarting() {
-  if (!startAlone || playing || filled === 0 || context?.state !== "running") return;
+  if (!startAlone || playing) return;
+  if (source === "file") {
+    startAlone = false;
+    if (view.phase === "done") play();
+    return;
+  }
+  if (filled === 0 || context?.state !== "running") return;
   const ready = view.phase === "done" || filled / rate() >= length() * (1 - 0.95 * view.speed);
   if (ready) play();
 }
@@ -264,7 +270,7 @@ function update() {
     take = view.take;
     [channels, filled, fetched, scheduled, position] = [[], 0, 0, 0, 0];
     source = view.phase === "done" ? "file" : "live";
-    startAlone = view.phase !== "done";
+    startAlone = true;
     // On a phone the player lies below the fold.
     element.scrollIntoView({ block: "nearest" });
   }

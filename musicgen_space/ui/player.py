@@ -6,7 +6,6 @@ Its three parts lie beside this file: ``player.html`` (structure), ``player.js``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from gradio.data_classes import FileData
 from gradio.processing_utils import save_bytes_to_cache
 
 from musicgen_space import audio
-from musicgen_space.request import Take
+from musicgen_space.request import Receipt, Take
 from musicgen_space.ui import pictures
 from musicgen_space.ui.live import LiveSound
 
@@ -103,14 +102,22 @@ def view_of_take(take: Take, cache_folder: str, /, **changes: Any) -> View:
 
 def facts(take: Take) -> str:
     """One line about where a take came from."""
-    made = f"made in {take.seconds_taken:.1f} s, {take.real_time_factor:.1f}× real time"
-    parts: Sequence[str] = (
-        take.model,
-        f"seed {take.request.seed}",
-        f"{take.duration:.4g} s" + (" (stopped)" if take.stopped else ""),
-        *([made] if take.seconds_taken else []),
-    )
+    length = f"{take.duration:.4g} s" + (" (stopped)" if take.stopped else "")
+    parts = [take.model, f"seed {take.request.seed}", length]
+    if take.receipt is not None:
+        parts += _receipt_words(take.receipt)
+    elif take.seconds_taken:
+        parts.append(f"made in {take.seconds_taken:.1f} s, {take.real_time_factor:.1f}× real time")
     return " · ".join(parts)
+
+
+def _receipt_words(receipt: Receipt) -> list[str]:
+    """What a hosted take cost, as far as it is known."""
+    return [
+        *([f"cost {receipt.cost:.4g} credits"] if receipt.cost is not None else []),
+        *([f"made in {receipt.generation_seconds:.1f} s"] if receipt.generation_seconds else []),
+        *([f"request {receipt.request_id}"] if receipt.request_id else []),
+    ]
 
 
 def file_name(take: Take) -> str:

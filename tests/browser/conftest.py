@@ -17,6 +17,8 @@ from urllib.error import URLError
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.segmind_server import Segmind, running
+
 ROOT = Path(__file__).parent.parent.parent
 
 # Remembers every buffer that is played: when, how long, how loud.
@@ -33,17 +35,21 @@ AudioBufferSourceNode.prototype.start = function (when, ...rest) {
 
 
 @contextmanager
-def serving(**environment: str) -> Iterator[str]:
+def serving(log: Path, **environment: str) -> Iterator[str]:
     """Run ``app.py`` as a user would; yields the page's address once it answers."""
+    folder = log.parent
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env={**os.environ, "GRADIO_SERVER_PORT": str(port), **environment},
-        stdout=subprocess.DEVNULL,
-    )
+    ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "files")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env={**os.environ, **ours, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
@@ -66,8 +72,21 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def address() -> Iterator[str]:
-    with serving() as url:
+def segmind() -> Segmind:
+    """The hosted API's local stand-in, which counts what it bills."""
+    return Segmind()
+
+
+@pytest.fixture(scope="session")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the app prints."""
+    return tmp_path_factory.mktemp("app") / "log"
+
+
+@pytest.fixture(scope="session")
+def address(segmind: Segmind, log: Path) -> Iterator[str]:
+    """The page over this machine and the stand-in."""
+    with running(segmind) as api, serving(log, SEGMIND_BASE_URL=api) as url:
         yield url
 
 

@@ -207,4 +207,4 @@ def test_nothing_moves_while_a_take_is_made(page: Page) -> None:
 
 def test_healthz_answers(address: str) -> None:
     with urllib.request.urlopen(f"{address}/healthz") as response:
-        assert response.read() == b'{"status":"ok","backends":["local"]}'
+        assert response.read() == b'{"status":"ok","backends":["local","segmind"]}'

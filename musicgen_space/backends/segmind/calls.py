@@ -13,15 +13,15 @@ from typing import Any
 from urllib.parse import urljoin
 
 from musicgen_space.addresses import Origin
-from musicgen_space.backends.segmind_answers import check_status, reset_time
-from musicgen_space.backends.segmind_http import (
+from musicgen_space.backends.segmind.answers import check_status, reset_time
+from musicgen_space.backends.segmind.http import (
     Answer,
     NoAnswer,
     Pace,
     exchange,
     open_session,
 )
-from musicgen_space.backends.segmind_worker import Worker
+from musicgen_space.backends.segmind.worker import Worker
 from musicgen_space.errors import OutcomeUnknown, Unreachable, UntrustedUrl
 from musicgen_space.key import ApiKey
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from urllib.parse import urljoin
 
 from musicgen_space.addresses import Origin, is_loopback, is_public
-from musicgen_space.backends.segmind_answers import check_whole
-from musicgen_space.backends.segmind_http import (
+from musicgen_space.backends.segmind.answers import check_whole
+from musicgen_space.backends.segmind.http import (
     Answer,
     NoAnswer,
     Pace,

@@ -7,9 +7,9 @@ Nothing in this API is idempotent and a job cannot be cancelled, so money rules:
   that no job was taken. (502 and 504 come from a gateway; the job may be running.)
 - A GET is free and is repeated with growing pauses.
 
-The other files: ``segmind_calls`` (these rules), ``segmind_http`` (one exchange),
-``segmind_answers`` (what it means), ``segmind_download`` (result files) and
-``segmind_worker`` (the thread that may block).
+The other files: ``calls`` (these rules), ``http`` (one exchange),
+``answers`` (what it means), ``download`` (result files) and
+``worker`` (the thread that may block).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 
 from musicgen_space.addresses import Origin
 from musicgen_space.audio import decode
-from musicgen_space.backends.base import Backend, ModelChoice, Update
-from musicgen_space.backends.segmind_answers import (
+from musicgen_space.backends.base import HostedBackend, ModelChoice, Update
+from musicgen_space.backends.segmind.answers import (
     JobLinks,
     check_status,
     credits_in,
@@ -39,10 +39,10 @@ from musicgen_space.backends.segmind_answers import (
     said,
     seed_used,
 )
-from musicgen_space.backends.segmind_calls import Calls
-from musicgen_space.backends.segmind_download import download
-from musicgen_space.backends.segmind_http import Answer, Pace
-from musicgen_space.backends.segmind_worker import Worker
+from musicgen_space.backends.segmind.calls import Calls
+from musicgen_space.backends.segmind.download import download
+from musicgen_space.backends.segmind.http import Answer, Pace
+from musicgen_space.backends.segmind.worker import Worker
 from musicgen_space.errors import (
     GenerationFailed,
     InvalidRequest,
@@ -69,7 +69,7 @@ _NOT_TAKEN = frozenset({500, 503})  # answers of a v2 submit that leave no job b
 _PHASES = {"QUEUED": "Waiting in Segmind's queue", "PROCESSING": "Segmind is making the music"}
 
 
-class SegmindBackend(Backend):
+class SegmindBackend(HostedBackend):
     """The hosted API at ``base_url``, spoken as ``api`` v1 or v2, paid by ``key``.
 
     Any compatible server does. ``generate`` raises ``SegmindError`` and its kin.
@@ -77,8 +77,9 @@ class SegmindBackend(Backend):
 
     name = "segmind"
     label = "Segmind"
-    about = "Hosted: about 22 seconds and $0.037 a take, on an account of your own."
+    about = "hosted, about 22 seconds and $0.04 a take"
     knobs = frozenset({"prompt", "duration", "seed"})
+    typical_price = TYPICAL_PRICE
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class SegmindBackend(Backend):
 
     def models(self) -> list[ModelChoice]:
         """The one hosted model."""
-        return [ModelChoice(MODEL, "MusicGen medium, hosted by Segmind")]
+        return [ModelChoice(MODEL, "MusicGen medium")]
 
     def balance(self) -> float:
         """Credits left on the account, 0 when it has no balance record; a free call.

@@ -20,7 +20,7 @@ from typing import Any
 
 from musicgen_space import errors
 from musicgen_space.audio import format_of
-from musicgen_space.backends.segmind_http import CUT, MAX_BYTES, TOO_LARGE, Answer
+from musicgen_space.backends.segmind.http import CUT, MAX_BYTES, TOO_LARGE, Answer
 from musicgen_space.key import ApiKey
 from musicgen_space.request import Receipt
 
