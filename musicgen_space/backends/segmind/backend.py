@@ -117,7 +117,7 @@ class SegmindBackend(HostedBackend):
 
     def models(self) -> list[ModelChoice]:
         """The one hosted model."""
-        return [ModelChoice(MODEL, "MusicGen medium")]
+        return [ModelChoice(MODEL, "hosted")]
 
     def balance(self) -> float:
         """Credits left on the account, 0 when it has no balance record; a free call.
