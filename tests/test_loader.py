@@ -110,3 +110,23 @@ def test_stereo_is_refused_in_words(folder: Path) -> None:
 def test_the_device_can_be_chosen() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda")
+
+
+def test_a_checkpoint_of_the_first_publications_loads(folder: Path) -> None:
+    """Old names of the weight norm, positions that were saved, an embedding saved once."""
+    request = MusicRequest("jazz", duration=1)
+    before = [piece.samples.sum() for piece in generate(load(folder, CPU), request)]
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    old = {
+        name.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): tensor
+        for name, tensor in weights.items()
+    }
+    assert any(name.endswith("weight_g") for name in old)
+    old.pop("text_encoder.encoder.embed_tokens.weight", None)
+    old["decoder.model.decoder.embed_positions.weights"] = torch.zeros(2048, 32)
+    (folder / "model.safetensors").unlink()
+    torch.save(old, folder / "pytorch_model.bin")
+    after = [piece.samples.sum() for piece in generate(load(folder, CPU), request)]
+    assert sum(before) == sum(after) != 0
