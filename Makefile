@@ -17,7 +17,7 @@ check: $(VENV)/dev.installed
 
 # A browser for the tests: the one on the PATH, else Debian's, else Playwright's own.
 browser: $(VENV)/dev.installed
-	@command -v chromium google-chrome >/dev/null \
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	     && apt-get -q update && apt-get -qy install --no-install-recommends chromium; } \
 	|| $(BIN)/playwright install chromium

@@ -31,6 +31,7 @@ def main() -> None:
         build_page(backends, settings).launch(
             server_name=settings.host,
             server_port=settings.port,
+            share=False,  # a public tunnel would let strangers spend the owner's key
             app_kwargs={"routes": [Route("/healthz", healthz)]},
             **launch_options(),
         )

@@ -23,7 +23,7 @@ from musicgen_space.settings import Settings
 
 __all__ = ["main"]
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +59,12 @@ def _understood(
     if options.output.suffix.lower().removeprefix(".") not in audio.FORMATS:
         endings = ", ".join(f".{ending}" for ending in audio.FORMATS)
         raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
+    if not options.output.resolve().parent.is_dir():
+        raise InvalidRequest("output", str(options.output), "must lie in a folder that exists")
     numbers = {limit: getattr(options, limit) for limit in LIMITS}
+    for limit, number in numbers.items():
+        if limit not in backends[name].knobs and number != LIMITS[limit].default:
+            raise InvalidRequest(limit, number, f"can't be chosen on {backends[name].label}")
     return backends[name], MusicRequest(options.prompt, model=options.model, **numbers)
 
 
@@ -94,7 +99,12 @@ def _print_models(backends: dict[str, Backend]) -> None:
 
 def _make(backend: Backend, request: MusicRequest, output: Path) -> int:
     stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+
+    def interrupted(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends all
+
+    signal.signal(signal.SIGINT, interrupted)
     take = _watched(backend, request, stop)
     if take is not None:
         output.write_bytes(audio.encode(take, output.suffix.lower().removeprefix(".")))

@@ -29,6 +29,7 @@ __all__ = [
     "decode",
     "encode",
     "format_of",
+    "formats_for",
     "read_settings",
     "read_take",
     "settings_of",
@@ -46,19 +47,27 @@ _SAMPLE_RATES = range(8_000, 192_001)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one kind of file is written: libsndfile's names, and whether nothing is lost."""
+    """How one kind of file is written: libsndfile's names, and whether nothing is lost.
+
+    ``rates`` are the sample rates it can hold, None: any; ``channels`` is the most it can.
+    """
 
     container: str
     subtype: str
     lossless: bool
+    rates: frozenset[int] | None = None
+    channels: int = 8
 
+
+# ISO/IEC 11172-3 and 13818-3, and the extension to lower rates that LAME writes.
+_MP3_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})
 
 FORMATS = MappingProxyType(
     {
         "wav": Format("WAV", "PCM_16", True),
         "flac": Format("FLAC", "PCM_16", True),
         "ogg": Format("OGG", "VORBIS", False),
-        "mp3": Format("MP3", "MPEG_LAYER_III", False),
+        "mp3": Format("MP3", "MPEG_LAYER_III", False, _MP3_RATES, 2),
     }
 )
 
@@ -95,6 +104,16 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
     if not np.isfinite(samples).all():
         raise UnreadableAudio(f"The {kind.upper()} file has samples that are no numbers.")
     return np.clip(samples, -1.0, 1.0), sample_rate
+
+
+def formats_for(take: Take) -> list[str]:
+    """The names of ``FORMATS`` that can hold ``take``."""
+    channels = take.samples.shape[0]
+    return [
+        name
+        for name, fmt in FORMATS.items()
+        if channels <= fmt.channels and (fmt.rates is None or take.sample_rate in fmt.rates)
+    ]
 
 
 def settings_of(take: Take) -> dict[str, Any]:

@@ -79,6 +79,7 @@ __all__ = [
     "UnusableKey",
     "UnusableResult",
     "WrongVerb",
+    "is_out_of_memory",
 ]
 
 
@@ -246,6 +247,19 @@ class ResultTooLarge(UnusableResult):
 
 class UntrustedUrl(UnusableResult):
     """The result's address is one that nothing is fetched from."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a foreign error says that memory ran out.
+
+    Told by name and words: torch's CPU allocator raises a plain RuntimeError, worded by
+    system, and torch itself may not be there to be asked.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("allocate memory", "not enough memory")
+    )
 
 
 def _shown(value: object) -> str:

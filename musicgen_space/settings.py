@@ -22,7 +22,7 @@ class Settings:
     MUSICGEN_MODELS       `models`       more checkpoints to offer: hub ids or folders,
                                          separated by commas
     MUSICGEN_DEVICE       `device`       auto, cpu or cuda
-    MUSICGEN_THREADS      `threads`      CPU threads for the model; 0 = one per core
+    MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
     MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
     SEGMIND_API_KEY       `segmind_key`  the owner's key for the hosted API, or nothing
     SEGMIND_API           `segmind_api`  v1 (one blocking call) or v2 (a job that is polled)

@@ -76,3 +76,13 @@ def test_a_file_of_somebody_else_has_no_settings() -> None:
 def test_samples_beyond_full_scale_are_clipped_not_wrapped() -> None:
     samples = np.array([[-3.0, -1.0, 0.0, 1.0, 3.0]], np.float32)
     assert audio.to_int16(samples).tolist() == [[-32767, -32767, 0, 32767, 32767]]
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(96000, 2), (44099, 1), (48000, 6), (8000, 1)])
+def test_a_take_is_offered_in_every_format_that_can_hold_it(rate: int, channels: int) -> None:
+    samples = np.zeros((channels, rate // 10), np.float32)
+    take = Take(samples, rate, MusicRequest("jazz"), "segmind", "meta-musicgen-medium", 1.0)
+    names = audio.formats_for(take)
+    assert names[:2] == ["wav", "flac"]
+    for name in names:
+        assert soundfile.info(io.BytesIO(audio.encode(take, name))).channels == channels

@@ -42,6 +42,8 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["jazz", "--seed", "-2"], "seed must be a whole number from -1 to 9999, got -2"),
         (["jazz", "-o", "take.aiff"], "output must end in one of .wav, .flac, .ogg, .mp3"),
         (["jazz", "--backend", "cloud"], "backend must be one of"),
+        (["jazz", "-o", "no/such/folder/take.wav"], "must lie in a folder that exists"),
+        (["jazz", "--backend", "segmind", "--top-k", "5"], "top_k can't be chosen on Segmind"),
         (["jazz", "--tempo", "120"], "unrecognized arguments"),
     ],
 )

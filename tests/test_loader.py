@@ -10,7 +10,7 @@ import torch
 
 from musicgen_space.engine.generate import generate
 from musicgen_space.engine.loader import load, pick_device
-from musicgen_space.errors import InvalidCheckpoint
+from musicgen_space.errors import InvalidCheckpoint, OutOfMemory
 from musicgen_space.request import MusicRequest
 
 CPU = torch.device("cpu")
@@ -112,7 +112,10 @@ def test_the_device_can_be_chosen() -> None:
     assert pick_device("auto").type in ("cpu", "cuda")
 
 
-def test_a_checkpoint_of_the_first_publications_loads(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "dropped", ["text_encoder.encoder.embed_tokens.weight", "text_encoder.shared.weight"]
+)
+def test_a_checkpoint_of_the_first_publications_loads(folder: Path, dropped: str) -> None:
     """Old names of the weight norm, positions that were saved, an embedding saved once."""
     request = MusicRequest("jazz", duration=1)
     before = [piece.samples.sum() for piece in generate(load(folder, CPU), request)]
@@ -124,9 +127,21 @@ def test_a_checkpoint_of_the_first_publications_loads(folder: Path) -> None:
         for name, tensor in weights.items()
     }
     assert any(name.endswith("weight_g") for name in old)
-    old.pop("text_encoder.encoder.embed_tokens.weight", None)
+    old.pop(dropped, None)
+    shared = weights.get("text_encoder.shared.weight")
+    if shared is not None and dropped == "text_encoder.shared.weight":
+        old["text_encoder.encoder.embed_tokens.weight"] = shared
     old["decoder.model.decoder.embed_positions.weights"] = torch.zeros(2048, 32)
     (folder / "model.safetensors").unlink()
     torch.save(old, folder / "pytorch_model.bin")
     after = [piece.samples.sum() for piece in generate(load(folder, CPU), request)]
     assert sum(before) == sum(after) != 0
+
+
+def test_a_full_memory_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 TB")
+
+    monkeypatch.setattr(safetensors.torch, "load_file", full)
+    with pytest.raises(OutOfMemory, match="not enough memory for the model"):
+        load(folder, CPU)

@@ -10,7 +10,7 @@ import pytest
 
 from musicgen_space.backends.base import Chunk, Loading, Progress, Update, Waiting
 from musicgen_space.backends.local import LocalBackend
-from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, QueueFull
+from musicgen_space.errors import BackendError, InvalidCheckpoint, ModelUnavailable, QueueFull
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 
@@ -172,3 +172,16 @@ def test_the_model_list_begins_with_the_embedded_one(backend: LocalBackend) -> N
     names = [choice.name for choice in backend.models()]
     assert names[0] == "musicgen-nano"
     assert "facebook/musicgen-small" in names
+
+
+def test_a_failure_nobody_foresaw_is_told_and_the_next_take_works(
+    backend: LocalBackend, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ImportError("libsomething.so: cannot open shared object file")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "_model", broken)
+        with pytest.raises(BackendError, match="its log says why"):
+            made(backend, wish(tiny_folder))
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)

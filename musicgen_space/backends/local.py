@@ -33,6 +33,7 @@ from musicgen_space.errors import (
     MusicGenSpaceError,
     OutOfMemory,
     QueueFull,
+    is_out_of_memory,
 )
 from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
 from musicgen_space.request import LIMITS, MusicRequest, Take
@@ -119,8 +120,9 @@ class LocalBackend(Backend):
 
     def _join_line(self, job: _Job) -> None:
         with self._changed:
-            waiting = len(self._line) - 1
-            if waiting >= self._settings.max_waiting and waiting > 0:
+            takes = [other for other in self._line if other.request is not None]
+            waiting = len(takes) - 1
+            if takes and waiting >= self._settings.max_waiting:
                 raise QueueFull(
                     f"{waiting} takes are waiting already, more do not fit. "
                     "Nothing is lost: press Generate again in a minute."
@@ -151,9 +153,12 @@ class LocalBackend(Backend):
                     break
                 job = self._line[0]
                 job.begun = True
-            self._run(job)
-            with self._changed:
-                self._line.remove(job)
+            try:
+                self._run(job)
+            finally:
+                job.updates.put(None)
+                with self._changed:
+                    self._line.remove(job)
         self._loaded = None
 
     def _run(self, job: _Job) -> None:
@@ -165,7 +170,6 @@ class LocalBackend(Backend):
             job.updates.put(error)
         except Exception as error:
             job.updates.put(_translated(error))
-        job.updates.put(None)
 
     def _make(self, job: _Job) -> None:
         from musicgen_space.engine.generate import generate
@@ -203,12 +207,14 @@ class LocalBackend(Backend):
         """The checkpoint ``name``, loaded unless it is the one in memory."""
         if self._loaded is not None and self._loaded[0] == name:
             return self._loaded[1]
-        job.updates.put(Loading(f"Loading {name}"))
         import torch
 
         from musicgen_space.engine.loader import load, pick_device
 
         folder = self._folder(name, job)
+        if job.stopped():
+            raise _Stopped
+        job.updates.put(Loading(f"Loading {name}"))
         self._loaded = None  # free the memory before more is needed
         gc.collect()
         model = load(folder, pick_device(self._settings.device))
@@ -266,10 +272,7 @@ class _Stopped(Exception):
 
 def _translated(error: Exception) -> MusicGenSpaceError:
     """What is told to the user when the engine fails in a way nobody foresaw."""
-    import torch
-
-    no_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    if no_memory or "not enough memory" in str(error):
+    if is_out_of_memory(error):
         return OutOfMemory("The memory is full. Choose a smaller model or a shorter length.")
     log.error("A take failed", exc_info=error)
     return BackendError("Making the music failed on this machine; its log says why.")

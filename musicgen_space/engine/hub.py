@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import threading
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from tqdm import tqdm
 
@@ -46,10 +48,14 @@ def fetch(repo_id: str, report: Report) -> Path:
             raise ModelUnavailable(
                 f"There is no model {repo_id!r} on the hub, or it is private."
             ) from None
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise ModelUnavailable(f"The disk is full: there is no room for {repo_id}.") from None
         return _cached(repo_id)
 
 
 def _download(repo_id: str, report: Report) -> Path:
+    # Xet's downloads can't be stopped: they swallow what their progress callback raises.
+    constants.HF_HUB_DISABLE_XET = True
     offered = snapshot_download(
         repo_id, allow_patterns=[*_DESCRIPTION_FILES, *_WEIGHT_FILES], dry_run=True
     )
@@ -100,11 +106,27 @@ def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
 
 
 def _cached(repo_id: str) -> Path:
+    """The folder of an earlier download, if that was finished."""
     try:
-        return Path(snapshot_download(repo_id, local_files_only=True))
+        folder = Path(snapshot_download(repo_id, local_files_only=True))
+        complete = _is_complete(folder)
     except (OSError, ValueError):
-        raise ModelUnavailable(
-            f"{repo_id} is not on this machine and the model hub can't be reached. "
-            "Check the internet connection and try again, or choose musicgen-nano, "
-            "which needs no download."
-        ) from None
+        complete = False
+    if complete:
+        return folder
+    raise ModelUnavailable(
+        f"{repo_id} is not on this machine and the model hub can't be reached. "
+        "Check the internet connection and try again, or choose musicgen-nano, "
+        "which needs no download."
+    )
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the description and one kind of weights, with all its shards, are there."""
+    for pattern in _WEIGHT_FILES:
+        weights = {file.name for file in folder.glob(pattern)}
+        if weights:
+            index = next(folder.glob(f"{pattern.split('*')[0]}*.index.json"), None)
+            needed = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index else {}
+            return (folder / "config.json").exists() and weights >= set(needed.values())
+    return False

@@ -23,7 +23,7 @@ from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.model import Decoder
 from musicgen_space.engine.quantise import halve_lossless
 from musicgen_space.engine.text import TextEncoder
-from musicgen_space.errors import InvalidCheckpoint, OutOfMemory
+from musicgen_space.errors import InvalidCheckpoint, OutOfMemory, is_out_of_memory
 
 __all__ = ["load", "pick_device"]
 
@@ -45,7 +45,9 @@ def load(folder: Path, device: torch.device) -> MusicGen:
     """
     try:
         return _load(folder, device)
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise OutOfMemory(
             f"There is not enough memory for the model {folder.name}. Choose a smaller one."
         ) from None
@@ -104,6 +106,8 @@ def _read_tensors(file: Path) -> Weights:
         tensors: Weights = torch.load(file, map_location="cpu", weights_only=True)
         return tensors
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        if is_out_of_memory(error):
+            raise
         raise InvalidCheckpoint(f"{file.name} is damaged or unsafe: {error}") from None
 
 
@@ -116,10 +120,14 @@ def _part(weights: Weights, prefix: str) -> Weights:
 
 
 def _decoder_weights(weights: Weights, shapes: DecoderConfig) -> Weights:
-    """Transformers' names → ours: matrices that read the same input are joined into one."""
+    """Transformers' names → ours: matrices that read the same input are joined into one.
+
+    Takes them out of ``weights``, so that a large model is not in memory twice.
+    """
 
     def joined(names: list[str]) -> torch.Tensor:
-        return weights[names[0]] if len(names) == 1 else torch.cat([weights[n] for n in names])
+        tensors = [weights.pop(name) for name in names]
+        return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
     trunk = "decoder.model.decoder."
     codebooks = range(shapes.codebooks)
@@ -160,12 +168,16 @@ _LAYER = {
 }
 
 
+_T5_EMBEDDING = ("shared.weight", "encoder.embed_tokens.weight")
+
+
 def _fill(module: torch.nn.Module, weights: Weights, what: str) -> None:
     """Give ``module`` its weights; raises ``InvalidCheckpoint`` unless they all fit."""
-    # T5 stores its embedding under two names that are one tensor.
+    # T5 has one embedding under two names; a file may hold either or both.
     weights = dict(weights)
-    if "shared.weight" in weights:
-        weights.setdefault("encoder.embed_tokens.weight", weights["shared.weight"])
+    for one, other in (_T5_EMBEDDING, _T5_EMBEDDING[::-1]):
+        if one in weights:
+            weights.setdefault(other, weights[one])
     try:
         missing, _ = module.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen_space.allowance import Allowance
-from musicgen_space.backends.base import Backend, HostedBackend, Loading, Progress
+from musicgen_space.backends.base import Backend, HostedBackend, Loading, Progress, Update
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnusableKey
 from musicgen_space.request import LIMITS, MusicRequest, Take
 from musicgen_space.settings import Settings
@@ -50,53 +50,59 @@ class Studio:
         self._allowance = Allowance(settings.segmind_takes_per_visitor)
         self._visits: dict[str | None, _Visit] = {}  # by browser session
 
-    def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any]:
-        """Check the wish before it waits or costs anything; Generate becomes Stop."""
+    def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any, Any]:
+        """Check the wish before it waits or costs anything; Generate becomes Stop.
+
+        Only what was checked here can be made, once: ``make`` alone, which anybody can call
+        over the network, finds no permit.
+        """
         visit = self._visit(request)
         try:
             backend, _ = self._understood(*wish)
             if isinstance(backend, HostedBackend):
-                self._may_spend(backend, visit, request, own_key=bool(wish[1]))
+                self._may_spend(backend, visit, request, own_key=_has_key(wish))
         except MusicGenSpaceError as error:
             # Gradio shows errors as HTML, and this text may quote what somebody typed.
             raise gr.Error(html.escape(str(error)), print_exception=False) from None
         visit.stop.set()
         visit.stop = threading.Event()
-        return gr.update(visible=False), gr.update(visible=True)
+        visit.permit = _without_key(wish)
+        return gr.update(visible=False), gr.update(visible=True), gr.update(interactive=False)
 
-    def make(self, request: gr.Request, *wish: Any) -> Iterator[tuple[View, Any, Any]]:
-        """Make the take; yields the player's view and, at the end, the seed and the money."""
+    def make(self, request: gr.Request, *wish: Any) -> Iterator[tuple[View, Any]]:
+        """Make the take; yields the player's view and, at the end, the seed that was used."""
         visit = self._visit(request)
+        stop, permit, visit.permit = visit.stop, visit.permit, None
+        if permit != _without_key(wish):
+            yield view("failed", "The settings changed meanwhile: press Generate again."), gr.skip()
+            return
         backend, music_request = self._understood(*wish)
         progress = TakeProgress(music_request, self._live, self._cache_folder)
-        yield progress.view, gr.skip(), gr.skip()
+        yield progress.view, gr.skip()
         shown = time.monotonic()
         last: View = view("idle", "Stopped before there was any sound.")
         seed = gr.skip()
         try:
-            for update in backend.generate(music_request, visit.stop):
-                current = progress.add(update)
+            for update in backend.generate(music_request, stop):
                 if isinstance(update, Take):
-                    last, seed = current, update.request.seed
                     visit.purse.pay(update.receipt)
-                elif not isinstance(update, Progress | Loading) or (
-                    time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS
-                ):
+                    last, seed = progress.add(update), update.request.seed
+                    break
+                current = progress.add(update)
+                if not _comes_often(update) or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
                     shown = time.monotonic()
-                    yield current, gr.skip(), gr.skip()
+                    yield current, gr.skip()
         except MusicGenSpaceError as error:
             last = view("failed", str(error), title=music_request.prompt)
         except Exception:
             log.exception("A take failed")
             message = "Something went wrong here, not with your prompt. Please try again."
             last = view("failed", message, title=music_request.prompt)
-        yield last, seed, gr.skip()
-        if isinstance(backend, HostedBackend):
-            yield gr.skip(), gr.skip(), self.money(request, wish[0], wish[1])
+        yield last, seed
 
-    def end(self) -> tuple[Any, Any]:
+    def end(self) -> tuple[Any, Any, Any]:
         """Stop becomes Generate again."""
-        return gr.update(visible=True), gr.update(visible=False)
+        return gr.update(visible=True), gr.update(visible=False), gr.update(interactive=True)
 
     def stop(self, request: gr.Request) -> None:
         """End the take of this browser session within a decoding step."""
@@ -120,8 +126,9 @@ class Studio:
                 return f"{words}."
             if not key.strip() and self._settings.strangers:
                 return f"{words}. It is on the owner of this page."
-            purse.credits = paying.balance()
+            purse.look_into(paying.balance())
         except MusicGenSpaceError as error:
+            purse.look_into(None)
             return f"{words}. The balance is not known: {html.escape(str(error))}"
         return f"{words}, <strong>{purse.credits:.2f} credits</strong> left."
 
@@ -167,19 +174,38 @@ class _Visit:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.purse = Purse()
+        self.permit: tuple[Any, ...] | None = None  # the wish that was checked, without its key
+
+
+def _comes_often(update: Update) -> bool:
+    """Whether another update of the kind follows at once: then not each need be shown."""
+    downloading = isinstance(update, Loading) and update.fraction is not None
+    return downloading or isinstance(update, Progress)
+
+
+def _has_key(wish: tuple[Any, ...]) -> bool:
+    return bool(str(wish[1]).strip())
+
+
+def _without_key(wish: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The wish with whether there is a key in place of the key, to be kept for a moment."""
+    return (wish[0], _has_key(wish), *wish[2:])
 
 
 def _address_of(request: gr.Request) -> str:
     """Who a visitor is, as far as their allowance goes: a session is renewed by a reload.
 
-    Behind proxies it is the last public address that they noted, since a visitor can write
-    anything before it.
+    A peer with a public address is the visitor. Anybody else is a proxy, which has noted
+    whom it speaks for: the last public address counts, since a visitor can write anything
+    before it. Of an IPv6 address the network counts, which is what a home has.
     """
     noted = str(request.headers.get("x-forwarded-for", "")).split(",")
-    for address in reversed([part.strip() for part in noted]):
+    peer = str(request.client.host)
+    for address in [peer, *reversed([part.strip() for part in noted])]:
         try:
-            if ipaddress.ip_address(address).is_global:
-                return address
+            ip = ipaddress.ip_address(address)
         except ValueError:
             break
-    return str(request.client.host)
+        if ip.is_global:
+            return str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
+    return peer

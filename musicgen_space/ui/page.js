@@ -14,6 +14,8 @@
       // The prompt reaches the server when its field reports a change: let that happen first.
       setTimeout(() => button("generate").click(), 0);
     }
-    if (event.key === "Escape" && visible(button("stop"))) button("stop").click();
+    // Escape that closes a list of choices is not meant for the music.
+    const choosing = document.querySelector("[role=listbox]");
+    if (event.key === "Escape" && !choosing && visible(button("stop"))) button("stop").click();
   });
 }

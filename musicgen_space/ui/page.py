@@ -72,16 +72,18 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                 again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
 
         _wire_switch(studio, backends, backend, money, key, model, knobs)
+        buttons = [generate, stop, again]
         wish = [backend, key, model, prompt, duration, seed, *knobs]
         drawn = again.click(None, None, seed, js=_DRAW_SEED, api_visibility="private")
         for trigger in (generate.click, drawn.then):
             # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
             # a backend knows best how many takes it can make at a time.
-            begun = trigger(studio.begin, wish, [generate, stop], concurrency_limit=None, **_QUIET)
+            begun = trigger(studio.begin, wish, buttons, concurrency_limit=None, **_QUIET)
             made = begun.success(
-                studio.make, wish, [player, last_seed, money], concurrency_limit=None, **_QUIET
+                studio.make, wish, [player, last_seed], concurrency_limit=None, **_QUIET
             )
-            made.then(studio.end, None, [generate, stop], queue=False, **_QUIET)
+            ended = made.then(studio.end, None, buttons, queue=False, **_QUIET)
+            ended.then(studio.money, [backend, key], money, concurrency_limit=None, **_QUIET)
         stop.click(studio.stop, queue=False, **_QUIET)
         page.unload(studio.leave)
     return page

@@ -25,6 +25,8 @@ let origin = 0;           // the context's time at which frame 0 would have play
 let source = "file";      // what Play uses: "live" or "file"
 let playing = false;
 let position = 0;         // seconds, while paused
+let lost = false;         // a chunk of this take could not be fetched
+let drawing = 0;          // the timer of the next picture
 let startAlone = false;   // a new take starts by itself, unless its listener pauses it
 
 const rate = () => view.rate || 32000;
@@ -42,6 +44,7 @@ function now() {
 // Browsers allow sound only after a gesture: pressing Generate or Play is one.
 function unlock() {
   if (!context || context.sampleRate !== rate()) {
+    context?.close();
     context = new AudioContext({ sampleRate: rate() });
   }
   context.resume();
@@ -52,10 +55,13 @@ async function fetchChunks() {
   fetching = true;
   const mine = take;
   try {
-    while (mine === take && fetched < view.chunks) {
-      const encoded = await server.chunk(`${mine}/${fetched}`);
-      if (mine !== take) return;
-      if (encoded === null) break;
+    while (mine === take && fetched < view.chunks && !lost) {
+      const encoded = await fetchChunk(`${mine}/${fetched}`);
+      if (mine !== take) break;
+      if (encoded === null) {
+        giveUpLive();
+        break;
+      }
       store(encoded);
       fetched += 1;
       if (playing && source === "live") schedule();
@@ -66,6 +72,28 @@ async function fetchChunks() {
     fetching = false;
   }
   if (mine !== take) fetchChunks();
+}
+
+async function fetchChunk(address) {
+  for (const pause of [200, 1000, 3000]) {
+    try {
+      return await server.chunk(address);
+    } catch {
+      await new Promise((resume) => setTimeout(resume, pause));
+    }
+  }
+  return null;
+}
+
+// A chunk can't be had: go on with the file once there is one.
+function giveUpLive() {
+  lost = true;
+  if (view.phase !== "done" || source === "file") return;
+  const resume = playing;
+  if (playing) pause();
+  source = "file";
+  if (resume) play();
+  show();
 }
 
 function store(encoded) {
@@ -130,7 +158,7 @@ function silence() {
 
 function play() {
   if (!available()) return;
-  if (position >= available() - 0.05) position = 0;
+  if (view.phase === "done" && position >= available() - 0.05) position = 0;
   if (source === "live") {
     unlock();
     scheduled = Math.round(position * rate());
@@ -185,7 +213,8 @@ function animate() {
   showTime();
   draw();
   // The machine that draws may be the one that makes the music: 15 pictures a second do.
-  setTimeout(() => requestAnimationFrame(animate), 66);
+  clearTimeout(drawing);
+  drawing = setTimeout(() => requestAnimationFrame(animate), 66);
 }
 
 // ---- What is seen -------------------------------------------------------------------
@@ -268,7 +297,7 @@ function update() {
   if (view.take !== take) {
     if (playing) pause();
     take = view.take;
-    [channels, filled, fetched, scheduled, position] = [[], 0, 0, 0, 0];
+    [channels, filled, fetched, scheduled, position, lost] = [[], 0, 0, 0, 0, false];
     source = view.phase === "done" ? "file" : "live";
     startAlone = true;
     // On a phone the player lies below the fold.
@@ -280,6 +309,7 @@ function update() {
   showFiles();
   if (view.phase === "done" && !playing && !(startAlone && view.chunks)) source = "file";
   fetchChunks();
+  if (lost) giveUpLive();
   considerStarting();
   show();
   draw();

@@ -92,7 +92,7 @@ def view_of_take(take: Take, cache_folder: str, /, **changes: Any) -> View:
             "facts": facts(take),
             "downloads": [
                 {"label": ending.upper(), "file": saved(audio.encode(take, ending), ending)}
-                for ending in audio.FORMATS
+                for ending in audio.formats_for(take)
             ],
             "picture": saved(pictures.spectrogram(take.samples, take.sample_rate), "png"),
             **changes,
