@@ -15,11 +15,13 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.segmind_server import Segmind, running
 
 ROOT = Path(__file__).parent.parent.parent
+
+expect.set_options(timeout=20_000)  # the browser shares two cores with the music
 
 # Remembers every buffer that is played: when, how long, how loud.
 LISTEN = """

@@ -182,7 +182,7 @@ def test_closing_the_tab_stops_the_take(page: Page, browser: Browser, address: s
     leaving.close()
     generate(page, "techno", seconds=1)
     # Far less than the rest of thirty seconds of music would take.
-    page.wait_for_function(f"{PHASE} == 'done'", timeout=12_000)
+    page.wait_for_function(f"{PHASE} == 'done'", timeout=20_000)
 
 
 @pytest.mark.parametrize("width", [390, 768])
