@@ -176,10 +176,10 @@ def read_take(data: bytes) -> Take | None:
     settings = read_settings(data)
     if settings is None:
         return None
-    samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    samples, sample_rate = decode(data)
     wish = {name: settings[name] for name in LIMITS if name in settings}
     return Take(
-        samples=samples.T,
+        samples=samples,
         sample_rate=sample_rate,
         request=MusicRequest(settings["prompt"], **wish),
         backend=str(settings.get("backend", "")),

@@ -33,6 +33,9 @@ def test_visitors_do_not_take_from_each_other() -> None:
     allowance = Allowance(1)
     allowance.spend("ann")
     allowance.spend("bob")
+    for visitor in ("ann", "bob"):
+        with pytest.raises(AllowanceSpent):
+            allowance.spend(visitor)
 
 
 def test_takes_come_back_one_by_one() -> None:

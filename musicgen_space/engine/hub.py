@@ -22,9 +22,9 @@ _DESCRIPTION_FILES = ["config.json", "*token*.json", "spiece.model", "model*.ind
 # The first kind of weights that a repository has; one is enough.
 _WEIGHT_FILES = ["model*.safetensors", "pytorch_model*.bin"]
 
+_NOT_THERE = (RepositoryNotFoundError, HFValidationError)
 # Which HTTP library the hub's client uses depends on its version; its own HTTP error
 # derives from that library's.
-_NOT_THERE = (RepositoryNotFoundError, HFValidationError)
 _DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     HFValidationError,

@@ -46,9 +46,17 @@ class DecoderState:
     text_caches: tuple[torch.Tensor, ...]
     text_mask: torch.Tensor | None
     positions: torch.Tensor
-    prompts: int
-    rows: int
     length: int = 0
+
+    @property
+    def prompts(self) -> int:
+        """B, the rows with a prompt."""
+        return self.text_caches[0].shape[1]
+
+    @property
+    def rows(self) -> int:
+        """R, all rows."""
+        return self.caches[0].shape[1]
 
 
 class Decoder(nn.Module):
@@ -82,16 +90,13 @@ class Decoder(nn.Module):
     def _new_state(self, text: TextCondition, *, guided: bool, columns: int) -> DecoderState:
         config = self.config
         states = self.text_projection(text.states.to(self.norm.weight.dtype))
-        prompts = states.shape[0]
-        rows = 2 * prompts if guided else prompts
+        rows = states.shape[0] * (2 if guided else 1)
         cache = states.new_empty((config.layers, 2, rows, config.heads, columns, config.head_width))
         return DecoderState(
             caches=cache.unbind(),
             text_caches=tuple(layer.cross_attention.project_text(states) for layer in self.layers),
             text_mask=None if bool(text.mask.all()) else text.mask[:, None, None, :],
             positions=_sinusoids(columns, config.width).to(states),
-            prompts=prompts,
-            rows=rows,
         )
 
     def _advance(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:

@@ -60,7 +60,7 @@ class Studio:
         try:
             backend, _ = self._understood(*wish)
             if isinstance(backend, HostedBackend):
-                self._may_spend(backend, visit, request, own_key=_has_key(wish))
+                self._may_spend(backend, wish[1], visit, request)
         except MusicGenSpaceError as error:
             # Gradio shows errors as HTML, and this text may quote what somebody typed.
             raise gr.Error(html.escape(str(error)), print_exception=False) from None
@@ -121,10 +121,10 @@ class Studio:
             return f"{words}."
         purse = self._visit(request).purse
         try:
-            paying = backend.with_key(key) if key.strip() else backend
+            paying = _paid_by(backend, key)
             if not paying.has_key:
                 return f"{words}."
-            if not key.strip() and self._settings.strangers:
+            if not self._is_own(key):
                 return f"{words}. It is on the owner of this page."
             purse.look_into(paying.balance())
         except MusicGenSpaceError as error:
@@ -132,13 +132,17 @@ class Studio:
             return f"{words}. The balance is not known: {html.escape(str(error))}"
         return f"{words}, <strong>{purse.credits:.2f} credits</strong> left."
 
+    def _is_own(self, key: str) -> bool:
+        """Whether whoever is at the page spends their own credits, with this key or none."""
+        return _is_given(key) or not self._settings.strangers
+
     def _may_spend(
-        self, backend: HostedBackend, visit: _Visit, request: gr.Request, *, own_key: bool
+        self, backend: HostedBackend, key: str, visit: _Visit, request: gr.Request
     ) -> None:
         """Raise what speaks against spending somebody's credits now."""
         if not backend.has_key:
             raise UnusableKey(f"{backend.label} needs an API key: enter yours first.")
-        if own_key or not self._settings.strangers:
+        if self._is_own(key):
             visit.purse.check(backend.typical_price)
         else:
             self._allowance.spend(_address_of(request))
@@ -154,8 +158,8 @@ class Studio:
         numbers = dict(zip(LIMITS, knobs, strict=True))
         obeyed = {name: value for name, value in numbers.items() if name in backend.knobs}
         music_request = MusicRequest(prompt, **obeyed, model=model)
-        if isinstance(backend, HostedBackend) and key.strip():
-            backend = backend.with_key(key)
+        if isinstance(backend, HostedBackend):
+            backend = _paid_by(backend, key)
         return backend, music_request
 
     def _backend(self, name: str) -> Backend:
@@ -183,13 +187,18 @@ def _comes_often(update: Update) -> bool:
     return downloading or isinstance(update, Progress)
 
 
-def _has_key(wish: tuple[Any, ...]) -> bool:
-    return bool(str(wish[1]).strip())
+def _is_given(key: str | None) -> bool:
+    return bool((key or "").strip())
+
+
+def _paid_by(backend: HostedBackend, key: str) -> HostedBackend:
+    """The backend paid by ``key``, or by the owner's key where none is given."""
+    return backend.with_key(key) if _is_given(key) else backend
 
 
 def _without_key(wish: tuple[Any, ...]) -> tuple[Any, ...]:
     """The wish with whether there is a key in place of the key, to be kept for a moment."""
-    return (wish[0], _has_key(wish), *wish[2:])
+    return (wish[0], _is_given(wish[1]), *wish[2:])
 
 
 def _address_of(request: gr.Request) -> str:

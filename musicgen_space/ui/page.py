@@ -74,7 +74,7 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
         _wire_switch(studio, backends, backend, money, key, model, knobs)
         buttons = [generate, stop, again]
         wish = [backend, key, model, prompt, duration, seed, *knobs]
-        drawn = again.click(None, None, seed, js=_DRAW_SEED, api_visibility="private")
+        drawn = again.click(None, None, seed, js=_DRAW_SEED, **_QUIET)
         for trigger in (generate.click, drawn.then):
             # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
             # a backend knows best how many takes it can make at a time.
@@ -223,7 +223,7 @@ def _seed(last_seed: gr.State) -> gr.Slider:
         with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
             dice = gr.Button("Random", size="sm", elem_id="dice")
             last = gr.Button("Last used", size="sm", elem_id="last-seed")
-    dice.click(None, None, seed, js=_DRAW_SEED, api_visibility="private")
+    dice.click(None, None, seed, js=_DRAW_SEED, **_QUIET)
     last.click(lambda used: used, last_seed, seed, queue=False, **_QUIET)
     return seed
 

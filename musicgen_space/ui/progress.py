@@ -28,9 +28,8 @@ class TakeProgress:
     def add(self, update: Update) -> View:
         """Take in one update; → the view after it."""
         if isinstance(update, Take):
-            kept = ("take", "channels", "chunks", "speed")
             self.view = view_of_take(
-                update, self._cache_folder, **{name: self.view[name] for name in kept}
+                update, self._cache_folder, take=self.view["take"], chunks=self.view["chunks"]
             )
         elif isinstance(update, Chunk):
             self._add_chunk(update)

@@ -32,7 +32,6 @@ __all__ = [
     "file_in",
     "job_links",
     "job_status",
-    "json_in",
     "receipt_of",
     "reset_time",
     "result_in",
@@ -169,7 +168,7 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
     check_whole(answer)
     if format_of(answer.body):
         return answer.body
-    document = json_in(answer.body)
+    document = _json_in(answer.body)
     if not isinstance(document, dict):
         return file_in(answer, key)
     for name in ("output", "url"):
@@ -216,8 +215,7 @@ def _from_base64(text: str) -> bytes:
 def job_links(answer: Answer, key: ApiKey | None) -> JobLinks:
     """Where the v2 job that was just accepted is followed; raises ``UnusableResult``."""
     check_whole(answer)
-    document = json_in(answer.body)
-    fields = document if isinstance(document, dict) else {}
+    fields = _fields_in(answer)
     status_url = _first_text(fields.get("status_url")) or _first_text(fields.get("poll_url"))
     response_url = _first_text(fields.get("response_url"))
     if not status_url or not response_url:
@@ -229,16 +227,14 @@ def job_links(answer: Answer, key: ApiKey | None) -> JobLinks:
 
 def job_status(answer: Answer) -> str:
     """QUEUED, PROCESSING, COMPLETED, FAILED, or "" for an answer that says none of it."""
-    document = json_in(answer.body)
-    fields = document if isinstance(document, dict) else {}
+    fields = _fields_in(answer)
     status = _first_text(fields.get("status")).upper()
     return status or ("COMPLETED" if fields.get("output") else "")
 
 
 def receipt_of(answer: Answer, key: ApiKey | None) -> Receipt:
     """What the take cost: from the headers (v1) or the JSON's ``metrics`` (v2)."""
-    document = json_in(answer.body) if not format_of(answer.body) else None
-    fields = document if isinstance(document, dict) else {}
+    fields = {} if format_of(answer.body) else _fields_in(answer)
     metrics = fields.get("metrics") if isinstance(fields.get("metrics"), dict) else {}
     found = {**answer.headers, **fields, **(metrics or {})}
     return Receipt(
@@ -260,8 +256,7 @@ def credits_in(answer: Answer, key: ApiKey | None) -> float:
     if answer.status == 404 and "no credits" in said(answer, key).lower():
         return 0.0
     check_status(answer, key)
-    document = json_in(answer.body)
-    balance = _number(document.get("credits")) if isinstance(document, dict) else None
+    balance = _number(_fields_in(answer).get("credits"))
     if balance is None:
         raise errors.UnexpectedStatus("The server did not say how many credits there are.")
     return balance
@@ -269,7 +264,7 @@ def credits_in(answer: Answer, key: ApiKey | None) -> float:
 
 def said(answer: Answer, key: ApiKey | None) -> str:
     """The message in an answer, fit to be shown; "" when there is none (an HTML page)."""
-    document = json_in(answer.body)
+    document = _json_in(answer.body)
     if not isinstance(document, dict):
         plain = answer.headers.get("content-type", "").startswith("text/plain")
         return _shown(answer.body.decode("utf-8", "replace"), key) if plain else ""
@@ -277,12 +272,18 @@ def said(answer: Answer, key: ApiKey | None) -> str:
     return ": ".join(_shown(text, key) for text in texts if text)
 
 
-def json_in(body: bytes) -> Any:
+def _json_in(body: bytes) -> Any:
     """The JSON document in ``body``, or None."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
+
+
+def _fields_in(answer: Answer) -> dict[str, Any]:
+    """The fields of the JSON object that the body is; none for anything else."""
+    document = _json_in(answer.body)
+    return document if isinstance(document, dict) else {}
 
 
 def _shown(value: object, key: ApiKey | None) -> str:

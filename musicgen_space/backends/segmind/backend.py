@@ -59,10 +59,9 @@ from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 
-__all__ = ["MODEL", "TYPICAL_PRICE", "SegmindBackend"]
+__all__ = ["MODEL", "SegmindBackend"]
 
 MODEL = "meta-musicgen-medium"
-TYPICAL_PRICE = 0.037  # credits a take, by Segmind's model page; a receipt knows better
 _JOB_RETRIES = 7  # about 30 s: a paid job is worth some patience
 _BALANCE_RETRIES = 2
 _NOT_TAKEN = frozenset({500, 503})  # answers of a v2 submit that leave no job behind
@@ -79,7 +78,7 @@ class SegmindBackend(HostedBackend):
     label = "Segmind"
     about = "hosted, about 22 seconds and $0.04 a take"
     knobs = frozenset({"prompt", "duration", "seed"})
-    typical_price = TYPICAL_PRICE
+    typical_price = 0.037  # by Segmind's model page; a receipt knows better
 
     def __init__(
         self,
