@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def ours(folder: Path, request: MusicRequest) -> Callable[[], dict[str, float]]:
-    model = load(folder, torch.device("cpu"))
+    model = load(folder)
 
     def run() -> dict[str, float]:
         started, first = time.perf_counter(), 0.0

@@ -118,7 +118,7 @@ def formats_for(take: Take) -> list[str]:
 
 def settings_of(take: Take) -> dict[str, Any]:
     """What it takes to make ``take`` again, and where it was made."""
-    settings = {**asdict(take.request), "model": take.model, "backend": take.backend}
+    settings = {**take.request.settings(), "model": take.model, "backend": take.backend}
     return settings if take.receipt is None else {**settings, "receipt": asdict(take.receipt)}
 
 
@@ -177,7 +177,8 @@ def read_take(data: bytes) -> Take | None:
     if settings is None:
         return None
     samples, sample_rate = decode(data)
-    wish = {name: settings[name] for name in LIMITS if name in settings}
+    texts = ("negative_prompt", "blend_prompt")
+    wish = {name: settings[name] for name in (*LIMITS, *texts) if name in settings}
     return Take(
         samples=samples,
         sample_rate=sample_rate,

@@ -10,12 +10,15 @@ import dataclasses
 import secrets
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest
 
 __all__ = [
+    "CLIP_LIMITS",
     "LIMITS",
     "MAX_PROMPT_CHARACTERS",
     "RANDOM_SEED",
@@ -60,6 +63,14 @@ LIMITS: dict[str, Limit] = {
     "top_p": Limit(0.0, 1.0, 0.0, 0.01),
     "temperature": Limit(0.1, 2.0, 1.0, 0.05),
     "guidance_scale": Limit(1.0, 10.0, 3.0, 0.1),
+    "extend_to": Limit(30.0, 300.0, 30.0, 5.0, "seconds"),
+    "variations": Limit(1, 4, 1, 1),
+}
+
+# Seconds of a clip. MusicGen hears 30 s at a time: what is to be continued must leave room.
+CLIP_LIMITS: dict[str, Limit] = {
+    "continue_from": Limit(0.5, 25.0, 10.0, 0.1, "seconds"),
+    "melody": Limit(0.5, 300.0, 30.0, 0.1, "seconds"),
 }
 
 
@@ -70,6 +81,11 @@ class MusicRequest:
     ``duration`` is in seconds. ``seed`` −1 means "draw one": see ``with_seed_drawn``.
     ``top_p`` 0 means off; above 0 it is used instead of ``top_k``. ``guidance_scale``
     1 means off. ``model`` names a checkpoint of the backend, None its default.
+
+    ``extend_to`` above its minimum is the length in place of ``duration``. The music moves
+    away from ``negative_prompt`` and over to ``blend_prompt`` while it goes on; "" is
+    neither. It starts after the sound of ``continue_from``, and follows the tune of
+    ``melody``. ``variations`` are made at once, with the seeds ``seed``, ``seed`` + 1, …
     """
 
     prompt: str
@@ -80,11 +96,21 @@ class MusicRequest:
     temperature: float = LIMITS["temperature"].default
     guidance_scale: float = LIMITS["guidance_scale"].default
     model: str | None = None
+    extend_to: float = LIMITS["extend_to"].default
+    variations: int = int(LIMITS["variations"].default)
+    negative_prompt: str = ""
+    blend_prompt: str = ""
+    continue_from: Clip | None = None
+    melody: Clip | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "prompt", _checked_prompt(self.prompt))
+        for field in _TEXTS:
+            text = _checked_text(field, getattr(self, field), required=field == "prompt")
+            object.__setattr__(self, field, text)
         for field, limit in LIMITS.items():
             object.__setattr__(self, field, _checked_number(field, getattr(self, field), limit))
+        for field, limit in CLIP_LIMITS.items():
+            _check_clip(field, getattr(self, field), limit)
         if self.model is not None and not isinstance(self.model, str):
             raise InvalidRequest("model", self.model, "must be text")
 
@@ -93,6 +119,29 @@ class MusicRequest:
         if self.seed != RANDOM_SEED:
             return self
         return dataclasses.replace(self, seed=secrets.randbelow(int(LIMITS["seed"].maximum) + 1))
+
+    @property
+    def new_seconds(self) -> float:
+        """Seconds of music to be made."""
+        return self.extend_to if self.extend_to > LIMITS["extend_to"].minimum else self.duration
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of the whole take: the clip that it continues, then what is made."""
+        return self.new_seconds + (self.continue_from.duration if self.continue_from else 0.0)
+
+    def variation(self, index: int) -> MusicRequest:
+        """What would make variation ``index`` (0, 1, …) alone; the seed must be drawn already."""
+        seeds = int(LIMITS["seed"].maximum) + 1
+        return dataclasses.replace(self, seed=(self.seed + index) % seeds, variations=1)
+
+    def settings(self) -> dict[str, Any]:
+        """All fields as JSON knows them; of a clip, what it was."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: value.described() if isinstance(value, Clip) else value
+            for name, value in values.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +188,31 @@ class Take:
         return self.duration / max(self.seconds_taken, 1e-9)
 
 
-def _checked_prompt(prompt: object) -> str:
-    if not isinstance(prompt, str):
-        raise InvalidRequest("prompt", prompt, "must be text")
-    text = " ".join(prompt.split())  # line breaks and tabs are just spaces to a prompt
-    if not text:
-        raise InvalidRequest("prompt", prompt, "must not be empty: describe the music in words")
+_TEXTS = ("prompt", "negative_prompt", "blend_prompt")
+
+
+def _checked_text(field: str, given: object, *, required: bool) -> str:
+    if not isinstance(given, str):
+        raise InvalidRequest(field, given, "must be text")
+    text = " ".join(given.split())  # line breaks and tabs are just spaces to a prompt
+    if required and not text:
+        raise InvalidRequest(field, given, "must not be empty: describe the music in words")
     if len(text) > MAX_PROMPT_CHARACTERS:
         limit = f"must be at most {MAX_PROMPT_CHARACTERS} characters"
-        raise InvalidRequest("prompt", f"{len(text)} characters", limit)
+        raise InvalidRequest(field, f"{len(text)} characters", limit)
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise InvalidRequest("prompt", text, "must not contain control characters")
+        raise InvalidRequest(field, text, "must not contain control characters")
     return text
+
+
+def _check_clip(field: str, clip: object, limit: Limit) -> None:
+    if clip is None:
+        return
+    if not isinstance(clip, Clip):
+        raise InvalidRequest(field, clip, "must be a clip")
+    # A hundredth more than allowed: a clip is cut to whole samples.
+    if not limit.minimum - 0.01 <= clip.duration <= limit.maximum + 0.01:
+        raise InvalidRequest(field, f"{clip.duration:.2f} seconds", str(limit))
 
 
 def _checked_number(field: str, value: object, limit: Limit) -> float | int:

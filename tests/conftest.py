@@ -75,12 +75,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> MusicGen:
-    return load(tiny_folder, torch.device("cpu"))
+    return load(tiny_folder)
 
 
 @pytest.fixture(scope="session")
 def nano() -> MusicGen:
-    return load(embedded_folder(), torch.device("cpu"))
+    return load(embedded_folder())
 
 
 def reference(folder: Path) -> MusicgenForConditionalGeneration:

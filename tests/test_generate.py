@@ -96,11 +96,11 @@ def test_a_stop_before_the_first_frame_yields_no_sound(tiny: MusicGen) -> None:
 
 def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed weights against plain float32 ones, on the same checkpoint."""
-    packed = loader.load(embedded_folder(), torch.device("cpu"))
+    packed = loader.load(embedded_folder())
     if "fbgemm" in torch.backends.quantized.supported_engines:
         assert any(isinstance(module, HalfLinear) for module in packed.decoder.modules())
     monkeypatch.setattr(loader, "halve_lossless", lambda decoder: 0)
-    plain = loader.load(embedded_folder(), torch.device("cpu"))
+    plain = loader.load(embedded_folder())
     assert not any(isinstance(module, HalfLinear) for module in plain.decoder.modules())
     request = MusicRequest("upbeat funk with brass", duration=2)
     ours, theirs = (sound(list(generate(model, request))) for model in (packed, plain))
@@ -108,5 +108,5 @@ def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_weights_that_half_precision_would_bend_are_left_alone(tiny_folder: Path) -> None:
-    model = loader.load(tiny_folder, torch.device("cpu"))
+    model = loader.load(tiny_folder)
     assert not any(isinstance(module, HalfLinear) for module in model.decoder.modules())

@@ -26,7 +26,7 @@ NEVER = {
     "backends/": ["musicgen_space.ui"],
 }
 # These import only the standard library, numpy and each other.
-PLAIN = ["request.py", "errors.py", "settings.py", "key.py", "addresses.py"]
+PLAIN = ["request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"]
 
 
 def imports_of(module: Path) -> set[str]:

@@ -42,7 +42,7 @@ class Pair:
 @pytest.fixture(scope="module", params=["tiny", "nano"])
 def pair(request: pytest.FixtureRequest, tiny_folder: Path) -> Pair:
     folder = tiny_folder if request.param == "tiny" else embedded_folder()
-    return Pair(load(folder, torch.device("cpu")), reference(folder), folder)
+    return Pair(load(folder), reference(folder), folder)
 
 
 def random_columns(pair: Pair, prompts: int = 1) -> torch.Tensor:

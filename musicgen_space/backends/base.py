@@ -30,10 +30,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """One entry of a backend's model list: ``name`` for programs, ``about`` for people."""
+    """One entry of a backend's model list: ``name`` for programs, ``about`` for people.
+
+    ``melody`` says whether it can follow a tune; None: only loading it will tell.
+    """
 
     name: str
     about: str
+    melody: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """The next stretch of sound: float32 [channels, samples] at ``sample_rate`` Hz."""
+    """The next stretch of sound: float32 [channels, samples] at ``sample_rate`` Hz.
+
+    ``variation`` says of which one, where several are made at once.
+    """
 
     samples: np.ndarray
     sample_rate: int
+    variation: int = 0
 
 
 Update = Waiting | Loading | Progress | Chunk | Take
@@ -101,7 +109,7 @@ class Backend(ABC):
 
     @abstractmethod
     def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
-        """Make one take; the last update is the ``Take``.
+        """Make one take, or all variations at once; the last updates are their ``Take``s.
 
         Setting ``stop`` ends it early: what was made so far is the take (``stopped``),
         or nothing more is yielded when there is no sound yet. Closing the iterator

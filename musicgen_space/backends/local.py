@@ -36,7 +36,7 @@ from musicgen_space.errors import (
     is_out_of_memory,
 )
 from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
-from musicgen_space.request import LIMITS, MusicRequest, Take
+from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LocalBackend(Backend):
     name = "local"
     label = "This machine"
     about = "free, private, speed of your hardware"
-    knobs = frozenset({"prompt", *LIMITS})
+    knobs = frozenset(MusicRequest.__dataclass_fields__)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -209,7 +209,8 @@ class LocalBackend(Backend):
             return self._loaded[1]
         import torch
 
-        from musicgen_space.engine.loader import load, pick_device
+        from musicgen_space.engine.loader import load
+        from musicgen_space.engine.placement import choose_placement
 
         folder = self._folder(name, job)
         if job.stopped():
@@ -217,7 +218,7 @@ class LocalBackend(Backend):
         job.updates.put(Loading(f"Loading {name}"))
         self._loaded = None  # free the memory before more is needed
         gc.collect()
-        model = load(folder, pick_device(self._settings.device))
+        model = load(folder, choose_placement(self._settings.device))
         threads = self._settings.threads or _threads_for(model.decoder.config.weights)
         torch.set_num_threads(threads)
         self._loaded = (name, model)

@@ -21,30 +21,23 @@ from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.model import Decoder
+from musicgen_space.engine.placement import CPU, Placement
 from musicgen_space.engine.quantise import halve_lossless
 from musicgen_space.engine.text import TextEncoder
 from musicgen_space.errors import InvalidCheckpoint, OutOfMemory, is_out_of_memory
 
-__all__ = ["load", "pick_device"]
+__all__ = ["load"]
 
 Weights = dict[str, torch.Tensor]
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device for the setting ``auto``, ``cpu`` or ``cuda``."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def load(folder: Path, device: torch.device) -> MusicGen:
+def load(folder: Path, placement: Placement = CPU) -> MusicGen:
     """Read a folder with ``config.json``, a tokenizer and the weights.
 
-    The decoder computes in float32 on a CPU and in bfloat16 on a GPU; T5 and EnCodec, small
-    and sensitive, always in float32. Raises ``InvalidCheckpoint`` or ``OutOfMemory``.
+    Raises ``InvalidCheckpoint`` or ``OutOfMemory``.
     """
     try:
-        return _load(folder, device)
+        return _load(folder, placement)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -53,7 +46,7 @@ def load(folder: Path, device: torch.device) -> MusicGen:
         ) from None
 
 
-def _load(folder: Path, device: torch.device) -> MusicGen:
+def _load(folder: Path, placement: Placement) -> MusicGen:
     config = _read_json(folder / "config.json")
     shapes = DecoderConfig.from_transformers(config)
     weights = _read_weights(folder)
@@ -64,14 +57,13 @@ def _load(folder: Path, device: torch.device) -> MusicGen:
     _fill(text, _part(weights, "text_encoder."), "the text encoder")
     _fill(codec, _part(weights, "audio_encoder."), "EnCodec")
     _fill(decoder, _decoder_weights(weights, shapes), "the decoder")
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    decoder.eval().requires_grad_(False).to(device, dtype)
+    decoder.eval().requires_grad_(False).to(placement.device, placement.dtype)
     halve_lossless(decoder)
     return MusicGen(
-        TextEncoder(_tokenizer(folder, text.config), text.float().eval().to(device)),
+        TextEncoder(_tokenizer(folder, text.config), text.float().eval().to(placement.device)),
         decoder,
-        Codec(codec.float().eval().requires_grad_(False).to(device)),
-        device,
+        Codec(codec.float().eval().requires_grad_(False).to(placement.codec_device)),
+        placement.device,
     )
 
 

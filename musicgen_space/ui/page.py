@@ -42,6 +42,8 @@ _HINTS = {
     "top_p": "Above 0 it replaces top-k: draw from the codes that share this probability.",
     "temperature": "Below 1 calmer, above 1 wilder.",
     "guidance_scale": "How closely to follow the prompt. 1: off, and twice as fast.",
+    "extend_to": "Above 30 s it replaces the length: made in windows that overlap.",
+    "variations": "Made at once, with this seed and the next ones.",
 }
 
 
