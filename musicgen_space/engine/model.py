@@ -27,7 +27,14 @@ from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
 
-__all__ = ["Condition", "Decoder", "DecoderState", "TextCondition"]
+__all__ = [
+    "Condition",
+    "Decoder",
+    "DecoderLayer",
+    "DecoderState",
+    "TextCondition",
+    "sinusoids",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +134,7 @@ class Decoder(nn.Module):
             caches=like.new_empty(shape).unbind(),
             text_caches=(),
             text_mask=None,
-            positions=_sinusoids(positions, config.width).to(like),
+            positions=sinusoids(positions, config.width).to(like),
         )
 
     def _advance(
@@ -232,7 +239,7 @@ class CrossAttention(nn.Module):
         return merged
 
 
-def _sinusoids(columns: int, width: int) -> torch.Tensor:
+def sinusoids(columns: int, width: int) -> torch.Tensor:
     """Positions ``[cos | sin]`` [columns, W] (Vaswani et al. 2017, section 3.5)."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["HalfLinear", "halve_lossless"]
+__all__ = ["HalfLinear", "halve_lossless", "is_half", "weight_of"]
 
 
 class HalfLinear(nn.Module):
@@ -19,6 +19,12 @@ class HalfLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self._packed = torch.ops.quantized.linear_prepack_fp16(linear.weight, linear.bias)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Unpacked: float32 [out features, in features]."""
+        weight: torch.Tensor = torch.ops.quantized.linear_unpack_fp16(self._packed)[0]
+        return weight.float()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """[…, in features] → […, out features]."""
@@ -42,9 +48,18 @@ def halve_lossless(model: nn.Module) -> int:
     return replaced
 
 
+def weight_of(linear: nn.Module) -> torch.Tensor:
+    """The weight [out features, in features] of a linear, halved or not."""
+    if isinstance(linear, HalfLinear):
+        return linear.weight
+    weight: torch.Tensor = linear.weight.detach()
+    return weight
+
+
+def is_half(weight: torch.Tensor) -> bool:
+    """Whether float32 weights are float16 numbers."""
+    return bool((weight.half().float() == weight).all())
+
+
 def _is_lossless(weight: torch.Tensor) -> bool:
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.float32
-        and bool((weight.half().float() == weight).all())
-    )
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and is_half(weight)
