@@ -7,6 +7,8 @@ reading, and nothing is lost where the checkpoint was published in half precisio
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -20,9 +22,8 @@ class HalfLinear(nn.Module):
         super().__init__()
         self._packed = torch.ops.quantized.linear_prepack_fp16(linear.weight, linear.bias)
 
-    @property
-    def weight(self) -> torch.Tensor:
-        """Unpacked: float32 [out features, in features]."""
+    def unpacked(self) -> torch.Tensor:
+        """The weight: float32 [out features, in features]."""
         weight: torch.Tensor = torch.ops.quantized.linear_unpack_fp16(self._packed)[0]
         return weight.float()
 
@@ -50,10 +51,8 @@ def halve_lossless(model: nn.Module) -> int:
 
 def weight_of(linear: nn.Module) -> torch.Tensor:
     """The weight [out features, in features] of a linear, halved or not."""
-    if isinstance(linear, HalfLinear):
-        return linear.weight
-    weight: torch.Tensor = linear.weight.detach()
-    return weight
+    weight = linear.unpacked() if isinstance(linear, HalfLinear) else linear.weight
+    return cast(torch.Tensor, weight).detach()
 
 
 def is_half(weight: torch.Tensor) -> bool:

@@ -76,15 +76,6 @@ namespace avx512 {
 }  // namespace avx512
 END_TARGET
 
-#if defined(__clang__) ? __clang_major__ >= 13 : __GNUC__ >= 12
-#define HAS_AVX_VNNI
-TARGET("avx2,fma,f16c,avxvnni")
-namespace avxvnni {
-#include "dots_avx2.h"
-#include "loops.h"
-}  // namespace avxvnni
-END_TARGET
-#endif
 #elif defined(__aarch64__)
 #if defined(__clang__)
 TARGET("dotprod")
@@ -108,12 +99,9 @@ std::vector<Level> levels() {
   std::vector<Level> found = {{"scalar", &scalar::loops}};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("f16c")) {
+  // Whoever has AVX2 has F16C, which not every compiler lets us ask for.
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     found.push_back({"avx2", &avx2::loops});
-#if defined(HAS_AVX_VNNI)
-    if (__builtin_cpu_supports("avxvnni")) found.push_back({"avxvnni", &avxvnni::loops});
-#endif
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
       found.push_back({"avx512", &avx512::loops});
@@ -353,12 +341,10 @@ void read_texts(Model& model, State& state, const int* texts, const float* state
 }
 
 // Column `index` of row `row` into `out`: what comes before the codes, or their embeddings.
-void embed(const Model& model, const State& state, const float* prefix, int before,
+void embed(const Model& model, const float* prefix, int before,
            const int64_t* codes, int takes, int columns, int row, int index, float* out) {
   const Shape& shape = model.shape;
   const int width = shape.width;
-  const float* position = state.positions + size_t(state.length + index) * width;
-  (void)position;
   if (index < before) {
     std::memcpy(out, prefix + (size_t(row) * before + index) * width, size_t(width) * 4);
     return;
@@ -386,7 +372,7 @@ void advance(Model& model, State& state, const float* prefix, int before, const 
     for (int row = 0; row < state.rows; ++row)
       for (int column = 0; column < count; ++column) {
         float* hidden = state.hidden.as<float>() + size_t(row * count + column) * state.stride;
-        embed(model, state, prefix, before, codes, takes, columns, row, start + column, hidden);
+        embed(model, prefix, before, codes, takes, columns, row, start + column, hidden);
         const float* position = state.positions + size_t(state.length + column) * width;
         for (int i = 0; i < width; ++i) hidden[i] += position[i];
       }

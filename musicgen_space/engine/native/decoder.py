@@ -190,9 +190,7 @@ class NativeDecoder:
         ):
             raise MemoryError("There is no memory for the decoder's weights.")
 
-    def _copy_norm(
-        self, layer: int, part: int, parent: Decoder | DecoderLayer, name: str
-    ) -> None:
+    def _copy_norm(self, layer: int, part: int, parent: Decoder | DecoderLayer, name: str) -> None:
         norm = parent.get_submodule(name)
         gain, bias = (vector.detach().float() for vector in (norm.weight, norm.bias))
         if self._library.musicgen_set_norm(

@@ -5,39 +5,49 @@
 
 constexpr int AHEAD = 4096;  // bytes: how early memory is asked for what comes next
 
-inline __m256i add_int8(__m256i sum, __m256i w, __m256i magnitude, __m256i x) {
-#ifdef HAS_AVX_VNNI
-  return _mm256_dpbusd_avx_epi32(sum, magnitude, _mm256_sign_epi8(x, w));
-#else
-  const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w));
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-#endif
-}
-
 inline __m256i broadcast_four(const int8_t* x) {
   int32_t four;
   std::memcpy(&four, x, 4);
   return _mm256_set1_epi32(four);
 }
 
-template <int R>
-inline void dot_int8(const int8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
-  __m256i sums[R][2];
-  for (int r = 0; r < R; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_si256();
-  for (int four = 0; four < fours; ++four, w += LINE) {
-    __builtin_prefetch(w + AHEAD);
-    const __m256i w0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
-    const __m256i w1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + 32));
-    const __m256i m0 = _mm256_abs_epi8(w0), m1 = _mm256_abs_epi8(w1);
-    for (int r = 0; r < R; ++r) {
-      const __m256i values = broadcast_four(x[r] + four * 4);
-      sums[r][0] = add_int8(sums[r][0], w0, m0, values);
-      sums[r][1] = add_int8(sums[r][1], w1, m1, values);
+// H halves of a tile (8 rows each), from half `first` on.
+template <int R, int H>
+inline void dot_halves(const int8_t* w, int first, const int8_t* const* x, int fours,
+                       int32_t (*out)[TILE]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i sums[R][H];
+  for (int r = 0; r < R; ++r)
+    for (int half = 0; half < H; ++half) sums[r][half] = _mm256_setzero_si256();
+#pragma GCC unroll 4
+  for (int four = 0; four < fours; ++four) {
+    const int8_t* line = w + four * LINE;
+    __builtin_prefetch(line + AHEAD);
+    for (int half = 0; half < H; ++half) {
+      const __m256i weights =
+          _mm256_load_si256(reinterpret_cast<const __m256i*>(line) + first + half);
+      const __m256i sizes = _mm256_abs_epi8(weights);
+      for (int r = 0; r < R; ++r) {
+        const __m256i values = _mm256_sign_epi8(broadcast_four(x[r] + four * 4), weights);
+        const __m256i pairs = _mm256_maddubs_epi16(sizes, values);
+        sums[r][half] = _mm256_add_epi32(sums[r][half], _mm256_madd_epi16(pairs, ones));
+      }
     }
   }
   for (int r = 0; r < R; ++r)
-    for (int half = 0; half < 2; ++half)
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out[r] + half * 8), sums[r][half]);
+    for (int half = 0; half < H; ++half)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out[r]) + first + half, sums[r][half]);
+}
+
+// Up to two rows fit in the registers with whole tiles, more only with halves.
+template <int R>
+inline void dot_int8(const int8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
+  if constexpr (R <= 2) {
+    dot_halves<R, 2>(w, 0, x, fours, out);
+  } else {
+    dot_halves<R, 1>(w, 0, x, fours, out);
+    dot_halves<R, 1>(w, 1, x, fours, out);
+  }
 }
 
 // Eight products of at most 2 · 15 · 127 fit in 16 bits, so they are widened only once.
@@ -91,6 +101,15 @@ inline void dot_float(const Weight* w, const float* const* x, int inputs, float 
       _mm256_storeu_ps(out[r] + half * 8, _mm256_add_ps(sums[r][0][half], sums[r][1][half]));
 }
 
-inline void widen_tile(const uint16_t* halves, float* out) {
-  for (int half = 0; half < 2; ++half) _mm256_storeu_ps(out + half * 8, load_weights(halves + half * 8));
+template <class Scale>
+inline void add_scaled(const int32_t* sums, int32_t minus, const Scale* scales, float scale,
+                       float* out) {
+  for (int lane = 0; lane < TILE; lane += 8) {
+    const __m256i whole = _mm256_sub_epi32(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + lane)), _mm256_set1_epi32(minus));
+    const __m256 scaled = _mm256_mul_ps(
+        _mm256_cvtepi32_ps(whole),
+        _mm256_mul_ps(load_weights(scales + lane), _mm256_set1_ps(scale)));
+    _mm256_storeu_ps(out + lane, _mm256_add_ps(_mm256_loadu_ps(out + lane), scaled));
+  }
 }

@@ -67,6 +67,13 @@ inline void dot_float(const Weight* w, const float* const* x, int inputs, float 
       vst1q_f32(out[r] + part * 4, vaddq_f32(sums[r][0][part], sums[r][1][part]));
 }
 
-inline void widen_tile(const uint16_t* halves, float* out) {
-  for (int part = 0; part < 4; ++part) vst1q_f32(out + part * 4, load_weights(halves + part * 4));
+template <class Scale>
+inline void add_scaled(const int32_t* sums, int32_t minus, const Scale* scales, float scale,
+                       float* out) {
+  for (int lane = 0; lane < TILE; lane += 4) {
+    const int32x4_t whole = vsubq_s32(vld1q_s32(sums + lane), vdupq_n_s32(minus));
+    const float32x4_t scaled =
+        vmulq_f32(vcvtq_f32_s32(whole), vmulq_n_f32(load_weights(scales + lane), scale));
+    vst1q_f32(out + lane, vaddq_f32(vld1q_f32(out + lane), scaled));
+  }
 }

@@ -46,7 +46,10 @@ inline void dot_float(const Weight* w, const float* const* x, int inputs, float 
   }
 }
 
-// 16 float16 scales → float32.
-inline void widen_tile(const uint16_t* halves, float* out) {
-  for (int lane = 0; lane < TILE; ++lane) out[lane] = widen(halves[lane]);
+// out += (sums − minus) · (scales · scale), for 16 rows.
+template <class Scale>
+inline void add_scaled(const int32_t* sums, int32_t minus, const Scale* scales, float scale,
+                       float* out) {
+  for (int lane = 0; lane < TILE; ++lane)
+    out[lane] += float(sums[lane] - minus) * (load_weight(scales + lane) * scale);
 }

@@ -106,11 +106,8 @@ inline void tile_int8(const Matrix& m, const uint8_t* tile, const Activations& x
     int32_t sums[R][TILE];
     for (int r = 0; r < R; ++r) bytes[r] = x.bytes(row + r) + group * GROUP;
     dot_int8<R>(blocks[group].fours[0], bytes, GROUP / 4, sums);
-    for (int r = 0; r < R; ++r) {
-      const float scale = x.scales(row + r)[group];
-      for (int lane = 0; lane < TILE; ++lane)
-        out[r][lane] += float(sums[r][lane]) * (blocks[group].scales[lane] * scale);
-    }
+    for (int r = 0; r < R; ++r)
+      add_scaled(sums[r], 0, blocks[group].scales, x.scales(row + r)[group], out[r]);
   }
 }
 
@@ -124,15 +121,11 @@ inline void tile_int4(const Matrix& m, const uint8_t* tile, const Activations& x
     const int part = start % GROUP / SMALL;
     const int8_t* bytes[R];
     int32_t sums[R][TILE];
-    float scales[TILE];
     for (int r = 0; r < R; ++r) bytes[r] = x.bytes(row + r) + start;
     dot_int4<R>(block.pairs[part][0], bytes, sums);
-    widen_tile(block.scales[part], scales);
     for (int r = 0; r < R; ++r) {
-      const float scale = x.scales(row + r)[start / GROUP];
       const int32_t eights = 8 * x.sums(row + r)[start / SMALL];  // weights are kept plus 8
-      for (int lane = 0; lane < TILE; ++lane)
-        out[r][lane] += float(sums[r][lane] - eights) * (scales[lane] * scale);
+      add_scaled(sums[r], eights, block.scales[part], x.scales(row + r)[start / GROUP], out[r]);
     }
   }
 }
@@ -145,23 +138,14 @@ inline void tile_float(const Matrix& m, const uint8_t* tile, const Activations& 
   dot_float<R>(reinterpret_cast<const Weight*>(tile), values, m.inputs, out);
 }
 
-template <int R>
-inline void part_of_linear(const Matrix& m, const Activations& x, int row, int tile, float* out,
-                           int stride, Then then) {
-  alignas(64) float sums[R][TILE];
-  switch (m.format) {
-    case FLOAT32: tile_float<R, float>(m, m.tile(tile), x, row, sums); break;
-    case FLOAT16: tile_float<R, uint16_t>(m, m.tile(tile), x, row, sums); break;
-    case INT8: tile_int8<R>(m, m.tile(tile), x, row, sums); break;
-    case INT4: tile_int4<R>(m, m.tile(tile), x, row, sums); break;
-  }
-  for (int r = 0; r < R; ++r) {
-    float* to = out + size_t(row + r) * stride + tile * TILE;
-    for (int lane = 0; lane < TILE; ++lane) {
-      if (then == Then::ADD) to[lane] += sums[r][lane];
-      if (then == Then::STORE) to[lane] = sums[r][lane];
-      if (then == Then::GELU) to[lane] = gelu(sums[r][lane]);
-    }
+// What becomes of R rows' sums for one tile.
+inline void put(const float (*sums)[TILE], int rows, float* to, int stride, Then then) {
+  for (int r = 0; r < rows; ++r, to += stride) {
+    if (then == Then::STORE) std::memcpy(to, sums[r], sizeof sums[r]);
+    if (then == Then::ADD)
+      for (int lane = 0; lane < TILE; ++lane) to[lane] += sums[r][lane];
+    if (then == Then::GELU)
+      for (int lane = 0; lane < TILE; ++lane) to[lane] = gelu(sums[r][lane]);
   }
 }
 
@@ -169,14 +153,23 @@ inline void part_of_linear(const Matrix& m, const Activations& x, int row, int t
 // near. A row's sums do not depend on which rows are computed beside it.
 inline void linear(const Matrix& m, const Activations& x, int rows, int first, int last,
                    float* out, int stride, Then then) {
-  const int together = m.format == INT8 || m.format == INT4 ? 4 : 2;
+  // As many rows at once as the registers hold; two at least, to share what is loaded.
+  const auto bytes = {tile_int8<1>, tile_int8<2>, tile_int8<3>, tile_int8<4>};
+  const auto fours = {tile_int4<1>, tile_int4<2>, tile_int4<3>, tile_int4<4>};
+  const auto halves = {tile_float<1, uint16_t>, tile_float<2, uint16_t>};
+  const auto floats = {tile_float<1, float>, tile_float<2, float>};
+  const auto& products = m.format == INT8      ? bytes
+                         : m.format == INT4    ? fours
+                         : m.format == FLOAT16 ? halves
+                                               : floats;
+  const int most = int(products.size());
+  alignas(64) float sums[4][TILE];
   for (int tile = first; tile < last; ++tile)
-    for (int row = 0; row < rows; row += together) switch (std::min(together, rows - row)) {
-        case 1: part_of_linear<1>(m, x, row, tile, out, stride, then); break;
-        case 2: part_of_linear<2>(m, x, row, tile, out, stride, then); break;
-        case 3: part_of_linear<3>(m, x, row, tile, out, stride, then); break;
-        default: part_of_linear<4>(m, x, row, tile, out, stride, then);
-      }
+    for (int row = 0; row < rows; row += most) {
+      const int together = std::min(most, rows - row);
+      products.begin()[together - 1](m, m.tile(tile), x, row, sums);
+      put(sums, together, out + size_t(row) * stride + tile * TILE, stride, then);
+    }
 }
 
 // Put the key and value [width] of `position` into a cache's lane.

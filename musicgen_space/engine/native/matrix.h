@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <initializer_list>
 #include <new>
 #if defined(__linux__)
 #include <sys/mman.h>
