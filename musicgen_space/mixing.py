@@ -48,7 +48,7 @@ def fit(clip: Clip, sample_rate: int, channels: int) -> np.ndarray:
         samples = _in_stereo(samples.T, USUAL_ORDER).T
     if clip.sample_rate != sample_rate:
         samples = soxr.resample(samples.T, clip.sample_rate, sample_rate).T
-    return np.ascontiguousarray(np.broadcast_to(samples, (channels, samples.shape[1])))
+    return np.ascontiguousarray(np.repeat(samples, channels // len(samples), axis=0))
 
 
 def resampled(

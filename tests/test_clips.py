@@ -312,6 +312,7 @@ def test_a_clip_fits_what_the_engine_needs(rate: int, channels: int, held: int) 
     fitted = fit(clip, rate, channels)
     assert (fitted.shape, fitted.dtype) == ((channels, rate), np.float32)
     assert fitted.flags.c_contiguous
+    assert fitted.flags.writeable  # or torch warns
     level = np.abs(fitted[:, 1000:-1000]).max(axis=1)
     wanted = sides.mean(axis=0) if channels == 1 else np.broadcast_to(sides[:, 0], 2)
     assert level == pytest.approx(0.5 * wanted, abs=0.003)
