@@ -35,14 +35,12 @@ class Clip:
         return hashlib.sha256(np.ascontiguousarray(self.samples).tobytes()).hexdigest()[:16]
 
     def cut(self, start: float, end: float) -> Clip:
-        """A copy of the stretch from ``start`` to ``end`` seconds; raises ``InvalidRequest``.
-
-        A copy, so that the rest need not stay in memory for it.
-        """
+        """The stretch from ``start`` to ``end`` seconds; raises ``InvalidRequest``."""
         if not 0 <= start < end <= self.duration + 0.01:
             limit = f"must be a stretch within 0 to {self.duration:.2f} seconds"
             raise InvalidRequest("clip", f"{start:g} to {end:g}", limit)
         first, last = round(start * self.sample_rate), round(end * self.sample_rate)
+        # A copy: the stretch must not keep the whole in memory.
         return replace(self, samples=self.samples[:, first:last].copy(), start=self.start + start)
 
     def described(self) -> dict[str, str | float]:
