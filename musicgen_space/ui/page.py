@@ -59,7 +59,7 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                 model = model_field(first)
                 duration = slider("duration", "Length", "Seconds of music.")
                 seed = seed_field(last_seed)
-                own = OwnSound.build(studio, first)
+                own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control()
                 with gr.Column(elem_id="actions"):
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
@@ -95,6 +95,8 @@ def launch_options() -> dict[str, Any]:
         "css": (_HERE / "page.css").read_text(encoding="utf-8"),
         "js": (_HERE / "page.js").read_text(encoding="utf-8"),
         "footer_links": ["gradio", "settings"],
+        # Of an upload: more is refused on its way.
+        "max_file_size": audio.MAX_CLIP_BYTES,
         # Gradio's history of runs keeps every input in the browser's storage.
         "run_history": False,
     }
@@ -151,13 +153,14 @@ def _wire_switch(
             gr.update(visible=isinstance(place, HostedBackend)),
             gr.update(choices=model_choices(place), value=chosen[name]),
             *(
-                gr.update(interactive=obeyed, info=HINTS[knob] if obeyed else f"Not on {place.label}.")
-                for knob in knobs
+                gr.update(interactive=obeyed, info=hint if obeyed else f"Not on {place.label}.")
+                for knob, hint in HINTS.items()
                 for obeyed in [knob in place.knobs]
             ),
         ]
 
-    backend.change(switched, [backend, chosen_models], [key, model, *knobs.values()], queue=False, **QUIET)
+    switching = [key, model, *(knobs[knob] for knob in HINTS)]
+    backend.change(switched, [backend, chosen_models], switching, queue=False, **QUIET)
     model.input(
         lambda name, choice, chosen: {**chosen, name: choice},
         [backend, model, chosen_models],

@@ -38,11 +38,12 @@ class OwnSound:
     use: gr.Radio
 
     @classmethod
-    def build(cls, studio: Studio, backend: Backend) -> OwnSound:
-        """An accordion, closed, as it is with ``backend`` and its first model."""
-        model = backend.models()[0].name
-        with gr.Accordion("Your own sound", open=False, elem_id="own"):
-            own = cls(
+    def build(cls, studio: Studio, backends: list[Backend]) -> OwnSound:
+        """An accordion, closed, as it is with the first backend and its first model."""
+        backend, model = backends[0], backends[0].models()[0].name
+        useful = any(CONTINUE in each.knobs for each in backends)
+        with gr.Accordion("Your own sound", open=False, visible=useful, elem_id="own"):
+            return cls(
                 gr.HTML(_about(backend, model), apply_default_css=False, elem_id="own-about"),
                 gr.Audio(
                     sources=["upload", "microphone"],
@@ -60,7 +61,6 @@ class OwnSound:
                     **{"choices": [], "value": CONTINUE, **_uses(backend, model, CONTINUE)},
                 ),
             )
-        return own
 
     @property
     def choice(self) -> list[Component]:

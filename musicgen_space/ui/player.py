@@ -44,7 +44,7 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
 
     def file(address: str) -> dict[str, str] | None:
         """A file of a take, made when it is asked for; ``address`` is "take/variation/ending"."""
-        key, variation, ending = (str(address).split("/") + ["", ""])[:3]
+        key, variation, ending = [*str(address).split("/"), "", ""][:3]
         take = shelf.take(key, int(variation)) if variation.isdecimal() else None
         if take is None or ending not in (_PICTURE, *audio.formats_for(take)):
             return None
