@@ -30,7 +30,7 @@ _ABOUT = "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or r
 
 @dataclass(frozen=True, slots=True)
 class OwnSound:
-    """The parts of "Your own sound": either ``source`` is seen, or ``picker`` and ``use``."""
+    """The parts of "Your own sound": the first two are seen, or the last two."""
 
     about: gr.HTML
     source: gr.Audio
@@ -69,7 +69,7 @@ class OwnSound:
 
     def wire(self, studio: Studio) -> None:
         """Bring a sound, use it otherwise, put it away."""
-        parts = [self.source, self.picker, self.use]
+        parts = [self.about, self.source, self.picker, self.use]
         brought = self.source.input(
             studio.bring, [self.source, self.use], self.picker, concurrency_limit=None, **QUIET
         )
@@ -120,6 +120,7 @@ def _seen(shown: dict[str, Any]) -> list[Any]:
     """Either the place for a sound is seen, emptied, or the picker and what it is for."""
     there = bool(shown["clip"])
     return [
+        gr.update(visible=not there),
         gr.update(value=None, visible=not there),
         gr.update(visible=there),
         gr.update(visible=there),
