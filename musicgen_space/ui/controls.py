@@ -139,6 +139,7 @@ def _number_or_text(name: str) -> Component:
     if name in LIMITS:
         return slider(name, label, hint)
     return gr.Textbox(
+        "",  # not None, which a field is that was never seen
         label=label,
         info=hint,
         placeholder=_PLACEHOLDERS[name],

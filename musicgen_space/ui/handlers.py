@@ -99,20 +99,12 @@ class Studio:
             return
         progress = TakeProgress(music_request, self._shelf)
         yield progress.view, gr.skip()
-        shown = time.monotonic()
         last: View = view("idle", "Stopped before there was any sound.")
         seed = gr.skip()
         takes: list[Take] = []
         try:
-            for update in backend.generate(music_request, stop):
-                if isinstance(update, Take):
-                    visit.purse.pay(update.receipt)
-                    takes.append(update)
-                    continue
-                current = progress.add(update)
-                if not _comes_often(update) or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
-                    shown = time.monotonic()
-                    yield current, gr.skip()
+            for current in _views(backend.generate(music_request, stop), progress, takes):
+                yield current, gr.skip()
             if takes:
                 last, seed = progress.finish(takes), takes[0].request.seed
         except MusicGenSpaceError as error:
@@ -121,6 +113,11 @@ class Studio:
             log.exception("A take failed")
             message = "Something went wrong here, not with your prompt. Please try again."
             last = view("failed", message, title=music_request.prompt)
+        finally:
+            for take in takes:
+                visit.purse.pay(take.receipt)
+            if not takes:
+                progress.give_up()
         yield last, seed
 
     def end(self) -> tuple[Any, Any, Any]:
@@ -235,6 +232,19 @@ class _Visit:
         self.purse = Purse()
         self.permit: tuple[Any, ...] | None = None  # the wish that was checked, without its key
         self.sound: str | None = None  # the id of the visitor's own sound
+
+
+def _views(updates: Iterator[Update], progress: TakeProgress, takes: list[Take]) -> Iterator[View]:
+    """What to show meanwhile, not too often; the finished ones are added to ``takes``."""
+    shown = time.monotonic()
+    for update in updates:
+        if isinstance(update, Take):
+            takes.append(update)
+            continue
+        current = progress.add(update)
+        if not _comes_often(update) or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
+            shown = time.monotonic()
+            yield current
 
 
 def _comes_often(update: Update) -> bool:

@@ -15,7 +15,8 @@ Thing = TypeVar("Thing")
 class Kept(Generic[Thing]):
     """Things under unguessable ids; together they take ``most_bytes`` or are just one thing.
 
-    Those that were added or grew longest ago are forgotten first.
+    Those that were added or grew longest ago are forgotten first, but nothing that is
+    empty: that is still to come.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -52,6 +53,7 @@ class Kept(Generic[Thing]):
 
     def _forget_the_oldest(self) -> None:
         taken = sum(size for _, size in self._things.values())
-        while taken > self._most_bytes and len(self._things) > 1:
-            _, (_, size) = self._things.popitem(last=False)
-            taken -= size
+        for key, (_, size) in [*self._things.items()][:-1]:
+            if taken > self._most_bytes and size:
+                del self._things[key]
+                taken -= size

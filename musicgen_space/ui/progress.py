@@ -49,6 +49,10 @@ class TakeProgress:
         self.view = view_of_takes(takes, self.view["take"], chunks=self.view["chunks"])
         return self.view
 
+    def give_up(self) -> None:
+        """Nothing came of it: keep nothing."""
+        self._shelf.give_up(self.view["take"])
+
     def _add_chunk(self, chunk: Chunk) -> View:
         self.view = {
             **self.view,

@@ -54,6 +54,10 @@ class Shelf:
             making.takes = takes
             self._made.grow(key, _bytes_of(takes))
 
+    def give_up(self, key: str) -> None:
+        """Nothing came of it."""
+        self._made.forget(key)
+
     def chunk(self, key: str, index: int) -> str | None:
         """Chunk ``index`` as base64 of interleaved little-endian int16; None if unknown."""
         making = self._made.get(key)
