@@ -33,7 +33,12 @@ def take_of(samples: np.ndarray, prompt: str = "jazz") -> Take:
 
 def test_peaks_are_percent_of_full_scale() -> None:
     samples = np.concatenate([np.zeros((1, RATE)), tone(440, 1), np.full((1, 100), 3.0)], axis=1)
-    assert pictures.peaks(samples, RATE) == [0] * 20 + [50] * 20 + [100]
+    assert pictures.peaks(samples, RATE, 20) == [0] * 20 + [50] * 20 + [100]
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1, 30, 61, 325])
+def test_a_waveform_is_of_bounded_size(seconds: float) -> None:
+    assert 1 <= pictures.peaks_per_second(seconds) * seconds <= 600
 
 
 @pytest.mark.parametrize(("hertz", "from_top"), [(100, 0.97), (1000, 0.73), (12000, 0.08)])
@@ -129,7 +134,7 @@ def test_five_minutes_in_odd_chunks_keep_their_place_in_the_waveform() -> None:
     for size in [RATE + 640] * 294 + [32000 * 300 - 294 * (RATE + 640)]:
         progress.add(Chunk(np.repeat(loud, size, axis=1), RATE))
     assert progress.view["wanted"] == 300
-    assert progress.view["peaks"] == [100] * 6000
+    assert progress.view["peaks"] == [100] * 600
 
 
 def test_long_lengths_are_told_in_minutes() -> None:

@@ -17,6 +17,7 @@ from musicgen_space import audio
 from musicgen_space.allowance import Allowance
 from musicgen_space.backends.base import (
     Backend,
+    Chunk,
     HostedBackend,
     Loading,
     ModelChoice,
@@ -241,8 +242,10 @@ def _views(updates: Iterator[Update], progress: TakeProgress, takes: list[Take])
         if isinstance(update, Take):
             takes.append(update)
             continue
+        silent = progress.is_silent
         current = progress.add(update)
-        if not _comes_often(update) or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
+        soon = not _comes_often(update) or silent != progress.is_silent
+        if soon or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
             shown = time.monotonic()
             yield current
 
@@ -250,7 +253,7 @@ def _views(updates: Iterator[Update], progress: TakeProgress, takes: list[Take])
 def _comes_often(update: Update) -> bool:
     """Whether another update of the kind follows at once: then not each need be shown."""
     downloading = isinstance(update, Loading) and update.fraction is not None
-    return downloading or isinstance(update, Progress)
+    return downloading or isinstance(update, Progress | Chunk)
 
 
 def _choice(backend: Backend, model: str) -> ModelChoice:

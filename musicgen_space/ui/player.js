@@ -203,7 +203,7 @@ function seek(seconds) {
   if (playing) pause();
   position = Math.max(0, Math.min(seconds, available()));
   if (source === "file" && ready) audio.currentTime = position;
-  if (resume) play();
+  if (resume && position < available() - 0.05) play();
   show();
   draw();
 }

@@ -78,7 +78,7 @@ def view(phase: str, status: str = "", **changes: Any) -> View:
         "chunks": 0,
         "speed": 0.0,
         "peaks": [],
-        "peaks_per_second": pictures.PEAKS_PER_SECOND,
+        "peaks_per_second": 1,
         "title": "",
         "facts": "",
         "variations": 1,
@@ -90,6 +90,7 @@ def view(phase: str, status: str = "", **changes: Any) -> View:
 def view_of_takes(takes: Sequence[Take], key: str, /, **changes: Any) -> View:
     """The view of finished variations, or of a single take; ``key`` is their id on the shelf."""
     first = takes[0]
+    a_second = pictures.peaks_per_second(first.duration)
     return view(
         "done",
         **{
@@ -99,9 +100,10 @@ def view_of_takes(takes: Sequence[Take], key: str, /, **changes: Any) -> View:
             "begins": seconds_given(first.request),
             "rate": first.sample_rate,
             "channels": first.samples.shape[0],
+            "peaks_per_second": a_second,
             "title": first.request.prompt,
             "variations": len(takes),
-            "takes": [_shown(take) for take in takes],
+            "takes": [_shown(take, a_second) for take in takes],
             **changes,
         },
     )
@@ -136,11 +138,11 @@ def file_name(take: Take) -> str:
     return f"{slug}-seed{take.request.seed}"
 
 
-def _shown(take: Take) -> dict[str, Any]:
+def _shown(take: Take, a_second: int) -> dict[str, Any]:
     """What the player needs to know of one finished take."""
     return {
         "wanted": take.duration,
-        "peaks": pictures.peaks(take.samples, take.sample_rate),
+        "peaks": pictures.peaks(take.samples, take.sample_rate, a_second),
         "facts": facts(take),
         "formats": audio.formats_for(take),
     }

@@ -29,9 +29,15 @@ class TakeProgress:
             take=shelf.start(),
             wanted=request.total_seconds,
             begins=seconds_given(request),
+            peaks_per_second=pictures.peaks_per_second(request.total_seconds),
             title=request.prompt,
             variations=request.variations,
         )
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing to hear yet."""
+        return not self.view["chunks"]
 
     def add(self, update: Waiting | Loading | Progress | Chunk) -> View:
         """Take in one update; → the view after it."""
@@ -67,10 +73,11 @@ class TakeProgress:
         """The peaks that a chunk completes: chunks need not end where peaks do."""
         before = [] if self._unseen is None else [self._unseen]
         sound = np.concatenate([*before, chunk.samples], axis=1)
-        step = chunk.sample_rate // pictures.PEAKS_PER_SECOND
+        a_second = self.view["peaks_per_second"]
+        step = chunk.sample_rate // a_second
         seen = sound.shape[1] // step * step
         self._unseen = sound[:, seen:]
-        return pictures.peaks(sound[:, :seen], chunk.sample_rate) if seen else []
+        return pictures.peaks(sound[:, :seen], chunk.sample_rate, a_second) if seen else []
 
 
 def words(update: Waiting | Loading | Progress, takes: int = 1) -> str:
