@@ -13,16 +13,22 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import pytest
 import torch
 from transformers import (
+    AutoModelForTextToWaveform,
     EncodecConfig,
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    MusicgenMelodyForConditionalGeneration,
     T5Config,
 )
 
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
 from musicgen_space.models import embedded_folder
+
+Reference = MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
 
 # Tiny matrices gain nothing from a second thread, and a busy machine makes them wait for it.
 torch.set_num_threads(1)
@@ -31,42 +37,78 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random checkpoint of MusicGen's layout, a few hundred kilobytes, in float32."""
+    return _save(_random_model(), tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_stereo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in stereo: eight codebooks, left and right in turns, over one mono codec."""
+    model = _random_model(num_codebooks=8, audio_channels=2)
+    return _save(model, tmp_path_factory.mktemp("checkpoint") / "tiny-stereo")
+
+
+@pytest.fixture(scope="session")
+def tiny_melody_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a melody model: a tune and the text are read before the first column."""
+    model = _random_model(melody=True)
+    return _save(model, tmp_path_factory.mktemp("checkpoint") / "tiny-melody")
+
+
+@pytest.fixture(scope="session")
+def tiny_stereo_melody_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A melody model in stereo."""
+    model = _random_model(melody=True, num_codebooks=8, audio_channels=2)
+    return _save(model, tmp_path_factory.mktemp("checkpoint") / "tiny-stereo-melody")
+
+
+def _random_model(
+    *, melody: bool = False, num_codebooks: int = 4, audio_channels: int = 1
+) -> Reference:
     torch.manual_seed(0)
-    model = MusicgenForConditionalGeneration(
-        MusicgenConfig(
-            text_encoder=T5Config(
-                vocab_size=4096, d_model=24, d_kv=8, d_ff=48, num_layers=2, num_heads=3
-            ).to_dict(),
-            audio_encoder=EncodecConfig(
-                sampling_rate=32000,
-                audio_channels=1,
-                num_filters=4,
-                upsampling_ratios=[8, 5, 4, 4],
-                hidden_size=16,
-                codebook_size=64,
-                codebook_dim=16,
-                target_bandwidths=[1.2],
-                use_causal_conv=False,
-                use_conv_shortcut=False,
-                normalize=False,
-            ).to_dict(),
-            decoder=MusicgenDecoderConfig(
-                vocab_size=64,
-                pad_token_id=64,
-                bos_token_id=64,
-                num_codebooks=4,
-                hidden_size=32,
-                ffn_dim=80,
-                num_hidden_layers=3,
-                num_attention_heads=4,
-                max_position_embeddings=2048,
-                initializer_factor=0.3,
-            ).to_dict(),
-        )
+    text = T5Config(vocab_size=4096, d_model=24, d_kv=8, d_ff=48, num_layers=2, num_heads=3)
+    codec = EncodecConfig(
+        sampling_rate=32000,
+        audio_channels=1,
+        num_filters=4,
+        upsampling_ratios=[8, 5, 4, 4],
+        hidden_size=16,
+        codebook_size=64,
+        codebook_dim=16,
+        target_bandwidths=[1.2],
+        use_causal_conv=False,
+        use_conv_shortcut=False,
+        normalize=False,
     )
+    decoder = (MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig)(
+        vocab_size=64,
+        pad_token_id=64,
+        bos_token_id=64,
+        num_codebooks=num_codebooks,
+        audio_channels=audio_channels,
+        hidden_size=32,
+        ffn_dim=80,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=2048,
+        initializer_factor=0.3,
+    )
+    parts = {
+        "text_encoder": text.to_dict(),
+        "audio_encoder": codec.to_dict(),
+        "decoder": decoder.to_dict(),
+    }
+    if melody:
+        config = MusicgenMelodyConfig(num_chroma=12, chroma_length=235, **parts)
+        model = MusicgenMelodyForConditionalGeneration(config)
+    else:
+        model = MusicgenForConditionalGeneration(MusicgenConfig(**parts))
     for layer in model.audio_encoder.quantizer.layers:
         layer.codebook.embed.normal_()
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    return model
+
+
+def _save(model: Reference, folder: Path) -> Path:
+    """Write ``model`` and a tokenizer to ``folder``; → ``folder``."""
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(embedded_folder() / name, folder)
@@ -83,6 +125,6 @@ def nano() -> MusicGen:
     return load(embedded_folder())
 
 
-def reference(folder: Path) -> MusicgenForConditionalGeneration:
+def reference(folder: Path) -> Reference:
     """transformers' own model of a folder, in float32."""
-    return MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    return AutoModelForTextToWaveform.from_pretrained(folder, dtype=torch.float32).eval()
