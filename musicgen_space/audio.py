@@ -20,6 +20,7 @@ import mutagen.mp3
 import numpy as np
 import soundfile
 
+from musicgen_space.clip import Clip
 from musicgen_space.errors import UnreadableAudio
 from musicgen_space.request import LIMITS, MusicRequest, Take
 
@@ -255,3 +256,17 @@ def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:
     file.seek(0)
     header.save(file)
     return file.getvalue()
+
+
+def fit(clip: Clip, sample_rate: int, channels: int) -> np.ndarray:
+    """A clip's samples at another rate, in mono or stereo: float32 [channels, samples]."""
+    import soxr
+
+    samples = clip.samples
+    if channels == 1 or len(samples) > 2:
+        samples = samples.mean(axis=0, keepdims=True)
+    if len(samples) < channels:
+        samples = np.repeat(samples, channels, axis=0)
+    if clip.sample_rate != sample_rate:
+        samples = soxr.resample(samples.T, clip.sample_rate, sample_rate).T
+    return np.ascontiguousarray(samples, np.float32)

@@ -4,18 +4,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_space.engine.delay import DelayPattern
+from musicgen_space.engine.delay import UNKNOWN, DelayPattern
 
 S = 9
+MONO, STEREO = (0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3)
+
+
+def played(pattern: DelayPattern, known: int = 0) -> torch.Tensor:
+    """Columns of one take in which each code is the number of its frame."""
+    codebooks = len(pattern.delays)
+    columns = pattern.columns(torch.arange(known).expand(1, codebooks, known), S)
+    for column in range(pattern.steps + 1):
+        frames = column - 1 - torch.tensor(pattern.delays)
+        current = columns[..., column]
+        columns[..., column] = torch.where(current == UNKNOWN, frames, current)
+    return columns
 
 
 def test_the_pattern_of_the_docstring() -> None:
-    pattern = DelayPattern(codebooks=4, frames=3)
-    columns = pattern.blank(S)
-    for column in range(1, pattern.steps + 1):
-        for k in range(4)[pattern.spoken(column)]:
-            columns[k, column] = column - 1 - k
-    assert columns.tolist() == [
+    assert played(DelayPattern(MONO, frames=3))[0].tolist() == [
         [S, 0, 1, 2, S, S, S],
         [S, S, 0, 1, 2, S, S],
         [S, S, S, 0, 1, 2, S],
@@ -23,17 +30,39 @@ def test_the_pattern_of_the_docstring() -> None:
     ]
 
 
-@given(st.integers(1, 8), st.integers(1, 60))
-def test_every_frame_can_be_read_back_as_soon_as_it_is_done(codebooks: int, frames: int) -> None:
-    pattern = DelayPattern(codebooks, frames)
-    columns = pattern.blank(S)
+def test_the_channels_of_stereo_run_side_by_side() -> None:
+    rows = played(DelayPattern(STEREO, frames=3))[0]
+    assert torch.equal(rows[::2], rows[1::2])
+    assert torch.equal(rows[::2], played(DelayPattern(MONO, frames=3))[0])
+
+
+@given(st.sampled_from([MONO, STEREO]), st.integers(1, 60), st.data())
+def test_what_is_known_is_kept_and_nothing_unknown_is_given(
+    delays: tuple[int, ...], frames: int, data: st.DataObject
+) -> None:
+    known = data.draw(st.integers(0, frames))
+    pattern = DelayPattern(delays, frames)
+    columns = pattern.columns(torch.arange(known).expand(1, len(delays), known), S)
+    assert not (columns[..., : known + 1] == UNKNOWN).any()
+    assert int((columns == UNKNOWN).sum()) == len(delays) * (frames - known)
+    assert torch.equal(
+        pattern.frames_of(played(pattern, known), 0, frames),
+        torch.arange(frames).expand(1, len(delays), frames),
+    )
+
+
+@given(st.sampled_from([MONO, STEREO, (0,)]), st.integers(1, 60))
+def test_every_frame_can_be_read_back_as_soon_as_it_is_done(
+    delays: tuple[int, ...], frames: int
+) -> None:
+    pattern = DelayPattern(delays, frames)
+    columns = played(pattern)
     done = 0
     for column in range(1, pattern.steps + 1):
-        spoken = pattern.spoken(column)
-        columns[spoken, column] = column - 1 - torch.arange(codebooks)[spoken]
         assert pattern.frames_done(column) in (done, done + 1)
         done = pattern.frames_done(column)
+        so_far = columns[..., : column + 1]
         assert torch.equal(
-            pattern.frames_of(columns, 0, done), torch.arange(done).expand(codebooks, done)
+            pattern.frames_of(so_far, 0, done), torch.arange(done).expand(1, len(delays), done)
         )
     assert done == frames

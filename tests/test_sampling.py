@@ -9,8 +9,8 @@ from musicgen_space.engine.sampling import guide, sample
 
 def draws(logits: list[float], count: int = 400, **knobs: float) -> set[int]:
     generator = torch.Generator().manual_seed(0)
-    rows = torch.tensor(logits).expand(count, len(logits))
-    return set(sample(rows, generator, **knobs).tolist())
+    rows = torch.tensor(logits).expand(1, count, len(logits))
+    return set(sample(rows, [generator], **knobs)[0].tolist())
 
 
 def test_top_k_one_is_the_likeliest() -> None:
@@ -41,12 +41,20 @@ def test_low_temperature_calms() -> None:
 
 @given(st.integers(0, 2**31 - 1))
 def test_the_same_seed_draws_the_same_codes(seed: int) -> None:
-    logits = torch.randn(4, 64, generator=torch.Generator().manual_seed(3))
-    first, second = (sample(logits, torch.Generator().manual_seed(seed)) for _ in range(2))
+    logits = torch.randn(1, 4, 64, generator=torch.Generator().manual_seed(3))
+    first, second = (sample(logits, [torch.Generator().manual_seed(seed)]) for _ in range(2))
     assert torch.equal(first, second)
 
 
+def test_each_take_of_a_batch_draws_for_itself() -> None:
+    logits = torch.randn(3, 4, 64, generator=torch.Generator().manual_seed(3))
+    together = sample(logits, [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)])
+    for index, seed in enumerate((5, 6, 7)):
+        alone = sample(logits[index : index + 1], [torch.Generator().manual_seed(seed)])
+        assert torch.equal(together[index], alone[0])
+
+
 def test_guidance_of_one_is_the_prompt_alone_and_more_goes_beyond() -> None:
-    logits = torch.tensor([[[2.0, 1.0]], [[1.0, 1.0]]])
-    assert torch.equal(guide(logits, 1.0), logits[:1])
-    assert guide(logits, 3.0).tolist() == [[[4.0, 1.0]]]
+    conditional, unconditional = torch.tensor([2.0, 1.0]), torch.tensor([1.0, 1.0])
+    assert torch.equal(guide(conditional, unconditional, 1.0), conditional)
+    assert guide(conditional, unconditional, 3.0).tolist() == [4.0, 1.0]

@@ -185,23 +185,23 @@ class LocalBackend(Backend):
         for piece in generate(model, request, job.stopped):
             if piece.samples.size:
                 chunks.append(piece.samples)
-                job.updates.put(Chunk(piece.samples, rate))
+                for variation, samples in enumerate(piece.samples):
+                    job.updates.put(Chunk(samples, rate, variation))
             elapsed = time.perf_counter() - started
-            job.updates.put(Progress(piece.seconds, request.duration, elapsed))
-        if not chunks:
-            return
-        samples = np.concatenate(chunks, axis=1)
-        job.updates.put(
-            Take(
-                samples=samples,
-                sample_rate=rate,
-                request=request,
-                backend=self.name,
-                model=name,
-                seconds_taken=time.perf_counter() - started,
-                stopped=job.stopped() and samples.shape[1] < int(request.duration * rate),
+            job.updates.put(Progress(piece.seconds, request.new_seconds, elapsed))
+        takes = np.concatenate(chunks, axis=-1) if chunks else ()
+        for variation, samples in enumerate(takes):
+            job.updates.put(
+                Take(
+                    samples=samples,
+                    sample_rate=rate,
+                    request=request.variation(variation),
+                    backend=self.name,
+                    model=name,
+                    seconds_taken=time.perf_counter() - started,
+                    stopped=job.stopped() and samples.shape[1] < int(request.total_seconds * rate),
+                )
             )
-        )
 
     def _model(self, name: str, job: _Job) -> MusicGen:
         """The checkpoint ``name``, loaded unless it is the one in memory."""

@@ -1,4 +1,4 @@
-"""EnCodec's decoder: codes become sound, whole or while they are still being made.
+"""EnCodec: sound becomes codes, and codes sound, whole or while they are still being made.
 
 Streaming is exact, although the network is not causal. Its layers fall into three parts::
 
@@ -23,14 +23,17 @@ __all__ = ["Codec", "CodecStream"]
 
 
 class Codec:
-    """The decoding half of transformers' ``EncodecModel``, weight norm folded in."""
+    """Transformers' ``EncodecModel``, weight norm folded in.
+
+    N sounds are coded at once, each of one channel: a stereo take is two of them.
+    """
 
     def __init__(self, model: EncodecModel) -> None:
         for module in model.modules():
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight")
         config = model.config
-        self._quantizer = model.quantizer
+        self._model = model
         self._first, self._lstm, *upsampling = model.decoder.layers
         self._upsample = torch.nn.Sequential(*upsampling)
         self.first_context: int = (config.kernel_size - 1) // 2
@@ -48,33 +51,47 @@ class Codec:
         """Frames that a stream holds back until what follows them is known."""
         return self.first_context + self.upsampling_context
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        device: torch.device = next(self._model.parameters()).device
+        return device
+
+    @torch.inference_mode()
+    def encode(self, samples: torch.Tensor) -> torch.Tensor:
+        """Samples [N, n] at ``sample_rate`` → codes [N, K, T]; the last frame may be padded."""
+        encoded = self._model.encode(samples.unsqueeze(1).to(self.device))
+        codes: torch.Tensor = encoded.audio_codes[0]  # one stretch: MusicGen's does not chunk
+        return codes
+
     def stream(self) -> CodecStream:
-        """Start decoding one take."""
+        """Start decoding N sounds."""
         return CodecStream(self)
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """All frames at once: codes [K, T] → samples [channels, T · samples_per_frame]."""
+        """All frames at once: codes [N, K, T] → samples [N, T · samples_per_frame]."""
         hidden = self.run_lstm(self._first(self.embed(codes)), None)[0]
-        samples: torch.Tensor = self._upsample(hidden)[0]
+        samples: torch.Tensor = self._upsample(hidden)[:, 0]
         return samples
 
     def embed(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes [K, T] → the sum of their codebook entries [1, hidden, T]."""
-        embedded: torch.Tensor = self._quantizer.decode(codes.unsqueeze(1))
+        """Codes [N, K, T] → the sum of their codebook entries [N, hidden, T]."""
+        by_codebook = codes.to(self.device).transpose(0, 1)
+        embedded: torch.Tensor = self._model.quantizer.decode(by_codebook)
         return embedded
 
     def run_lstm(
         self, hidden: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor] | None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """[1, C, T] and the memory of earlier frames → [1, C, T] and the memory after them."""
+        """[N, C, T] and the memory of earlier frames → [N, C, T] and the memory after them."""
         steps = hidden.permute(2, 0, 1)
         output, memory = self._lstm.lstm(steps, memory)
         return (output + steps).permute(1, 2, 0), memory
 
 
 class CodecStream:
-    """One take being decoded, piece by piece."""
+    """N sounds being decoded, piece by piece."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -84,17 +101,17 @@ class CodecStream:
 
     @torch.inference_mode()
     def push(self, codes: torch.Tensor, *, last: bool) -> torch.Tensor:
-        """Add frames [K, T′]; → the samples that are settled now, [channels, n] (n may be 0).
+        """Add frames [N, K, T′]; → the samples that are settled now, [N, n] (n may be 0).
 
         All pushes together give exactly the samples of ``Codec.decode``; the ``last`` one
         also gives what was held back.
         """
         hidden = self._first.push(self._codec.embed(codes), last=last)
-        if hidden is None:
-            return codes.new_empty((1, 0), dtype=torch.float32)
-        hidden, self._memory = self._codec.run_lstm(hidden, self._memory)
-        samples = self._upsample.push(hidden, last=last)
-        return hidden.new_empty((1, 0)) if samples is None else samples[0]
+        samples = None
+        if hidden is not None:
+            hidden, self._memory = self._codec.run_lstm(hidden, self._memory)
+            samples = self._upsample.push(hidden, last=last)
+        return torch.empty((len(codes), 0)) if samples is None else samples[:, 0]
 
 
 class _Window:
@@ -112,7 +129,7 @@ class _Window:
         self._done = 0  # frames at the left of the window that are only context by now
 
     def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor | None:
-        """[1, C, T′] more → the outputs that no later input can change, None if none is new."""
+        """[N, C, T′] more → the outputs that no later input can change, None if none is new."""
         inputs = new if self._inputs is None else torch.cat([self._inputs, new], dim=-1)
         settled = inputs.shape[-1] - (0 if last else self._context)
         if settled <= self._done:

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from musicgen_space import audio
+from musicgen_space.clip import Clip
 from musicgen_space.engine.codec import Codec
-from musicgen_space.engine.delay import DelayPattern
+from musicgen_space.engine.conditions import Conditions
+from musicgen_space.engine.delay import UNKNOWN, DelayPattern
 from musicgen_space.engine.model import Decoder
-from musicgen_space.engine.sampling import guide, sample
+from musicgen_space.engine.sampling import sample
 from musicgen_space.engine.text import TextEncoder
+from musicgen_space.engine.windows import Window, windows
 from musicgen_space.request import MusicRequest
 
 __all__ = ["CHUNK_SECONDS", "MusicGen", "Piece", "generate"]
@@ -31,11 +35,18 @@ class MusicGen:
     codec: Codec
     device: torch.device
 
+    def encode(self, clip: Clip) -> torch.Tensor:
+        """A clip as codes [K, P], the channels' codebooks taking turns."""
+        channels = self.decoder.config.channels
+        samples = torch.from_numpy(audio.fit(clip, self.codec.sample_rate, channels))
+        codes = self.codec.encode(samples)  # [channels, K / channels, P]
+        return codes.transpose(0, 1).flatten(0, 1).to(self.device)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """How far a generation is: ``seconds`` of music are predicted, and the samples
-    (float32 [channels, n]) that were decoded since the last piece; often n is 0.
+    """How far a generation is: ``seconds`` of new music are predicted, and the samples
+    (float32 [takes, channels, n]) that were decoded since the last piece; often n is 0.
     """
 
     seconds: float
@@ -50,55 +61,111 @@ def generate(
 
     ``stopped`` is asked before every step; once it says yes, the sound of what is
     predicted so far is the last piece. The same request on the same machine gives the
-    same samples. The sound comes in equal chunks of ``CHUNK_SECONDS``, then the rest.
+    same samples, and each of its variations those that it would give alone. The sound
+    comes in equal chunks of ``CHUNK_SECONDS``, then the rest. Raises ``InvalidRequest``
+    for a wish that only other checkpoints can grant.
     """
-    codec, decoder = model.codec, model.decoder
-    pattern = DelayPattern(
-        decoder.config.codebooks, max(1, round(request.duration * codec.frame_rate))
-    )
-    generator = torch.Generator(model.device).manual_seed(request.seed)
-    guided = request.guidance_scale != 1.0
-    columns = pattern.blank(decoder.config.special_token).to(model.device)
-
-    text = model.text.encode([request.prompt])
-    logits, state = decoder.prefill(
-        columns[None, :, :1], text, guided=guided, columns=pattern.steps
-    )
-    frames = 0
-    with _Sound(model, pattern, columns) as sound:
-        for column in range(1, pattern.steps + 1):
-            if stopped():
-                break
-            if column > 1:
-                logits = decoder.decode(columns[None, :, column - 1], state)
-            codes = sample(
-                guide(logits, request.guidance_scale) if guided else logits,
-                generator,
-                temperature=request.temperature,
-                top_k=request.top_k,
-                top_p=request.top_p,
-            )
-            spoken = pattern.spoken(column)
-            columns[spoken, column] = codes[0, spoken]
-            frames = pattern.frames_done(column)
+    codes, known = _given(model, request)
+    rate = model.codec.frame_rate
+    frames = known
+    with _Sound(model, codes) as sound:
+        for step, frames in enumerate(_predict(model, request, codes, known, stopped), 1):
             samples = sound.up_to(frames)
-            if samples.size or column % _STEPS_BETWEEN_PIECES == 0:
-                yield Piece(frames / codec.frame_rate, samples)
-        for samples in sound.rest(frames):
-            yield Piece(frames / codec.frame_rate, samples)
+            if samples.size or step % _STEPS_BETWEEN_PIECES == 0:
+                yield Piece((frames - known) / rate, samples)
+        for samples in sound.rest(frames) if frames > known else ():
+            yield Piece((frames - known) / rate, samples)
+
+
+def _given(model: MusicGen, request: MusicRequest) -> tuple[torch.Tensor, int]:
+    """Room for all codes of the takes [B, K, T], and how many frames of it are there already."""
+    new = max(1, round(request.new_seconds * model.codec.frame_rate))
+    clip = request.continue_from
+    config = model.decoder.config
+    start = (
+        torch.empty((config.codebooks, 0), dtype=torch.int64, device=model.device)
+        if clip is None
+        else model.encode(clip)
+    )
+    known = start.shape[1]
+    codes = start.new_full((request.variations, config.codebooks, known + new), UNKNOWN)
+    codes[..., :known] = start
+    return codes, known
+
+
+def _predict(
+    model: MusicGen,
+    request: MusicRequest,
+    codes: torch.Tensor,
+    known: int,
+    stopped: Callable[[], bool],
+) -> Iterator[int]:
+    """Fill in ``codes`` after the ``known`` frames; yields the frames there are by each step."""
+    rate, total = model.codec.frame_rate, codes.shape[-1]
+    conditions = Conditions(request, model.text, model.decoder.config, model.codec.sample_rate)
+    generators = [
+        torch.Generator(model.device).manual_seed(request.variation(index).seed)
+        for index in range(request.variations)
+    ]
+
+    def draw(logits: torch.Tensor, frame: int) -> torch.Tensor:
+        progress = min(1.0, (frame - known) / max(1, total - known - 1))
+        return sample(
+            conditions.merge(logits, progress),
+            generators,
+            temperature=request.temperature,
+            top_k=request.top_k,
+            top_p=request.top_p,
+        )
+
+    if stopped():
+        return
+    for window in windows(known, total, rate):
+        for frames in _predict_window(model, conditions, window, codes, draw):
+            yield frames
+            if stopped():
+                return
+
+
+def _predict_window(
+    model: MusicGen,
+    conditions: Conditions,
+    window: Window,
+    codes: torch.Tensor,
+    draw: Callable[[torch.Tensor, int], torch.Tensor],
+) -> Iterator[int]:
+    """Fill in the codes of one window; yields the frames of the take after each step."""
+    decoder = model.decoder
+    pattern = DelayPattern(decoder.config.delays, window.end - window.start)
+    given = codes[..., window.start : window.start + window.known]
+    columns = pattern.columns(given, decoder.config.special_token)
+    condition = conditions.at(window.start / model.codec.frame_rate)
+    logits, state = decoder.prefill(
+        columns[..., : window.known + 1], condition, columns=pattern.steps
+    )
+    for column in range(window.known + 1, pattern.steps + 1):
+        if column > window.known + 1:
+            logits = decoder.decode(columns[..., column - 1], state)
+        current = columns[..., column]
+        drawn = draw(logits, window.start + column - 1)
+        columns[..., column] = torch.where(current == UNKNOWN, drawn, current)
+        done = pattern.frames_done(column)
+        if done > window.known:
+            codes[..., window.start + done - 1] = pattern.frames_of(columns, done - 1, done)[..., 0]
+        yield window.start + max(done, window.known)
 
 
 class _Sound:
-    """Turns the finished frames of ``columns`` into sound, a chunk at a time.
+    """Turns the finished frames of ``codes`` [B, K, T] into sound, a chunk at a time.
 
     The codec works in a thread of its own beside the decoder, a chunk behind it: two
     cores, each with its own work, wait for each other far less than two threads that
     share every matrix.
     """
 
-    def __init__(self, model: MusicGen, pattern: DelayPattern, columns: torch.Tensor) -> None:
+    def __init__(self, model: MusicGen, codes: torch.Tensor) -> None:
         self._stream = model.codec.stream()
-        self._pattern, self._columns = pattern, columns
+        self._codes, self._channels = codes, model.decoder.config.channels
         self._chunk = CHUNK_SECONDS * model.codec.frame_rate
         self._pushed, self._next = 0, self._chunk + model.codec.lookahead
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="codec")
@@ -112,25 +179,29 @@ class _Sound:
 
     def up_to(self, frames: int) -> np.ndarray:
         """Hand over ``frames`` frames; → a chunk if one got ready meanwhile, else no samples."""
-        if frames >= self._next and frames < self._pattern.frames:
-            self._next += self._chunk
+        if self._next <= frames < self._codes.shape[-1]:
+            while self._next <= frames:
+                self._next += self._chunk
             self._push(frames, last=False)
         if self._pending and self._pending[0].done():
             return self._pending.pop(0).result()
-        return np.empty((1, 0), np.float32)
+        return np.empty((len(self._codes), self._channels, 0), np.float32)
 
     def rest(self, frames: int) -> Iterator[np.ndarray]:
         """Every chunk that is still to come when no frame follows frame ``frames``."""
-        if frames:
-            self._push(frames, last=True)
+        self._push(frames, last=True)
         for chunk in self._pending:
             yield chunk.result()
 
     def _push(self, frames: int, *, last: bool) -> None:
-        codes = self._pattern.frames_of(self._columns, self._pushed, frames)
+        codes = self._codes[..., self._pushed : frames].clone()
         self._pushed = frames
         self._pending.append(self._worker.submit(self._decode, codes, last))
 
     def _decode(self, codes: torch.Tensor, last: bool) -> np.ndarray:
-        samples: np.ndarray = self._stream.push(codes, last=last).float().cpu().numpy()
-        return samples
+        """[B, K, T′] → [B, channels, n]."""
+        takes, _, frames = codes.shape
+        by_channel = codes.view(takes, -1, self._channels, frames).transpose(1, 2).flatten(0, 1)
+        samples = self._stream.push(by_channel, last=last).float().cpu().numpy()
+        result: np.ndarray = samples.reshape(takes, self._channels, -1)
+        return result

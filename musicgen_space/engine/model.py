@@ -1,13 +1,18 @@
 """MusicGen's decoder: the transformer that predicts the next column of codes.
 
-``prefill`` reads the text and the first columns, ``decode`` adds one column. What
+``prefill`` reads the conditions and the first columns, ``decode`` adds one column. What
 they remember (the KV cache) lives in a ``DecoderState``, one for each generation.
-Batch rows with a prompt come first; with guidance the same number of rows without
-one follows. The conditioning of those is all zeros, so (without biases) their
-cross-attention adds exactly nothing and is left out.
 
-B rows with a prompt, R rows in all (B or 2 B), K codebooks, V entries, S columns,
-L text tokens, H heads, D features a head, W width.
+B takes are predicted at once, each in one or more readings: with the prompt and, for
+guidance, without one. So a batch has R rows, a multiple of B: all takes in the first
+reading, all takes in the second, … The readings with a text come first (N rows). The
+text of the others is all zeros, so (without biases) their cross-attention adds exactly
+nothing and is left out.
+
+Melody checkpoints have no cross-attention: they read the tune and the text, P positions,
+before the first column.
+
+K codebooks, V entries, S columns, L text tokens, H heads, D features a head, W width.
 """
 
 from __future__ import annotations
@@ -22,24 +27,37 @@ from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
 
-__all__ = ["Decoder", "DecoderState", "TextCondition"]
+__all__ = ["Condition", "Decoder", "DecoderState", "TextCondition"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextCondition:
-    """What T5 made of the prompt: ``states`` [B, L, text width], ``mask`` bool [B, L]."""
+    """What T5 made of prompts: ``states`` [N, L, text width], ``mask`` bool [N, L]."""
 
     states: torch.Tensor
     mask: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """What R ``rows`` are told: the first N a ``text``; all, in melody models, a ``tune``.
+
+    ``tune`` is [R, frames, chroma bins], or None in other models.
+    """
+
+    text: TextCondition
+    rows: int
+    tune: torch.Tensor | None = None
+
+
 @dataclass(slots=True, eq=False)
 class DecoderState:
-    """The memory of one generation: ``length`` columns so far.
+    """The memory of one generation: ``length`` positions so far.
 
-    ``caches`` holds each layer's keys and values [2, R, H, columns, D], filled up to
-    ``length``; ``text_caches`` those of the text [2, B, H, L, D], which never change, like
-    ``text_mask`` [B, 1, 1, L] (None: nothing is masked) and ``positions`` [columns, W].
+    ``caches`` holds each layer's keys and values [2, R, H, positions, D], filled up to
+    ``length``; ``text_caches`` those of the text [2, N, H, L, D], which never change, like
+    ``text_mask`` [N, 1, 1, L] (None: nothing is masked) and ``positions`` [positions, W].
+    Melody models have no ``text_caches``.
     """
 
     caches: tuple[torch.Tensor, ...]
@@ -47,11 +65,6 @@ class DecoderState:
     text_mask: torch.Tensor | None
     positions: torch.Tensor
     length: int = 0
-
-    @property
-    def prompts(self) -> int:
-        """B, the rows with a prompt."""
-        return self.text_caches[0].shape[1]
 
     @property
     def rows(self) -> int:
@@ -68,42 +81,64 @@ class Decoder(nn.Module):
         entries = config.codebook_size + 1  # the special token has an embedding, not a logit
         self.embeddings = nn.Parameter(torch.empty(config.codebooks * entries, config.width))
         self.text_projection = nn.Linear(config.text_width, config.width)
+        if config.follows_melody:
+            self.chroma_projection = nn.Linear(config.chroma_bins, config.width)
         layers = [DecoderLayer(config) for _ in range(config.layers)]
         self.layers: Sequence[DecoderLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(config.width)
         self.heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
 
     def prefill(
-        self, codes: torch.Tensor, text: TextCondition, *, guided: bool, columns: int
+        self, codes: torch.Tensor, condition: Condition, *, columns: int
     ) -> tuple[torch.Tensor, DecoderState]:
         """Start a generation of up to ``columns`` columns with ``codes`` [B, K, S].
 
         → logits of the column after the last one [R, K, V], and the state to go on with.
         """
-        state = self._new_state(text, guided=guided, columns=columns)
+        states = self.text_projection(condition.text.states.to(self.norm.weight.dtype))
+        if self.config.follows_melody:
+            prefix = self._prefix(states, condition)
+            state = self._new_state(condition, columns + prefix.shape[1])
+            return self._advance(codes, state, prefix), state
+        state = self._new_state(condition, columns)
+        mask = condition.text.mask
+        state.text_mask = None if bool(mask.all()) else mask[:, None, None, :]
+        state.text_caches = tuple(
+            layer.cross_attention.project_text(states) for layer in self.layers
+        )
         return self._advance(codes, state), state
 
     def decode(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:
         """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
         return self._advance(codes.unsqueeze(-1), state)
 
-    def _new_state(self, text: TextCondition, *, guided: bool, columns: int) -> DecoderState:
-        config = self.config
-        states = self.text_projection(text.states.to(self.norm.weight.dtype))
-        rows = states.shape[0] * (2 if guided else 1)
-        cache = states.new_empty((config.layers, 2, rows, config.heads, columns, config.head_width))
+    def _prefix(self, states: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """Tune and text, [R, P, W]; text that is padding or absent is zeros, not masked."""
+        text = states * condition.text.mask[:, :, None]
+        text = functional.pad(text, (0, 0, 0, 0, 0, condition.rows - len(text)))
+        if condition.tune is None:
+            raise ValueError("A melody model needs a tune, if only the empty one.")
+        return torch.cat([self.chroma_projection(condition.tune.to(states)), text], dim=1)
+
+    def _new_state(self, condition: Condition, positions: int) -> DecoderState:
+        config, like = self.config, self.norm.weight
+        shape = (config.layers, 2, condition.rows, config.heads, positions, config.head_width)
         return DecoderState(
-            caches=cache.unbind(),
-            text_caches=tuple(layer.cross_attention.project_text(states) for layer in self.layers),
-            text_mask=None if bool(text.mask.all()) else text.mask[:, None, None, :],
-            positions=_sinusoids(columns, config.width).to(states),
+            caches=like.new_empty(shape).unbind(),
+            text_caches=(),
+            text_mask=None,
+            positions=_sinusoids(positions, config.width).to(like),
         )
 
-    def _advance(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:
-        codebooks, columns = codes.shape[1:]
-        start, state.length = state.length, state.length + columns
-        hidden = self._embed(codes) + state.positions[start : state.length]
-        hidden = hidden.repeat(state.rows // state.prompts, 1, 1)  # [R, S, W]
+    def _advance(
+        self, codes: torch.Tensor, state: DecoderState, prefix: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        takes, codebooks, _ = codes.shape
+        hidden = self._embed(codes).repeat(state.rows // takes, 1, 1)  # [R, S, W]
+        if prefix is not None:
+            hidden = torch.cat([prefix, hidden], dim=1)
+        start, state.length = state.length, state.length + hidden.shape[1]
+        hidden = hidden + state.positions[start : state.length]
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden, state, index, start)
         logits: torch.Tensor = self.heads(self.norm(hidden[:, -1]))
@@ -123,8 +158,10 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attention_norm = nn.LayerNorm(config.width)
         self.self_attention = SelfAttention(config)
-        self.cross_attention_norm = nn.LayerNorm(config.width)
-        self.cross_attention = CrossAttention(config)
+        self.looks_at_text = not config.follows_melody
+        if self.looks_at_text:
+            self.cross_attention_norm = nn.LayerNorm(config.width)
+            self.cross_attention = CrossAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.width)
         self.expand = nn.Linear(config.width, config.feed_forward, bias=False)
         self.contract = nn.Linear(config.feed_forward, config.width, bias=False)
@@ -132,14 +169,16 @@ class DecoderLayer(nn.Module):
     def forward(
         self, hidden: torch.Tensor, state: DecoderState, index: int, start: int
     ) -> torch.Tensor:
-        """[R, S, W] → [R, S, W]; writes columns ``start`` … of layer ``index``'s cache."""
+        """[R, S, W] → [R, S, W]; writes positions ``start`` … of layer ``index``'s cache."""
         hidden = hidden + self.self_attention(
             self.self_attention_norm(hidden), state.caches[index], start
         )
-        with_text = hidden[: state.prompts]  # a view: adding to it adds to hidden
-        with_text += self.cross_attention(
-            self.cross_attention_norm(with_text), state.text_caches[index], state.text_mask
-        )
+        if self.looks_at_text:
+            text_cache = state.text_caches[index]
+            with_text = hidden[: text_cache.shape[1]]  # a view: adding to it adds to hidden
+            with_text += self.cross_attention(
+                self.cross_attention_norm(with_text), text_cache, state.text_mask
+            )
         expanded = functional.gelu(self.expand(self.feed_forward_norm(hidden)))
         contracted: torch.Tensor = self.contract(expanded)
         return hidden + contracted
@@ -179,13 +218,13 @@ class CrossAttention(nn.Module):
         self.output = nn.Linear(config.width, config.width, bias=False)
 
     def project_text(self, states: torch.Tensor) -> torch.Tensor:
-        """Text states [B, L, W] → their keys and values [2, B, H, L, D]."""
+        """Text states [N, L, W] → their keys and values [2, N, H, L, D]."""
         return _split_heads(self.keys_values(states), 2, self.head_width).contiguous()
 
     def forward(
         self, hidden: torch.Tensor, text_cache: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """[B, S, W] → [B, S, W]."""
+        """[N, S, W] → [N, S, W]."""
         queries = _split_heads(self.queries(hidden), 1, self.head_width)[0]
         keys, values = text_cache.unbind()
         attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 __all__ = ["guide", "sample"]
 
 
-def guide(logits: torch.Tensor, guidance_scale: float) -> torch.Tensor:
-    """Push away from what the model would play without a prompt: ``u + (c − u) · scale``.
+def guide(
+    conditional: torch.Tensor, unconditional: torch.Tensor, guidance_scale: float
+) -> torch.Tensor:
+    """Push logits away from what the model would play otherwise: ``u + (c − u) · scale``.
 
-    ``logits`` is [2, K, V]: the row with the prompt, then the row without. → [1, K, V].
     Ho and Salimans 2022, "Classifier-Free Diffusion Guidance", in AudioCraft's form.
     """
-    conditional, unconditional = logits.chunk(2)
     return unconditional + (conditional - unconditional) * guidance_scale
 
 
 def sample(
     logits: torch.Tensor,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     *,
     temperature: float = 1.0,
     top_k: int = 250,
     top_p: float = 0.0,
 ) -> torch.Tensor:
-    """Draw one code for each row of ``logits`` [..., V]; → int64 [...].
+    """Draw the next codes of B takes, each from its own generator: [B, K, V] → int64 [B, K].
 
-    ``top_p`` > 0 is used instead of ``top_k``. All rows are drawn in one call, in the
-    order in which transformers and AudioCraft draw them, so that a seed means the same.
+    ``top_p`` > 0 is used instead of ``top_k``. A take's codebooks are drawn in one call, in
+    the order in which transformers and AudioCraft draw them, so that a seed means the same.
     """
     logits = logits.float() / temperature
     logits = _keep_top_p(logits, top_p) if top_p > 0 else _keep_top_k(logits, top_k)
-    probabilities = logits.softmax(dim=-1).flatten(0, -2)
-    return torch.multinomial(probabilities, 1, generator=generator).view(logits.shape[:-1])
+    takes = zip(logits.softmax(dim=-1), generators, strict=True)
+    drawn = [torch.multinomial(take, 1, generator=generator) for take, generator in takes]
+    return torch.stack(drawn).squeeze(-1)
 
 
 def _keep_top_k(logits: torch.Tensor, top_k: int) -> torch.Tensor:

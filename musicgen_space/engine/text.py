@@ -20,7 +20,7 @@ class TextEncoder:
 
     @torch.inference_mode()
     def encode(self, prompts: list[str]) -> TextCondition:
-        """Prompts, padded to the longest: states [B, L, text width] and their mask [B, L]."""
+        """Prompts, padded to the longest: states [N, L, text width] and their mask [N, L]."""
         # verbose=False: T5's positions are relative, so its "too long" warning is moot.
         tokens = self._tokenizer(prompts, padding=True, return_tensors="pt", verbose=False)
         device = next(self._encoder.parameters()).device

@@ -1,0 +1,38 @@
+"""A take longer than MusicGen can hear at once is made in windows that overlap.
+
+MusicGen was trained on 30 s. As in AudioCraft (audiocraft/models/musicgen.py,
+``_generate_tokens``), each next window starts 18 s after the one before and is given
+what was made of it so far, 12 s, as its beginning::
+
+    |—— known ——|———————— predicted ————————|
+                       |————— known ————————|———— predicted ————|
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["STRIDE_SECONDS", "WINDOW_SECONDS", "Window", "windows"]
+
+WINDOW_SECONDS = 30
+STRIDE_SECONDS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Frames ``start`` … ``end`` − 1 of a take, the first ``known`` of which are there."""
+
+    start: int
+    known: int
+    end: int
+
+
+def windows(known: int, total: int, frame_rate: int) -> Iterator[Window]:
+    """The windows of a take of ``total`` frames that begins with ``known`` ones."""
+    length, stride = WINDOW_SECONDS * frame_rate, STRIDE_SECONDS * frame_rate
+    start = 0
+    while start + known < total:
+        end = min(total, start + length)
+        yield Window(start, known, end)
+        start, known = start + stride, end - start - stride
