@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, EncodecModel, T5EncoderModel, initializa
 from musicgen_space.engine import hub
 from musicgen_space.engine.checkpoint import audiocraft_format, transformers_format
 from musicgen_space.engine.checkpoint.files import is_audiocraft
-from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, TextPart, check_codec
+from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, TextPart, match_codec
 from musicgen_space.engine.checkpoint.tensors import fill, require
 from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.generate import MusicGen
@@ -69,7 +69,7 @@ def _load(folder: Path, placement: Placement, fetch: Callable[[str], Path]) -> M
 
 def _build(checkpoint: Checkpoint, placement: Placement) -> MusicGen:
     text, codec, shapes = checkpoint.text, checkpoint.codec, checkpoint.shapes
-    check_codec(codec.config, shapes)
+    match_codec(codec.config, shapes)
     tokenizer = _tokenizer(text)
     encoder = _without_data(T5EncoderModel, text.config)
     decoder = _without_data(Decoder, shapes)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from musicgen_space.engine.checkpoint import transformers_format
@@ -347,19 +346,7 @@ def _codec_config(config: _Config) -> Any:
     values = {ours: config.get(theirs) for ours, theirs in _CODEC_NAMES.items()}
     values["codebook_dim"] = values["hidden_size"]
     values["use_conv_shortcut"] = config.get("seanet.true_skip") is not True
-    quantizers = config.get("rvq.n_q")
-    return encodec_config({**values, "target_bandwidths": [_bandwidth(values, quantizers)]})
-
-
-def _bandwidth(values: Mapping[str, Any], quantizers: object) -> float:
-    """The kbit/s that make transformers build this many quantizers."""
-    try:
-        samples = torch.tensor(values["upsampling_ratios"]).prod().item()
-        frames = -(-values["sampling_rate"] // samples)
-        bits = (values["codebook_size"] - 1).bit_length()
-        return (quantizers + 0.5) * frames * bits / 1000  # type: ignore[operator, no-any-return]
-    except Exception:  # values that are no numbers; the limits then say so
-        return 0.0
+    return encodec_config(values, config.get("rvq.n_q"))
 
 
 _CODEC_RENAMED = (

@@ -17,9 +17,9 @@ __all__ = [
     "Checkpoint",
     "CodecPart",
     "TextPart",
-    "check_codec",
     "encodec_config",
     "encodec_sources",
+    "match_codec",
     "t5_config",
     "t5_sources",
 ]
@@ -96,8 +96,11 @@ def t5_config(values: Mapping[str, Any]) -> T5Config:
     return config
 
 
-def encodec_config(values: Mapping[str, Any]) -> EncodecConfig:
-    """The configuration of EnCodec from transformers' ``values``; raises ``InvalidCheckpoint``."""
+def encodec_config(values: Mapping[str, Any], codebooks: object = None) -> EncodecConfig:
+    """The configuration of EnCodec from transformers' ``values``; raises ``InvalidCheckpoint``.
+
+    They say how many ``codebooks`` it has by a bandwidth, unless that is stated.
+    """
     config = _built(EncodecConfig, "encodec", values)
     ratios = config.upsampling_ratios
     if not 1 <= len(ratios) <= 8:
@@ -109,9 +112,18 @@ def encodec_config(values: Mapping[str, Any]) -> EncodecConfig:
             f"EnCodec's frames of {config.hop_length} samples don't divide a second "
             f"of {config.sampling_rate}."
         )
+    if codebooks is not None:
+        check_whole("EnCodec's codebooks", codebooks, 1, 2**8)
+        _set_codebooks(config, codebooks)
     _check_limits(config, _CODEC_LIMITS, "EnCodec's")
     _check_options(config)
     return config
+
+
+def _set_codebooks(config: EncodecConfig, codebooks: Any) -> None:
+    """Choose the bandwidth (kbit/s) for this many; the half keeps rounding away from it."""
+    bits_per_second = (codebooks + 0.5) * config.frame_rate * config.codebook_nbits
+    config.target_bandwidths = [bits_per_second / 1000]
 
 
 def _built(kind: Any, model_type: str, values: Mapping[str, Any]) -> Any:
@@ -153,14 +165,18 @@ def _check_options(config: EncodecConfig) -> None:
         raise InvalidCheckpoint("EnCodec's codebook_dim and hidden_size differ.")
 
 
-def check_codec(config: EncodecConfig, shapes: DecoderConfig) -> None:
-    """Raise ``InvalidCheckpoint`` unless EnCodec can play what the decoder writes."""
+def match_codec(config: EncodecConfig, shapes: DecoderConfig) -> None:
+    """Give EnCodec as many codebooks as the decoder writes for a channel.
+
+    Raises ``InvalidCheckpoint`` unless it has them.
+    """
     codebooks = shapes.codebooks // shapes.channels
     if codebooks > config.num_quantizers or shapes.codebook_size != config.codebook_size:
         raise InvalidCheckpoint(
             f"The decoder writes {codebooks} codebooks of {shapes.codebook_size} entries for each "
             f"channel, but EnCodec has {config.num_quantizers} of {config.codebook_size}."
         )
+    _set_codebooks(config, codebooks)
 
 
 def t5_sources(weights: Weights) -> Sources:
