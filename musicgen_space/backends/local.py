@@ -218,7 +218,8 @@ class LocalBackend(Backend):
         job.updates.put(Loading(f"Loading {name}"))
         self._loaded = None  # free the memory before more is needed
         gc.collect()
-        model = load(folder, choose_placement(self._settings.device))
+        placement = choose_placement(self._settings.device)
+        model = load(folder, placement, lambda part: self._folder(part, job))
         threads = self._settings.threads or _threads_for(model.decoder.config.weights)
         torch.set_num_threads(threads)
         self._loaded = (name, model)

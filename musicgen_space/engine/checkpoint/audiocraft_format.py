@@ -27,6 +27,7 @@ from musicgen_space.engine.checkpoint.tensors import (
     Rows,
     Sources,
     Weights,
+    check,
     plain,
     read_pickle,
 )
@@ -218,7 +219,7 @@ def _shapes(config: _Config, text_width: int) -> DecoderConfig:
 
 def _melody(config: _Config) -> tuple[int, int]:
     """How many pitch classes a melody model is told in how many frames; 0, 0 for others."""
-    conditioners = config.get("conditioners")
+    conditioners = config.get("conditioners")  # an object: "description" was found in it
     foreign = sorted(conditioners.keys() - {"args", "description", "self_wav"}, key=str)
     if foreign:
         raise InvalidCheckpoint(
@@ -256,7 +257,9 @@ def _check_pattern(config: _Config, shapes: DecoderConfig) -> None:
 
 def _check_fuser(config: _Config, shapes: DecoderConfig) -> None:
     # The order in the list means nothing: AudioCraft always puts the tune before the text.
-    told = {way: sorted(map(str, config.get(f"fuser.{way}", []))) for way in ("cross", "prepend")}
+    told = {way: config.get(f"fuser.{way}", []) for way in ("cross", "prepend")}
+    if isinstance(told["prepend"], list):
+        told["prepend"] = sorted(told["prepend"], key=str)
     if shapes.follows_melody:
         wanted = {"cross": [], "prepend": ["description", "self_wav"]}
     else:
@@ -326,6 +329,7 @@ def _decoder(weights: Weights, shapes: DecoderConfig) -> Sources:
 
 def _cut(rows: Rows, width: int) -> tuple[Rows, Rows]:
     """The queries' rows [W, W] and those of keys and values [2 W, W], which lie together."""
+    check(rows, (3 * width, width))
     return Rows(rows.name, rows.tensor[:width]), Rows(rows.name, rows.tensor[width:])
 
 
@@ -341,7 +345,8 @@ def _codec(package: Mapping[str, Any], folder: Path, fetch: Fetch) -> CodecPart:
 def _codec_config(config: _Config) -> Any:
     _refuse_others(config, _CODEC_STATED, _CODEC_UNLESS_STATED)
     known = {"trim_right_ratio", "final_activation", "final_activation_params"}
-    if set(config.get("seanet.decoder", {})) - known:
+    decoder = config.get("seanet.decoder", {})
+    if not isinstance(decoder, dict) or decoder.keys() - known:
         raise InvalidCheckpoint("EnCodec with a decoder unlike its encoder is not supported.")
     values = {ours: config.get(theirs) for ours, theirs in _CODEC_NAMES.items()}
     values["codebook_dim"] = values["hidden_size"]

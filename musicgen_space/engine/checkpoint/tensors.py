@@ -21,7 +21,18 @@ from torch import nn
 
 from musicgen_space.errors import InvalidCheckpoint, is_out_of_memory
 
-__all__ = ["Rows", "Sources", "Weights", "fill", "part", "read_pickle", "read_tensors", "require"]
+__all__ = [
+    "Rows",
+    "Sources",
+    "Weights",
+    "check",
+    "fill",
+    "part",
+    "plain",
+    "read_pickle",
+    "read_tensors",
+    "require",
+]
 
 # What a file holds, by the names it uses.
 Weights = dict[str, torch.Tensor]
@@ -46,13 +57,9 @@ def read_tensors(files: Iterable[Path]) -> Weights:
     """All tensors of ``files``, mapped; raises ``InvalidCheckpoint``."""
     weights: Weights = {}
     for file in files:
-        weights |= _mapped(file) if file.suffix == ".safetensors" else tensors_of(file)
+        safe = file.suffix == ".safetensors"
+        weights |= _mapped(file) if safe else plain(read_pickle(file), file)
     return weights
-
-
-def tensors_of(file: Path) -> Weights:
-    """The tensors of a pickle that holds nothing else."""
-    return plain(read_pickle(file), file)
 
 
 def plain(content: object, file: Path) -> Weights:
@@ -112,10 +119,11 @@ def require(module: nn.Module, sources: Sources, what: str) -> None:
             raise InvalidCheckpoint(f"The checkpoint lacks {name} of {what}.")
         pieces = sources[name]
         for piece in pieces:
-            _check(piece, (place.shape[0] // len(pieces), *place.shape[1:]))
+            check(piece, (place.shape[0] // len(pieces), *place.shape[1:]))
 
 
-def _check(piece: Rows, shape: tuple[int, ...]) -> None:
+def check(piece: Rows, shape: tuple[int, ...]) -> None:
+    """Raise ``InvalidCheckpoint`` unless it has this shape and is made of plain numbers."""
     if tuple(piece.tensor.shape) != shape:
         raise InvalidCheckpoint(
             f"{piece.name} has the shape {_shown(piece.tensor.shape)}, but the checkpoint's "
