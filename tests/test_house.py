@@ -17,6 +17,7 @@ ONLY = {
     "gradio": ["ui/"],
     "torch": ["engine/", "backends/local.py"],
     "transformers": ["engine/"],
+    "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/"],
 }
