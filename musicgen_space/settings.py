@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,13 @@ class Settings:
     GRADIO_SERVER_PORT    `port`         its port
     MUSICGEN_MODELS       `models`       more checkpoints to offer: hub ids or folders,
                                          separated by commas
-    MUSICGEN_DEVICE       `device`       auto, cpu or cuda
+    MUSICGEN_DEVICE       `device`       auto (a CUDA card, else the CPU), cpu, cuda, cuda:N
+                                         or mps; the page doesn't start without it
+    MUSICGEN_DTYPE        `dtype`        numbers of the decoder: float32, bfloat16, float16, or
+                                         auto: float32, on a CUDA card bfloat16 where it
+                                         computes in that, else float16
+    MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
+                                         one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
     MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
     SEGMIND_API_KEY       `segmind_key`  the owner's key for the hosted API, or nothing
@@ -37,6 +44,8 @@ class Settings:
     port: int = 7860
     models: tuple[str, ...] = ()
     device: str = "auto"
+    dtype: str = "auto"
+    max_models: int = 1
     threads: int = 0
     max_waiting: int = 8
     segmind_key: ApiKey | None = None
@@ -67,7 +76,9 @@ class Settings:
             host=environ.get("GRADIO_SERVER_NAME", host),
             port=_whole(environ, "GRADIO_SERVER_PORT", default.port, 1, 65535),
             models=tuple(name for name in models if name),
-            device=_one_of(environ, "MUSICGEN_DEVICE", ("auto", "cpu", "cuda")),
+            device=_device(environ, "MUSICGEN_DEVICE"),
+            dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
+            max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
             segmind_key=_key(environ, "SEGMIND_API_KEY"),
@@ -92,6 +103,13 @@ def _one_of(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> 
     text = environ.get(name, "").strip().lower() or allowed[0]
     if text not in allowed:
         raise InvalidSetting(f"{name} must be one of {', '.join(allowed)}, got {text!r}.")
+    return text
+
+
+def _device(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "").strip().lower() or "auto"
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?|mps", text):
+        raise InvalidSetting(f"{name} must be auto, cpu, cuda, cuda:N or mps, got {text!r}.")
     return text
 
 

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from musicgen_space.clip import Clip
 from musicgen_space.engine import loader
+from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen, Piece, generate
 from musicgen_space.engine.quantise import HalfLinear
+from musicgen_space.errors import InvalidRequest
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 
@@ -17,6 +22,21 @@ from musicgen_space.request import MusicRequest
 def sound(pieces: list[Piece]) -> np.ndarray:
     """The first take: [channels, n]."""
     return np.concatenate([piece.samples for piece in pieces], axis=-1)[0]
+
+
+def noise(seconds: float = 1.0) -> Clip:
+    samples = np.random.default_rng(1).normal(0, 0.2, (1, round(seconds * 32000)))
+    return Clip(samples.astype(np.float32), 32000)
+
+
+@pytest.fixture(scope="module")
+def stereo(tiny_stereo_folder: Path) -> MusicGen:
+    return loader.load(tiny_stereo_folder)
+
+
+@pytest.fixture(scope="module")
+def melody(tiny_melody_folder: Path) -> MusicGen:
+    return loader.load(tiny_melody_folder)
 
 
 @pytest.mark.parametrize("duration", [1.0, 1.02, 2.5, 3.1])
@@ -93,6 +113,131 @@ def test_a_stopped_take_is_the_beginning_of_the_whole(tiny: MusicGen) -> None:
 
 def test_a_stop_before_the_first_frame_yields_no_sound(tiny: MusicGen) -> None:
     assert list(generate(tiny, MusicRequest("jazz"), lambda: True)) == []
+
+
+def takes(model: MusicGen, **wish: Any) -> np.ndarray:
+    """All takes of a request: [takes, channels, n]."""
+    pieces = list(generate(model, MusicRequest("jazz", **{"duration": 2, **wish})))
+    return np.concatenate([piece.samples for piece in pieces], axis=-1)
+
+
+def codes_of(
+    model: MusicGen, monkeypatch: pytest.MonkeyPatch, request: MusicRequest
+) -> torch.Tensor:
+    """All codes of a request [takes, K, T]."""
+    codes: list[torch.Tensor] = []
+    embed = model.codec.embed
+    with monkeypatch.context() as patch:
+        patch.setattr(model.codec, "embed", lambda part: codes.append(part) or embed(part))
+        list(generate(model, request))
+    return torch.cat(codes, dim=-1)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"guidance_scale": 1.0, "top_p": 0.9},
+        {"negative_prompt": "drums", "blend_prompt": "slow sad piano"},
+        {"continue_from": noise()},
+    ],
+    ids=["plain", "unguided", "three readings", "continued"],
+)
+@pytest.mark.parametrize("checkpoint", ["tiny", "nano"])
+def test_each_variation_is_what_it_would_be_alone(
+    checkpoint: str,
+    wish: dict[str, Any],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = request.getfixturevalue(checkpoint)
+    together = MusicRequest("jazz", **{"duration": 1.5, "seed": 9997, "variations": 4, **wish})
+    codes = codes_of(model, monkeypatch, together)
+    for index, seed in enumerate((9997, 9998, 9999, 0)):
+        alone = together.variation(index)
+        assert (alone.seed, alone.variations) == (seed, 1)
+        assert torch.equal(codes_of(model, monkeypatch, alone)[0], codes[index])
+    assert len({take.numpy().tobytes() for take in codes}) == 4
+
+
+def test_a_continued_take_begins_with_the_codes_of_the_clip(
+    tiny: MusicGen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = noise()
+    request = MusicRequest("jazz", duration=2, continue_from=clip)
+    codes = codes_of(tiny, monkeypatch, request)
+    assert codes.shape == (1, 4, 50 + 100)
+    assert torch.equal(codes[0, :, :50], tiny.encode(clip))
+    assert [piece.seconds for piece in generate(tiny, request)][-1] == 2
+
+
+def test_a_clip_of_any_rate_and_channels_is_continued(tiny: MusicGen, stereo: MusicGen) -> None:
+    clip = Clip(np.repeat(noise().samples, 2, axis=0)[:, ::2], 16000)
+    assert takes(tiny, continue_from=clip).shape == (1, 1, 3 * 32000)
+    assert takes(stereo, continue_from=noise()).shape == (1, 2, 3 * 32000)
+
+
+def test_a_blend_starts_as_one_prompt_and_ends_as_the_other(
+    tiny: MusicGen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is drawn by chance, each end takes the codes of its own prompt."""
+    config = tiny.decoder.config
+    request = MusicRequest("jazz", blend_prompt="slow sad piano", guidance_scale=2)
+    blend = Conditions(request, tiny.text, config, 32000)
+    logits = torch.randn(3, 4, 64)
+    first, second, empty = logits
+    for progress, prompt in ((0.0, first), (1.0, second)):
+        merged = blend.merge(logits, progress)[0]
+        assert torch.allclose(merged, empty + (prompt - empty) * 2, atol=1e-5)
+    swapped = MusicRequest("slow sad piano", blend_prompt="jazz", top_k=1, duration=4)
+    there = codes_of(tiny, monkeypatch, swapped)
+    back = codes_of(tiny, monkeypatch, replace(swapped, prompt="jazz", blend_prompt=""))
+    assert not torch.equal(there, back)
+
+
+def test_a_negative_prompt_without_guidance_changes_nothing(tiny: MusicGen) -> None:
+    plain = takes(tiny, guidance_scale=1)
+    assert np.array_equal(takes(tiny, guidance_scale=1, negative_prompt="drums"), plain)
+
+
+def test_a_melody_needs_a_checkpoint_that_can_follow_it(tiny: MusicGen) -> None:
+    with pytest.raises(InvalidRequest, match="melody needs a melody checkpoint"):
+        takes(tiny, melody=noise())
+
+
+def test_a_long_take_is_made_in_windows_that_continue_each_other(
+    tiny: MusicGen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As AudioCraft does it: the second window continues the codes from 18 s on."""
+    request = MusicRequest("jazz", extend_to=50, top_k=1, seed=3)
+    codes = codes_of(tiny, monkeypatch, request)
+    assert codes.shape == (1, 4, 2500)
+    thirty = codes_of(tiny, monkeypatch, MusicRequest("jazz", duration=30, top_k=1, seed=3))
+    assert torch.equal(codes[..., :1500], thirty)
+    monkeypatch.setattr(MusicGen, "encode", lambda model, clip: codes[0, :, 900:1500])
+    again = MusicRequest("jazz", duration=18, top_k=1, continue_from=noise())
+    assert torch.equal(codes_of(tiny, monkeypatch, again), codes[..., 900:2400])
+
+
+def test_a_window_hears_the_part_of_the_melody_that_belongs_to_it(melody: MusicGen) -> None:
+    """A tune of 40 s: one note, then from 20 s on another; it starts again at its end."""
+    time = np.arange(40 * 32000) / 32000
+    note = np.where(time < 20, 440.0, 440.0 * 2 ** (6 / 12))
+    tune = Clip(np.sin(2 * np.pi * note * time)[None].astype(np.float32), 32000)
+    request = MusicRequest("jazz", melody=tune, extend_to=60)
+    conditions = Conditions(request, melody.text, melody.decoder.config, 32000)
+
+    def heard(start: float) -> list[int]:
+        condition = conditions.at(start)
+        assert condition.tune is not None
+        assert condition.tune.shape == (2, 235, 12)
+        assert condition.tune[1].argmax(-1).unique().tolist() == [0]  # guidance hears none
+        return condition.tune[0].argmax(-1).tolist()
+
+    first, second = heard(0), heard(18)
+    a, d_sharp = first[10], first[-10]
+    assert a != d_sharp
+    assert (second[5], second[30], second[-10]) == (a, d_sharp, a)
 
 
 def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
