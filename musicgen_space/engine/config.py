@@ -58,6 +58,8 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
             check_whole(name, getattr(self, name), low, high)
+        if self.follows_melody:
+            check_whole("chroma_frames", self.chroma_frames, 1, _LIMITS["chroma_frames"][1])
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise InvalidCheckpoint(
                 f"A decoder of width {self.width} can't be split into {self.heads} even heads."

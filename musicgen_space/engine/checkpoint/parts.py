@@ -74,8 +74,8 @@ _CODEC_LIMITS = {
     "residual_kernel_size": (1, 2**8),
     "dilation_growth_rate": (1, 2**4),
     "compress": (1, 2**12),
-    "num_quantizers": (1, 2**8),
 }
+_MOST_CODEBOOKS = 2**8
 # Options of EnCodec under which it is another network, or can't be streamed as ours is.
 _CODEC_OPTIONS: dict[str, tuple[object, ...]] = {
     "norm_type": ("weight_norm",),
@@ -93,6 +93,8 @@ def t5_config(values: Mapping[str, Any]) -> T5Config:
     buckets = config.relative_attention_num_buckets
     if buckets // 2 >= config.relative_attention_max_distance or buckets % 4:
         raise InvalidCheckpoint(f"A text encoder with {buckets} relative positions makes no sense.")
+    if not 0 < config.layer_norm_epsilon < 1:
+        raise InvalidCheckpoint("The text encoder's layer_norm_epsilon is not between 0 and 1.")
     return config
 
 
@@ -102,6 +104,17 @@ def encodec_config(values: Mapping[str, Any], codebooks: object = None) -> Encod
     They say how many ``codebooks`` it has by a bandwidth, unless that is stated.
     """
     config = _built(EncodecConfig, "encodec", values)
+    _check_limits(config, _CODEC_LIMITS, "EnCodec's")
+    _check_frames(config)
+    _check_options(config)
+    if codebooks is not None:
+        check_whole("EnCodec's codebooks", codebooks, 1, _MOST_CODEBOOKS)
+        _set_codebooks(config, codebooks)
+    check_whole("EnCodec's codebooks", _codebooks(config), 1, _MOST_CODEBOOKS)
+    return config
+
+
+def _check_frames(config: EncodecConfig) -> None:
     ratios = config.upsampling_ratios
     if not 1 <= len(ratios) <= 8:
         raise InvalidCheckpoint(f"EnCodec can't have {len(ratios)} upsampling layers.")
@@ -112,12 +125,14 @@ def encodec_config(values: Mapping[str, Any], codebooks: object = None) -> Encod
             f"EnCodec's frames of {config.hop_length} samples don't divide a second "
             f"of {config.sampling_rate}."
         )
-    if codebooks is not None:
-        check_whole("EnCodec's codebooks", codebooks, 1, 2**8)
-        _set_codebooks(config, codebooks)
-    _check_limits(config, _CODEC_LIMITS, "EnCodec's")
-    _check_options(config)
-    return config
+
+
+def _codebooks(config: EncodecConfig) -> int:
+    """How many its bandwidth makes; −1 where that is no number."""
+    try:
+        return int(config.num_quantizers)
+    except (ArithmeticError, IndexError, TypeError, ValueError):
+        return -1
 
 
 def _set_codebooks(config: EncodecConfig, codebooks: Any) -> None:
@@ -143,11 +158,7 @@ def _built(kind: Any, model_type: str, values: Mapping[str, Any]) -> Any:
 
 def _check_limits(config: Any, limits: Mapping[str, tuple[int, int]], whose: str) -> None:
     for name, (low, high) in limits.items():
-        try:
-            value = getattr(config, name)
-        except Exception:  # some are computed, from values that may not fit together
-            value = None
-        check_whole(f"{whose} {name}", value, low, high)
+        check_whole(f"{whose} {name}", getattr(config, name), low, high)
 
 
 def _check_options(config: EncodecConfig) -> None:
