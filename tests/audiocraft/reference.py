@@ -50,7 +50,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import audiocraft
 import torch
 import transformers
-from audiocraft.models import MusicGen, builders
+from audiocraft.models import CompressionModel, MusicGen, builders
 from audiocraft.modules.conditioners import ClassifierFreeGuidanceDropout, ConditioningAttributes
 from audiocraft.utils.export import export_encodec, export_lm
 from omegaconf import DictConfig, OmegaConf
@@ -143,11 +143,21 @@ def roughened(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def hear_noise(codec: torch.nn.Module) -> None:
+@torch.no_grad()
+def hear_noise(codec: CompressionModel) -> None:
     """Fill the codebooks as training begins: with the means of what the encoder hears."""
-    with torch.no_grad():
-        codec.train()(0.3 * torch.randn(4, 1, 2 * SAMPLE_RATE))
+    # Left as it is, a random EnCodec fades to the sum of its biases, whatever it is given.
+    for name, parameter in codec.named_parameters():
+        parameter.mul_(1.75 if name.endswith("weight_g") else 1)
+        parameter.mul_(0.2 if name.endswith(".bias") else 1)
+    codec.train()(0.3 * torch.randn(4, 1, 2 * SAMPLE_RATE))
     codec.eval()
+    loudest = codec.decode(torch.randint(codec.cardinality, (4, 4, 100))).abs().max()
+    for parameter in (
+        codec.decoder.model[-1].conv.conv.weight_g,
+        codec.decoder.model[-1].conv.conv.bias,
+    ):
+        parameter.mul_(0.7 / loudest)
 
 
 def export(
@@ -202,7 +212,7 @@ def record(folder: Path) -> None:
 
 def a_clip(channels: int) -> torch.Tensor:
     """Noise [C, N] of nearly a second: the last of its 50 frames is not full."""
-    return 0.3 * torch.randn(channels, SAMPLE_RATE - 300)
+    return torch.rand(channels, SAMPLE_RATE - 300) - 0.5
 
 
 def a_tune() -> torch.Tensor:
