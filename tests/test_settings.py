@@ -28,6 +28,7 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_THREADS", "-1"),
         ("MUSICGEN_DEVICE", "tpu"),
         ("MUSICGEN_MAX_WAITING", "1.5"),
+        ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(name: str, value: str) -> None:
