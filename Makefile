@@ -28,6 +28,7 @@ benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine
 
 parity-audiocraft: $(VENV)/dev.installed $(AUDIOCRAFT)/installed  ## AudioCraft itself against us.
 	$(AUDIOCRAFT)/bin/python -W ignore tests/audiocraft/reference.py .cache/audiocraft
+	$(BIN)/python -m tests.audiocraft.compare .cache/audiocraft --write docs/parity.md
 	$(BIN)/python -m pytest tests/audiocraft/real_backend.py
 
 clean:
