@@ -30,10 +30,7 @@ class Line:
         with self._moved:
             waiting = len(self._tickets) - 1
             if self._tickets and waiting >= self._max_waiting:
-                raise QueueFull(
-                    f"{waiting} takes are waiting already, more do not fit. "
-                    "Nothing is lost: press Generate again in a minute."
-                )
+                raise QueueFull(waiting)
             self._tickets.append(ticket)
         try:
             yield ticket
