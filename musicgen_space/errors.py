@@ -123,6 +123,12 @@ class OutOfMemory(BackendError):
 class QueueFull(BackendError):
     """Too many takes are waiting already."""
 
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} takes are waiting already, more do not fit. "
+            "Nothing is lost: press Generate again in a minute."
+        )
+
 
 class AllowanceSpent(BackendError):
     """A visitor has had all the takes that the owner's key allows them for now."""

@@ -113,10 +113,7 @@ class LocalBackend(Backend):
             takes = [other for other in self._line if other.request is not None]
             waiting = len(takes) - 1
             if takes and waiting >= self._settings.max_waiting:
-                raise QueueFull(
-                    f"{waiting} takes are waiting already, more do not fit. "
-                    "Nothing is lost: press Generate again in a minute."
-                )
+                raise QueueFull(waiting)
             self._line.append(job)
             self._changed.notify_all()
 
