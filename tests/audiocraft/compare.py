@@ -90,6 +90,9 @@ def compare(options: argparse.Namespace, name: str) -> list[Result]:
         tune = Clip(recorded["melody"].numpy(), facts["sample_rate"])
         heard = tune_of(recorded["melody"][0], facts["sample_rate"], 12, 235)
         results.append(Result(name, "chroma", gap(heard, recorded["melody.chroma"])))
+        features = recorded["melody.features"]
+        of_transformers = gap(heard[: len(features)], features)
+        results.append(Result(name, "chroma, transformers' extractor", of_transformers))
         results.append(logits(model, name, facts["prompt"], recorded, tune))
     for case, wish in facts["cases"].items():
         results.append(take(model, name, case, facts, wish, recorded))

@@ -26,6 +26,7 @@ by name, each with ``seed``, ``duration`` (seconds), ``sampling`` (false: greedy
     clip [C, N], clip.codes [K, T]        a sound, and EnCodec's codes of it
     clip.decoded [C, 640 T]               the sound of these codes
     melody [1, N], melody.chroma [235, 12]    only in ``melody``: a tune and what is heard of it
+    melody.features [F, 12]               the same by transformers' extractor, not repeated
     text.ids [L], text.states [L, 768]    the prompt's tokens and what T5 makes of them
     forced.codes [K, T]                   random codes …
     forced.logits [2, K, T, card]         … and the logits that predict each of them from those
@@ -194,6 +195,9 @@ def record(folder: Path) -> None:
     if "melody" in inputs:
         tune = inputs["melody"]
         tensors["melody.chroma"] = chroma(model, tune)
+        extractor = transformers.MusicgenMelodyFeatureExtractor()
+        features = extractor(tune[0].numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        tensors["melody.features"] = features["input_features"][0]
         tensors["forced_melody.logits"] = forced_logits(model, tensors["forced.codes"], tune)
     for name, case in cases.items():
         samples, codes = take(model, case, inputs)
