@@ -144,7 +144,7 @@ def _print_models(backends: dict[str, Backend]) -> None:
     for backend in backends.values():
         print(f"{backend.label} ({backend.name}): {backend.about}")
         for choice in backend.models():
-            print(f"  {choice.name:26} {choice.about}")
+            print(f"  {choice.name:38} {choice.about}")
 
 
 def _make(backend: Backend, request: MusicRequest, output: Path) -> int:

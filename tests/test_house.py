@@ -15,8 +15,10 @@ MODULES = sorted(HOUSE.rglob("*.py"))
 # A library → the only files that may import it.
 ONLY = {
     "gradio": ["ui/"],
-    "torch": ["engine/", "backends/local.py"],
+    "torch": ["engine/", "backends/local.py", "backends/audiocraft/worker.py"],
+    "audiocraft": ["backends/audiocraft/worker.py"],
     "transformers": ["engine/"],
+    "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/"],
     "soundfile": ["audio.py", "reader.py"],
@@ -60,6 +62,13 @@ def test_imports_follow_the_plan_of_the_house(module: Path) -> None:
         assert not foreign
         ours = {f"musicgen_space.{Path(name).stem}" for name in PLAIN}
         assert {n for n in imports_of(module) if n.startswith("musicgen_space")} <= ours
+
+
+def test_what_runs_beside_audiocraft_is_on_its_own() -> None:
+    """Its environment has none of ours."""
+    allowed = {*sys.stdlib_module_names, "torch", "audiocraft"}
+    imports = imports_of(HOUSE / "backends/audiocraft/worker.py")
+    assert {name.split(".")[0] for name in imports} <= allowed
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
