@@ -125,10 +125,10 @@ def test_the_stretch_is_picked_with_keys_mouse_and_numbers(humming: Page, tmp_pa
     handle = first.bounding_box()
     assert strip is not None
     assert handle is not None
-    middle = handle["x"] + handle["width"] - 3, handle["y"] + 5
-    humming.mouse.move(*middle)
+    outside = handle["x"] + 10, handle["y"] + 20
+    humming.mouse.move(*outside)
     humming.mouse.down()
-    humming.mouse.move(strip["x"] + strip["width"] * 0.75, middle[1], steps=4)
+    humming.mouse.move(outside[0] - strip["width"] * 14.5 / 60, outside[1], steps=4)
     humming.mouse.up()
     picked = stretch(humming)
     assert picked[0] == pytest.approx(45, abs=0.5)

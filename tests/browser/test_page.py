@@ -80,7 +80,7 @@ def test_the_finished_take_tells_where_it_came_from_and_plays_again(page: Page) 
     page.wait_for_function("document.querySelector('.player audio').currentTime > 1.9")
     page.get_by_text("Spectrogram").click()
     expect(page.locator(".picture img")).to_be_visible()
-    assert page.evaluate("document.querySelector('.picture img').naturalWidth") > 50
+    page.wait_for_function("document.querySelector('.picture img').naturalWidth > 50")
 
 
 def test_every_download_is_the_take_with_its_settings_inside(page: Page) -> None:
