@@ -86,6 +86,14 @@ def more_control(page: Page, **numbers: float) -> None:
         number.blur()
 
 
+def hum(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> None:
+    """Make a take, which may be over before it is seen to begin."""
+    ask(page, prompt, seconds, seed)
+    page.click("#generate")
+    expect(page.locator("[data-part=title]")).to_have_text(prompt)
+    finished(page)
+
+
 def seconds_in(page: Page) -> float:
     sound: dict[str, float] = page.evaluate(DECODE)
     return sound["decoded"]
@@ -133,8 +141,7 @@ def test_the_stretch_is_picked_with_keys_mouse_and_numbers(humming: Page, tmp_pa
     picked = stretch(humming)
     assert picked[0] == pytest.approx(45, abs=0.5)
     assert picked[1] == 60
-    generate(humming, "jazz", seconds=1)
-    finished(humming)
+    hum(humming, "jazz", seconds=1)
     assert seconds_in(humming) == pytest.approx(60 - picked[0] + 1, abs=0.1)
 
 
@@ -170,8 +177,7 @@ def test_a_tune_is_followed_where_the_model_can(humming: Page, tmp_path: Path) -
     use.get_by_label("Follow its melody").check()
     expect(ends(humming)[1]).to_have_attribute("aria-valuenow", "30.0")
     assert stretch(humming) == (0, 30)
-    generate(humming, "jazz", seconds=1)
-    finished(humming)
+    hum(humming, "jazz", seconds=1)
     expect(humming.locator("[data-part=facts]")).to_contain_text("melody of riff.wav")
     assert seconds_in(humming) == pytest.approx(1, abs=0.05)
     choose_model(humming, "plain")
@@ -189,8 +195,7 @@ def test_a_sound_that_is_removed_is_not_used(humming: Page, tmp_path: Path) -> N
     humming.get_by_role("button", name="Remove").click()
     expect(humming.locator("#picker")).to_be_hidden()
     expect(humming.locator("#sound")).to_be_visible()
-    generate(humming, "jazz", seconds=1)
-    finished(humming)
+    hum(humming, "jazz", seconds=1)
     assert seconds_in(humming) == pytest.approx(1, abs=0.05)
     expect(humming.locator(".seam")).to_be_hidden()
 
@@ -219,8 +224,7 @@ def test_ones_own_sound_survives_the_switch_to_segmind_and_back(page: Page, tmp_
 
 def test_variations_are_compared_at_the_same_place(humming: Page) -> None:
     more_control(humming, variations=3)
-    generate(humming, "jazz", seconds=6, seed=100)
-    finished(humming)
+    hum(humming, "jazz", seconds=6, seed=100)
     chips = humming.get_by_role("radiogroup", name="Takes").get_by_role("radio")
     expect(chips).to_have_count(3)
     expect(humming.get_by_role("radio", name="Take 1")).to_be_checked()
@@ -249,15 +253,13 @@ def test_variations_are_compared_at_the_same_place(humming: Page) -> None:
 
 
 def test_a_single_take_has_no_chips(humming: Page) -> None:
-    generate(humming, "jazz", seconds=1)
-    finished(humming)
+    hum(humming, "jazz", seconds=1)
     expect(humming.get_by_role("radiogroup", name="Takes")).to_be_hidden()
 
 
 def test_the_spectrogram_follows_the_variation(humming: Page) -> None:
     more_control(humming, variations=2)
-    generate(humming, "jazz", seconds=2, seed=1)
-    finished(humming)
+    hum(humming, "jazz", seconds=2, seed=1)
     humming.get_by_text("Spectrogram").click()
     image = humming.locator(".picture img")
     expect(image).to_have_attribute("src", re.compile("seed1.png"))
@@ -281,8 +283,7 @@ def test_live_sound_of_a_continued_take_begins_with_what_was_there(
     humming: Page, tmp_path: Path
 ) -> None:
     bring(humming, riff(tmp_path, seconds=3))
-    generate(humming, "jazz", seconds=3)
-    finished(humming)
+    hum(humming, "jazz", seconds=3)
     humming.wait_for_function(f"{PLAYING} == ''")
     heard: list[dict[str, float]] = humming.evaluate("window.heard")
     assert sum(piece["seconds"] for piece in heard) == pytest.approx(6, abs=0.05)
@@ -298,8 +299,7 @@ def test_everything_open_fits_a_phone(
     humming.set_viewport_size({"width": 390, "height": 844})
     bring(humming, riff(tmp_path))
     more_control(humming, variations=4)
-    generate(humming, "jazz", seconds=1)
-    finished(humming)
+    hum(humming, "jazz", seconds=1)
     assert humming.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     for name, least in (("Take 4", 36), ("From", 30)):
         box = humming.locator(f"[aria-label='{name}']").first.bounding_box()
