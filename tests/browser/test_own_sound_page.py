@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from musicgen_space.audio import read_settings
 from tests.browser.conftest import LISTEN, foreign, serving
-from tests.browser.test_page import DECODE, PLAYING, finished, generate
+from tests.browser.test_page import DECODE, PLAYING, ask, finished, generate
 from tests.browser.test_segmind_page import choose_segmind
 
 RATE = 32000
