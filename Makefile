@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIOCRAFT := .venv-audiocraft
 
-.PHONY: demo test check browser benchmark clean
+.PHONY: demo test check browser benchmark parity-audiocraft clean
 
 demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
 	$(BIN)/python app.py
@@ -25,8 +26,17 @@ browser: $(VENV)/dev.installed
 benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine.
 	$(BIN)/python -m benchmarks.cpu
 
+parity-audiocraft: $(VENV)/dev.installed $(AUDIOCRAFT)/installed  ## AudioCraft itself against us.
+	$(AUDIOCRAFT)/bin/python -W ignore tests/audiocraft/reference.py .cache/audiocraft
+	$(BIN)/python -m tests.audiocraft.compare .cache/audiocraft --write docs/parity.md
+	$(BIN)/python -m pytest tests/audiocraft/real_backend.py
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(AUDIOCRAFT)
+
+$(AUDIOCRAFT)/installed: $(wildcard tests/audiocraft/install.py tests/audiocraft/stand_ins/*/*.py)
+	$(PYTHON) tests/audiocraft/install.py $(AUDIOCRAFT)
+	@touch $@
 
 $(VENV)/dev.installed: requirements-dev.txt $(VENV)/demo.installed
 	$(BIN)/pip install -q -r requirements-dev.txt

@@ -1,29 +1,43 @@
 """The command line: ``python -m musicgen_space "upbeat funk with brass" -o take.flac``.
 
-Exit codes: 0 done, 1 the music could not be made, 2 wrong usage, 130 interrupted (what
-was made by then is written).
+Several variations go to take-1.flac, take-2.flac, … Exit codes: 0 done, 1 the music could
+not be made, 2 wrong usage, 130 interrupted (what was made by then is written).
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from musicgen_space import __version__, audio
 from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
-from musicgen_space.request import LIMITS, MusicRequest, Take
+from musicgen_space.clip import Clip
+from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnreadableAudio
+from musicgen_space.request import CLIP_LIMITS, LIMITS, MusicRequest, Take
 from musicgen_space.settings import Settings
 
 __all__ = ["main"]
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
+
+# Fields of a request that are texts or clips: what the help says about them.
+_TEXTS = {
+    "negative_prompt": "what the music shall move away from",
+    "blend_prompt": "what the music shall become while it goes on",
+}
+_CLIPS = {
+    "continue_from": "a sound file that the music goes on from",
+    "melody": "a sound file whose tune the music follows",
+}
+_STRETCH = re.compile(r"(?P<file>.+)@(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\.\d+)?)")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
             return OK
         return _make(*_understood(options, backends), options.output)
     except InvalidRequest as error:
+        parser.error(str(InvalidRequest(_option(error.field), error.value, error.limit)))
+    except UnreadableAudio as error:
         parser.error(str(error))
     except (MusicGenSpaceError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -61,11 +77,34 @@ def _understood(
         raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
     if not options.output.resolve().parent.is_dir():
         raise InvalidRequest("output", str(options.output), "must lie in a folder that exists")
-    numbers = {limit: getattr(options, limit) for limit in LIMITS}
-    for limit, number in numbers.items():
-        if limit not in backends[name].knobs and number != LIMITS[limit].default:
-            raise InvalidRequest(limit, number, f"can't be chosen on {backends[name].label}")
-    return backends[name], MusicRequest(options.prompt, model=options.model, **numbers)
+    given = {field: getattr(options, field) for field in (*LIMITS, *_TEXTS, *_CLIPS)}
+    wish = {field: value for field, value in given.items() if value != _default(field)}
+    for field, value in wish.items():
+        if field not in backends[name].knobs:
+            raise InvalidRequest(field, value, f"can't be chosen on {backends[name].label}")
+    clips = {field: _clip(field, wish[field]) for field in _CLIPS if field in wish}
+    return backends[name], MusicRequest(options.prompt, model=options.model, **{**wish, **clips})
+
+
+def _default(field: str) -> Any:
+    return MusicRequest.__dataclass_fields__[field].default
+
+
+def _option(field: str) -> str:
+    """A field as the command line calls it: --continue reads better than --continue-from."""
+    return field.removesuffix("_from")
+
+
+def _clip(field: str, given: str) -> Clip:
+    """The sound that FILE or FILE@FROM-TO names; a file may have an @ in its own name."""
+    stretch = None if Path(given).is_file() else _STRETCH.fullmatch(given)
+    try:
+        clip = audio.read_clip(Path(stretch["file"] if stretch else given))
+        return clip.cut(float(stretch["start"]), float(stretch["end"])) if stretch else clip
+    except UnreadableAudio as error:
+        raise UnreadableAudio(f"{_option(field)} {given}: {error}") from error
+    except InvalidRequest as error:  # "clip", says the clip
+        raise InvalidRequest(field, error.value, error.limit) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +124,17 @@ def _parser() -> argparse.ArgumentParser:
             default=limit.default, metavar="N",
             help=f"{limit.minimum:g} to {limit.maximum:g} {limit.unit} (default: %(default)s)",
         )  # fmt: skip
+    for name, about in _TEXTS.items():
+        parser.add_argument(
+            "--" + name.replace("_", "-"), default=_default(name), metavar="WORDS", help=about
+        )
+    for name, about in _CLIPS.items():
+        limit = CLIP_LIMITS[name]
+        parser.add_argument(
+            "--" + _option(name), dest=name, metavar="FILE[@FROM-TO]",
+            help=f"{about}, all or from one second to another, as in song.mp3@3.5-12: "
+            f"{limit.minimum:g} to {limit.maximum:g} seconds",
+        )  # fmt: skip
     parser.add_argument("--list-models", action="store_true", help="list the models and leave")
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -94,7 +144,7 @@ def _print_models(backends: dict[str, Backend]) -> None:
     for backend in backends.values():
         print(f"{backend.label} ({backend.name}): {backend.about}")
         for choice in backend.models():
-            print(f"  {choice.name:26} {choice.about}")
+            print(f"  {choice.name:38} {choice.about}")
 
 
 def _make(backend: Backend, request: MusicRequest, output: Path) -> int:
@@ -105,24 +155,27 @@ def _make(backend: Backend, request: MusicRequest, output: Path) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends all
 
     signal.signal(signal.SIGINT, interrupted)
-    take = _watched(backend, request, stop)
-    if take is not None:
-        output.write_bytes(audio.encode(take, output.suffix.lower().removeprefix(".")))
+    takes = _watched(backend, request, stop)
+    for number, take in enumerate(takes, 1):
+        several = request.variations > 1
+        path = output.with_stem(f"{output.stem}-{number}") if several else output
+        path.write_bytes(audio.encode(take, path.suffix.lower().removeprefix(".")))
         print(
-            f"{output}: {take.duration:.2f} s, {take.model}, seed {take.request.seed}, "
+            f"{path}: {take.duration:.2f} s, {take.model}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
         )
     return INTERRUPTED if stop.is_set() else OK
 
 
-def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> Take | None:
-    """Make the take with a progress bar on the terminal."""
+def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> list[Take]:
+    """Make the takes with a progress bar on the terminal."""
+    takes = []
     layout = "{desc}: {bar} {n:.1f} of {total:.0f} s{postfix}"
-    with tqdm(total=request.duration, bar_format=layout, desc="Music", leave=False) as bar:
+    with tqdm(total=request.new_seconds, bar_format=layout, desc="Music", leave=False) as bar:
         for update in backend.generate(request, stop):
             if isinstance(update, Take):
-                return update
-            if isinstance(update, Loading):
+                takes.append(update)
+            elif isinstance(update, Loading):
                 bar.set_description_str(update.what)
             elif isinstance(update, Waiting):
                 bar.set_description_str(f"Waiting, place {update.place}")
@@ -133,7 +186,7 @@ def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> 
                     f", {left:.0f} s left" if left is not None else ""
                 )
                 bar.update(update.seconds_made - bar.n)
-    return None
+    return takes
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sound as bytes: float and int16 samples, files in five formats, tags inside them.
+"""Sound as bytes: takes as files with tags, files as takes and as clips.
 
 Knows nothing of pages or backends. Samples are float32 in −1 … 1, [channels, samples].
 """
@@ -7,43 +7,56 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import tempfile
+import struct
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import imageio_ffmpeg
+import mutagen
 import mutagen.id3
 import mutagen.mp3
 import numpy as np
 import soundfile
 
 from musicgen_space.clip import Clip
-from musicgen_space.errors import UnreadableAudio
-from musicgen_space.request import LIMITS, MusicRequest, Take
+from musicgen_space.errors import InvalidRequest, UnreadableAudio
+from musicgen_space.mixing import OGG_ORDER, USUAL_ORDER, fit, joined, resampled
+from musicgen_space.reader import Piece, format_of, pieces_of
+from musicgen_space.request import LIMITS, MusicRequest, Receipt, Take
 
 __all__ = [
+    "CLIP_RATE",
     "FORMATS",
+    "MAX_CLIP_BYTES",
+    "MAX_CLIP_SECONDS",
     "Format",
     "decode",
     "encode",
+    "fit",
     "format_of",
     "formats_for",
+    "read_clip",
     "read_settings",
     "read_take",
     "settings_of",
     "to_int16",
+    "wav",
 ]
 
 # What is decoded is bounded, so that a small file cannot fill the memory: a 30-second
-# stereo take at 48 kHz has 3 million samples. ffmpeg, which M4A needs, gets a time limit too.
+# stereo take at 48 kHz has 3 million samples.
 _MAX_SAMPLES = 32 * 2**20
-_MAX_CHANNELS = 8
-_MAX_SECONDS = 300
-_FFMPEG_SECONDS = 60
-_SAMPLE_RATES = range(8_000, 192_001)
+
+# Clips are kept as EnCodec hears them: sampling_rate in config.json of facebook/encodec_32khz.
+CLIP_RATE = 32_000
+MAX_CLIP_SECONDS = 600
+MAX_CLIP_BYTES = 50 * 2**20
+_SILENCE = 10 ** (-60 / 20)  # −60 dBFS
+
+_TEXTS = ("prompt", "negative_prompt", "blend_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +92,42 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
     return scaled.astype("<i2")
 
 
-def format_of(data: bytes) -> str | None:
-    """wav, mp3, flac, ogg or m4a, told by the first bytes; None when it is none of these."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        return "wav"
-    if data[:4] in (b"fLaC", b"OggS"):
-        return "flac" if data[:4] == b"fLaC" else "ogg"
-    if data[4:8] == b"ftyp":
-        return "m4a"
-    return "mp3" if data[:3] == b"ID3" or _is_mpeg_frame(data[:4]) else None
-
-
 def decode(data: bytes) -> tuple[np.ndarray, int]:
-    """A sound file as float32 samples in −1 … 1, [channels, samples], and its sample rate.
+    """A take as a hosted server sends it: float32 in −1 … 1, [channels, samples], and its rate.
 
     Nothing is resampled or mixed. Raises ``UnreadableAudio`` for other formats, and for
     broken, empty or unreasonable files.
     """
-    kind = format_of(data)
-    if kind is None:
-        raise UnreadableAudio("This is no WAV, MP3, FLAC, OGG or M4A file.")
-    samples, sample_rate = _read(_m4a_to_wav(data) if kind == "m4a" else data, kind)
-    if not samples.size:
-        raise UnreadableAudio(f"The {kind.upper()} file has no sound in it.")
-    if not np.isfinite(samples).all():
-        raise UnreadableAudio(f"The {kind.upper()} file has samples that are no numbers.")
-    return np.clip(samples, -1.0, 1.0), sample_rate
+    kept, left, rate = [], _MAX_SAMPLES, 0
+    with closing(pieces_of(data)) as pieces:
+        for samples, rate in pieces:  # noqa: B007  (the same one throughout a file)
+            left -= samples.size
+            if left < 0:
+                raise UnreadableAudio(f"{_the_file(data)} is longer than any take.")
+            kept.append(samples)
+    if not kept:
+        raise UnreadableAudio(f"{_the_file(data)} has no sound in it.")
+    return joined(kept), rate
+
+
+def read_clip(source: bytes | Path, name: str = "") -> Clip:
+    """Somebody's sound file, or its bytes, as a clip of one or two channels at ``CLIP_RATE``.
+
+    Of more channels a stereo mix is made. ``name`` is what people call it. Raises
+    ``UnreadableAudio`` for what ``pieces_of`` can't read, for silence, and for files of more
+    than ``MAX_CLIP_BYTES`` or ``MAX_CLIP_SECONDS``.
+    """
+    data = _bytes_of(source) if isinstance(source, Path) else source
+    if len(data) > MAX_CLIP_BYTES:
+        limit = MAX_CLIP_BYTES // 2**20
+        raise UnreadableAudio(f"The file is too big: {limit} MB are the most that is read.")
+    order = OGG_ORDER if format_of(data) == "ogg" else USUAL_ORDER
+    with closing(pieces_of(data)) as pieces:
+        samples = joined([*resampled(_within_limits(pieces, data), CLIP_RATE, order)])
+    if not samples.size or max(samples.max(), -samples.min()) < _SILENCE:
+        raise UnreadableAudio(f"{_the_file(data)} has no sound in it, or none above −60 dBFS.")
+    named = name or (source.name if isinstance(source, Path) else "clip")
+    return Clip(np.clip(samples, -1.0, 1.0, out=samples), CLIP_RATE, named)
 
 
 def formats_for(take: Take) -> list[str]:
@@ -152,18 +175,17 @@ def encode(take: Take, format_name: str) -> bytes:
     return _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
 
 
+def wav(clip: Clip) -> bytes:
+    """``clip`` as a WAV file, to listen to."""
+    file = io.BytesIO()
+    soundfile.write(file, to_int16(clip.samples).T, clip.sample_rate, "PCM_16", format="WAV")
+    return file.getvalue()
+
+
 def read_settings(data: bytes) -> dict[str, Any] | None:
     """The settings that ``encode`` wrote into a file, or None if there are none."""
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as reader:
-            is_mp3, comment = reader.format == "MP3", reader.comment
-    except soundfile.LibsndfileError:
-        return None
-    if is_mp3:
-        comments = (mutagen.mp3.MP3(io.BytesIO(data)).tags or mutagen.id3.ID3()).getall("COMM")
-        comment = str(comments[0]) if comments else ""
-    try:
-        settings = json.loads(comment)
+        settings = json.loads(_comment_in(data))
     except ValueError:
         return None
     return settings if isinstance(settings, dict) and "prompt" in settings else None
@@ -172,77 +194,83 @@ def read_settings(data: bytes) -> dict[str, Any] | None:
 def read_take(data: bytes) -> Take | None:
     """A file that ``encode`` wrote as the take it was; None for any other file.
 
-    How long the take took to make is not in the file: ``seconds_taken`` is 0.
+    Of clips the file only says what they were: the request is without them. Nor is it in
+    there how long the take took to make (``seconds_taken`` is 0) and whether it was stopped.
     """
     settings = read_settings(data)
     if settings is None:
         return None
     samples, sample_rate = decode(data)
-    texts = ("negative_prompt", "blend_prompt")
-    wish = {name: settings[name] for name in (*LIMITS, *texts) if name in settings}
-    return Take(
-        samples=samples,
-        sample_rate=sample_rate,
-        request=MusicRequest(settings["prompt"], **wish),
-        backend=str(settings.get("backend", "")),
-        model=str(settings.get("model", "")),
-        seconds_taken=0.0,
-    )
-
-
-def _is_mpeg_frame(header: bytes) -> bool:
-    """Whether these four bytes can start an MPEG audio frame (ISO 11172-3, 2.4.2.3)."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return False
-    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
-    bit_rate, sample_rate = header[2] >> 4, header[2] >> 2 & 3
-    return version != 1 and layer != 0 and bit_rate not in (0, 15) and sample_rate != 3
-
-
-def _read(data: bytes, kind: str) -> tuple[np.ndarray, int]:
-    """Decode with libsndfile: samples [channels, samples] and the sample rate."""
+    wish = {name: settings[name] for name in (*LIMITS, *_TEXTS) if name in settings}
     try:
+        request, receipt = MusicRequest(**wish), settings.get("receipt")
+        return Take(
+            samples=samples,
+            sample_rate=sample_rate,
+            request=request,
+            backend=str(settings.get("backend", "")),
+            model=str(settings.get("model", "")),
+            seconds_taken=0.0,
+            receipt=None if receipt is None else Receipt(**receipt),
+        )
+    except (InvalidRequest, TypeError):  # somebody else's settings, though they look like ours
+        return None
+
+
+def _comment_in(data: bytes) -> str:
+    """The comment tag, "" where there is none."""
+    kind = format_of(data)
+    if kind == "wav":
+        return _wav_comment(data)
+    try:
+        if kind == "mp3":
+            tags = mutagen.mp3.MP3(io.BytesIO(data)).tags or mutagen.id3.ID3()
+            return "".join(map(str, tags.getall("COMM")[:1]))
         with soundfile.SoundFile(io.BytesIO(data)) as reader:
-            channels, sample_rate = reader.channels, reader.samplerate
-            if channels > _MAX_CHANNELS or sample_rate not in _SAMPLE_RATES:
-                raise UnreadableAudio(
-                    f"The {kind.upper()} file claims {channels} channels at {sample_rate} Hz."
-                )
-            # One more than allowed, so that a longer file shows itself.
-            frames = _MAX_SAMPLES // channels + 1
-            samples = reader.read(frames, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
-        if isinstance(error, UnreadableAudio):
-            raise
-        raise UnreadableAudio(f"The {kind.upper()} file is broken: {_reason(error)}") from error
-    if len(samples) == frames:
-        raise UnreadableAudio(f"The {kind.upper()} file is longer than any take.")
-    return np.ascontiguousarray(samples.T), sample_rate
+            return str(reader.comment)
+    except (soundfile.LibsndfileError, mutagen.MutagenError):
+        return ""
 
 
-def _reason(error: Exception) -> str:
-    """What libsndfile says, without the Python object that it was reading from."""
-    return str(getattr(error, "error_string", error))
+def _wav_comment(data: bytes) -> str:
+    """The text of chunk ICMT in a WAV's list INFO; libsndfile reads no more than 2 kB of it.
+
+    Chunks follow each other, padded to even lengths: 4 letters, uint32 length, content.
+    """
+    position = len("RIFF....WAVE")
+    while position + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        position += 8
+        if name == b"ICMT":
+            return data[position : position + size].rstrip(b"\0").decode(errors="replace")
+        inside = name == b"LIST" and data[position : position + 4] == b"INFO"
+        position += 4 if inside else size + size % 2
+    return ""
 
 
-def _m4a_to_wav(data: bytes) -> bytes:
+def _the_file(data: bytes) -> str:
+    return f"The {(format_of(data) or 'sound').upper()} file"
+
+
+def _bytes_of(path: Path) -> bytes:
+    """The file, or so much of it that it shows to be too big."""
     try:
-        ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()  # comes in a wheel: nobody has to install it
-    except RuntimeError:
-        raise UnreadableAudio("M4A files need ffmpeg, and there is none here.") from None
-    with tempfile.TemporaryDirectory() as folder:
-        # Files, not pipes: an M4A may keep its table of contents at the end.
-        source, target = Path(folder, "take.m4a"), Path(folder, "take.wav")
-        source.write_bytes(data)
-        # The forced demuxer and the protocol list keep a crafted file from opening others.
-        command = [ffmpeg, "-nostdin", "-v", "error", "-protocol_whitelist", "file"]
-        command += ["-f", "mov", "-i", str(source), "-vn", "-t", str(_MAX_SECONDS)]
-        command += ["-c:a", "pcm_f32le", str(target)]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=_FFMPEG_SECONDS)
-        except (subprocess.SubprocessError, OSError):
-            raise UnreadableAudio("ffmpeg could not read the M4A file.") from None
-        return target.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_CLIP_BYTES + 1)
+    except OSError as error:
+        raise UnreadableAudio(f"The file can't be opened: {error.strerror}.") from error
+
+
+def _within_limits(pieces: Iterator[Piece], data: bytes) -> Iterator[Piece]:
+    """The same pieces; raises ``UnreadableAudio`` when they go on for too long."""
+    frames = 0
+    for piece in pieces:
+        frames += len(piece.samples)
+        # A tenth of a second more than allowed: codecs fill their last block.
+        if frames > (MAX_CLIP_SECONDS + 0.1) * piece.sample_rate:
+            limit = MAX_CLIP_SECONDS // 60
+            raise UnreadableAudio(f"{_the_file(data)} is longer than {limit} minutes.")
+        yield piece
 
 
 def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:
@@ -256,17 +284,3 @@ def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:
     file.seek(0)
     header.save(file)
     return file.getvalue()
-
-
-def fit(clip: Clip, sample_rate: int, channels: int) -> np.ndarray:
-    """A clip's samples at another rate, in mono or stereo: float32 [channels, samples]."""
-    import soxr
-
-    samples = clip.samples
-    if channels == 1 or len(samples) > 2:
-        samples = samples.mean(axis=0, keepdims=True)
-    if len(samples) < channels:
-        samples = np.repeat(samples, channels, axis=0)
-    if clip.sample_rate != sample_rate:
-        samples = soxr.resample(samples.T, clip.sample_rate, sample_rate).T
-    return np.ascontiguousarray(samples, np.float32)

@@ -40,7 +40,8 @@ class Clip:
             limit = f"must be a stretch within 0 to {self.duration:.2f} seconds"
             raise InvalidRequest("clip", f"{start:g} to {end:g}", limit)
         first, last = round(start * self.sample_rate), round(end * self.sample_rate)
-        return replace(self, samples=self.samples[:, first:last], start=self.start + start)
+        # A copy: the stretch must not keep the whole in memory.
+        return replace(self, samples=self.samples[:, first:last].copy(), start=self.start + start)
 
     def described(self) -> dict[str, str | float]:
         """What the settings of a take say about it."""

@@ -42,6 +42,7 @@ one of these at a single boundary, the file that calls the foreign library.
 
 from __future__ import annotations
 
+import errno
 from datetime import datetime
 
 __all__ = [
@@ -121,6 +122,12 @@ class OutOfMemory(BackendError):
 
 class QueueFull(BackendError):
     """Too many takes are waiting already."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} takes are waiting already, more do not fit. "
+            "Nothing is lost: press Generate again in a minute."
+        )
 
 
 class AllowanceSpent(BackendError):
@@ -257,8 +264,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("allocate memory", "not enough memory")
+        words in str(error) for words in ("allocate memory", "not enough memory", "out of memory")
     )
 
 

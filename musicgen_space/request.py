@@ -184,8 +184,12 @@ class Take:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of music made per second of waiting; above 1 is faster than playback."""
-        return self.duration / max(self.seconds_taken, 1e-9)
+        """Seconds of music made per second of waiting; above 1 is faster than playback.
+
+        The clip that a take continues was there already.
+        """
+        clip = self.request.continue_from
+        return (self.duration - (clip.duration if clip else 0.0)) / max(self.seconds_taken, 1e-9)
 
 
 _TEXTS = ("prompt", "negative_prompt", "blend_prompt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from musicgen_space.addresses import Origin, is_loopback
 from musicgen_space.errors import InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "environment_without_keys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,17 @@ class Settings:
     GRADIO_SERVER_PORT    `port`         its port
     MUSICGEN_MODELS       `models`       more checkpoints to offer: hub ids or folders,
                                          separated by commas
-    MUSICGEN_DEVICE       `device`       auto, cpu or cuda
+    MUSICGEN_DEVICE       `device`       auto (a CUDA card, else the CPU), cpu, cuda, cuda:N
+                                         or mps; the page doesn't start without it
+    MUSICGEN_DTYPE        `dtype`        numbers of the decoder: float32, bfloat16, float16, or
+                                         auto: float32, on a CUDA card bfloat16 where it
+                                         computes in that, else float16
+    MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
+                                         one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
     MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
+    MUSICGEN_AUDIOCRAFT_PYTHON  `audiocraft_python`  the Python of an environment that has
+                                         AudioCraft in it
     SEGMIND_API_KEY       `segmind_key`  the owner's key for the hosted API, or nothing
     SEGMIND_API           `segmind_api`  v1 (one blocking call) or v2 (a job that is polled)
     SEGMIND_BASE_URL      `segmind_base_url`   where the API is: https, or http on loopback
@@ -37,8 +46,11 @@ class Settings:
     port: int = 7860
     models: tuple[str, ...] = ()
     device: str = "auto"
+    dtype: str = "auto"
+    max_models: int = 1
     threads: int = 0
     max_waiting: int = 8
+    audiocraft_python: str | None = None
     segmind_key: ApiKey | None = None
     segmind_api: str = "v1"
     segmind_base_url: str = "https://api.segmind.com"
@@ -67,9 +79,12 @@ class Settings:
             host=environ.get("GRADIO_SERVER_NAME", host),
             port=_whole(environ, "GRADIO_SERVER_PORT", default.port, 1, 65535),
             models=tuple(name for name in models if name),
-            device=_one_of(environ, "MUSICGEN_DEVICE", ("auto", "cpu", "cuda")),
+            device=_device(environ, "MUSICGEN_DEVICE"),
+            dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
+            max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
+            audiocraft_python=_file(environ, "MUSICGEN_AUDIOCRAFT_PYTHON"),
             segmind_key=_key(environ, "SEGMIND_API_KEY"),
             segmind_api=_one_of(environ, "SEGMIND_API", ("v1", "v2")),
             segmind_base_url=_base_url(environ, "SEGMIND_BASE_URL", default.segmind_base_url),
@@ -78,6 +93,11 @@ class Settings:
                 environ, "SEGMIND_TAKES_PER_VISITOR", default.segmind_takes_per_visitor, 0, 1000
             ),
         )
+
+
+def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a process of somebody else's code is started with: all but what can be spent."""
+    return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
 
 
 def _whole(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -93,6 +113,21 @@ def _one_of(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> 
     if text not in allowed:
         raise InvalidSetting(f"{name} must be one of {', '.join(allowed)}, got {text!r}.")
     return text
+
+
+def _device(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "").strip().lower() or "auto"
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?|mps", text):
+        raise InvalidSetting(f"{name} must be auto, cpu, cuda, cuda:N or mps, got {text!r}.")
+    return text
+
+
+def _file(environ: Mapping[str, str], name: str) -> str | None:
+    text = environ.get(name, "").strip()
+    path = os.path.abspath(os.path.expanduser(text))
+    if text and not os.path.isfile(path):
+        raise InvalidSetting(f"{name} must be the path of a file, got {text!r}.")
+    return path if text else None
 
 
 def _key(environ: Mapping[str, str], name: str) -> ApiKey | None:

@@ -1,11 +1,13 @@
 """The part of the Hugging Face hub that a download meets, over real HTTP on loopback.
 
-Serves one repository from a folder: the file tree, the metadata of a file and its bytes.
+Serves repositories from folders: the file tree, the metadata of a file and its bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +18,13 @@ from urllib.parse import urlsplit
 REPOSITORY = "someone/tiny-musicgen"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
+_ADDRESS = re.compile(r"(/api/models)?/(.+?)(?:/(tree|resolve|revision)/[^/]+/?(.*))?")
+
 
 @contextmanager
-def hub_of(folder: Path) -> Iterator[str]:
-    """Serve ``folder`` as ``REPOSITORY``; yields the hub's address."""
+def hub_of(folder: Path, **others: Path) -> Iterator[str]:
+    """Serve ``folder`` as ``REPOSITORY`` and ``others`` by name; yields the hub's address."""
+    repositories = {REPOSITORY: folder, **others}
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -33,20 +38,24 @@ def hub_of(folder: Path) -> Iterator[str]:
 
         def _answer(self, *, body: bool) -> None:
             path = urlsplit(self.path).path
-            files = {file.name: file for file in folder.iterdir()}
-            if path.startswith(f"/api/models/{REPOSITORY}/tree/"):
+            asked = _ADDRESS.fullmatch(path)
+            api, name, verb, file_name = asked.groups() if asked else ("", "", "", "")
+            here = repositories.get(name, Path("nowhere"))
+            files = [file for file in here.rglob("*") if file.is_file()]
+            names = [str(file.relative_to(here)) for file in files]
+            if api and verb == "tree" and files:
                 entries = [
                     {"type": "file", "path": name, "size": file.stat().st_size, "oid": COMMIT}
-                    for name, file in files.items()
+                    for name, file in zip(names, files, strict=True)
                 ]
-                self._send(json_of(entries), body)
-            elif path.startswith(f"/api/models/{REPOSITORY}"):
-                siblings = [{"rfilename": name} for name in files]
-                info = {"id": REPOSITORY, "sha": COMMIT, "siblings": siblings, "private": False,
+                self._send(json.dumps(entries).encode(), body)
+            elif api and files:
+                siblings = [{"rfilename": name} for name in names]
+                info = {"id": name, "sha": COMMIT, "siblings": siblings, "private": False,
                         "downloads": 0, "tags": [], "likes": 0}  # fmt: skip
-                self._send(json_of(info), body)
-            elif path.startswith(f"/{REPOSITORY}/resolve/") and path.split("/")[-1] in files:
-                data = files[path.split("/")[-1]].read_bytes()
+                self._send(json.dumps(info).encode(), body)
+            elif verb == "resolve" and file_name in names:
+                data = (here / file_name).read_bytes()
                 self._send(data, body, etag=hashlib.sha256(data).hexdigest())
             else:
                 self.send_response(404)
@@ -74,9 +83,3 @@ def hub_of(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def json_of(value: object) -> bytes:
-    import json
-
-    return json.dumps(value).encode()

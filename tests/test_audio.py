@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_space import audio
-from musicgen_space.request import MusicRequest, Take
+from musicgen_space.clip import Clip
+from musicgen_space.request import MusicRequest, Receipt, Take
 
 RATE = 32000
 
 
-def take_of(samples: np.ndarray, prompt: str = "jazz", **wish: float) -> Take:
+def take_of(samples: np.ndarray, prompt: str = "jazz", **wish: Any) -> Take:
     request = MusicRequest(prompt, **wish)
     return Take(samples, RATE, request, backend="local", model="musicgen-nano", seconds_taken=1.0)
 
@@ -64,6 +67,43 @@ def test_a_file_becomes_the_take_it_was(name: str) -> None:
     assert read is not None
     assert read.request == written.request
     assert read.duration == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "🎵", '"'])
+@pytest.mark.parametrize("name", audio.FORMATS)
+def test_the_longest_prompts_fit_into_every_format(name: str, letter: str) -> None:
+    texts = {"negative_prompt": letter * 1000, "blend_prompt": letter * 999}
+    written = take_of(tone(1), letter * 998, **texts)
+    read = audio.read_take(audio.encode(written, name))
+    assert read is not None
+    assert read.request == written.request
+
+
+@pytest.mark.parametrize("name", audio.FORMATS)
+def test_a_file_keeps_all_that_was_wished_and_what_it_cost(name: str) -> None:
+    clip = Clip(tone(2), RATE, "song.mp3", start=3.5)
+    wish = MusicRequest(
+        "jazz", extend_to=60, negative_prompt="drums", blend_prompt="strings", continue_from=clip
+    )
+    receipt = Receipt(cost=0.5, credits_left=7.0, request_id="abc")
+    written = replace(take_of(tone(1)), request=wish, receipt=receipt)
+    data = audio.encode(written, name)
+    settings = audio.read_settings(data)
+    assert settings is not None
+    assert settings["continue_from"] == clip.described()
+    read = audio.read_take(data)
+    assert read is not None
+    assert read.request == replace(wish, continue_from=None)  # a file says which clip it was
+    assert read.receipt == receipt
+
+
+@pytest.mark.parametrize("comment", ["[]", '{"prompt": 5}', '{"prompt": "a", "receipt": 1}', "{"])
+def test_somebody_elses_comment_is_no_take(comment: str) -> None:
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16", format="FLAC") as writer:
+        writer.comment = comment
+        writer.write(tone(1).T)
+    assert audio.read_take(file.getvalue()) is None
 
 
 def test_a_file_of_somebody_else_has_no_settings() -> None:

@@ -3,15 +3,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
 from musicgen_space import __version__
 from musicgen_space.__main__ import main
 from musicgen_space.audio import read_settings
+from musicgen_space.backends.base import Backend, ModelChoice, Progress, Update
+from musicgen_space.request import MusicRequest, Take
 
 
 def test_a_prompt_becomes_a_file(
@@ -86,3 +91,136 @@ def test_an_interrupt_writes_what_was_made(tiny_folder: Path, tmp_path: Path) ->
     process.stderr.close()
     assert process.wait(30) == 130
     assert 0 < soundfile.info(output).duration < 30
+
+
+class Studio(Backend):
+    """Makes silence at once, obeys every knob and remembers what was asked for."""
+
+    name, label, about = "studio", "Studio", "in no time"
+    knobs = frozenset(MusicRequest.__dataclass_fields__)
+
+    def __init__(self) -> None:
+        self.asked: list[MusicRequest] = []
+
+    def models(self) -> list[ModelChoice]:
+        return [ModelChoice("silence", "restful")]
+
+    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+        self.asked.append(request)
+        yield Progress(request.new_seconds, request.new_seconds, 0.1)
+        for index in range(request.variations):
+            wish = request.variation(index)
+            yield Take(np.zeros((1, 3200), np.float32), 32_000, wish, self.name, "silence", 0.1)
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Studio:
+    """The only backend; the folder of the test is where files are."""
+    backend = Studio()
+    monkeypatch.setattr("musicgen_space.__main__.open_backends", lambda _: {"studio": backend})
+    monkeypatch.chdir(tmp_path)
+    return backend
+
+
+def write_song(name: str, seconds: float = 30.0) -> None:
+    """A song that is louder every second."""
+    samples = np.repeat(np.arange(1, 1 + seconds) / 40, 8_000)
+    soundfile.write(name, samples, 8_000, format="WAV")
+
+
+def test_every_wish_reaches_the_backend(studio: Studio) -> None:
+    write_song("song.wav")
+    wish = ["--negative-prompt", "drums", "--blend-prompt", "strings", "--extend-to", "60"]
+    clips = ["--continue", "song.wav@3.5-12", "--melody", "song.wav"]
+    assert main(["jazz", *wish, *clips]) == 0
+    (request,) = studio.asked
+    assert (request.negative_prompt, request.blend_prompt) == ("drums", "strings")
+    assert request.new_seconds == 60
+    assert request.continue_from is not None
+    assert request.melody is not None
+    told = request.continue_from.described()
+    assert (told["name"], told["start"], told["seconds"]) == ("song.wav", 3.5, 8.5)
+    assert request.continue_from.samples[0, 8_000] == pytest.approx(4 / 40, abs=1e-3)
+    assert request.melody.duration == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "seconds"),
+    [
+        ("me@home.wav", "me@home.wav", 20),
+        ("me@home.wav", "me@home.wav@1-3", 2),
+        ("song@1-3", "song@1-3", 20),
+        ("song@1-3", "song@1-3@0-0.5", 0.5),
+    ],
+)
+def test_a_file_may_have_an_at_sign_in_its_name(
+    name: str, given: str, seconds: float, studio: Studio
+) -> None:
+    write_song(name, 20)
+    assert main(["jazz", "--continue", given]) == 0
+    assert studio.asked[0].continue_from is not None
+    assert studio.asked[0].continue_from.duration == seconds
+
+
+def test_variations_are_numbered_files(
+    studio: Studio, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["jazz", "--variations", "3", "--seed", "7", "-o", "take.flac"]) == 0
+    names = ["take-1.flac", "take-2.flac", "take-3.flac"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    lines = capsys.readouterr().out.splitlines()
+    for name, seed, line in zip(names, (7, 8, 9), lines, strict=True):
+        settings = read_settings(Path(name).read_bytes())
+        assert settings is not None
+        assert settings["seed"] == seed
+        assert line.startswith(f"{name}: ")
+        assert f"seed {seed}," in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--continue", "none.wav"], "continue none.wav: The file can't be opened: No such"),
+        (["--melody", "none.wav@1-2"], "melody none.wav@1-2: The file can't be opened: No"),
+        (["--continue", "song.wav@one-two"], "continue song.wav@one-two: The file can't be op"),
+        (["--melody", "words.mp3"], "melody words.mp3: This is no WAV, MP3, FLAC, OGG, M4A or"),
+        (["--continue", "song.wav"], "continue must be a number from 0.5 to 25 seconds, got '30.0"),
+        (["--continue", "song.wav@1-1.2"], "continue must be a number from 0.5 to 25 seconds, got"),
+        (["--continue", "song.wav@20-40"], "continue must be a stretch within 0 to 30.00 seconds"),
+        (["--melody", "song.wav@5-3"], "melody must be a stretch within 0 to 30.00 seconds, got"),
+        (["--variations", "5"], "variations must be a whole number from 1 to 4, got 5"),
+        (["--extend-to", "301"], "extend_to must be a number from 30 to 300 seconds, got 301"),
+        (["--negative-prompt", "a" * 1001], "negative_prompt must be at most 1000 characters"),
+    ],
+)
+def test_wishes_beyond_the_limits_are_refused(
+    arguments: list[str], complaint: str, studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_song("song.wav")
+    Path("words.mp3").write_text("la la la " * 100)
+    with pytest.raises(SystemExit) as caught:
+        main(["jazz", *arguments])
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err
+    assert not studio.asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--continue", "song.wav"], "continue"),
+        (["--melody", "song.wav"], "melody"),
+        (["--negative-prompt", "drums"], "negative_prompt"),
+        (["--blend-prompt", "strings"], "blend_prompt"),
+        (["--variations", "2"], "variations"),
+        (["--extend-to", "60"], "extend_to"),
+    ],
+)
+def test_what_a_backend_can_not_do_is_refused_before_a_file_is_read(
+    arguments: list[str], option: str, studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studio.knobs = frozenset({"prompt", "duration", "seed"})
+    with pytest.raises(SystemExit) as caught:
+        main(["jazz", *arguments])
+    assert caught.value.code == 2
+    assert f"{option} can't be chosen on Studio" in capsys.readouterr().err

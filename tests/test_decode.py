@@ -37,7 +37,7 @@ def test_a_start_alone_is_no_file(kind: str, start: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"<html>", b"\xff\xd8\xff\xe0", b"\xff\xfe<\0h\0"])
 def test_other_bytes_are_no_sound(data: bytes) -> None:
     assert format_of(data) is None
-    with pytest.raises(UnreadableAudio, match="no WAV, MP3, FLAC, OGG or M4A"):
+    with pytest.raises(UnreadableAudio, match="no WAV, MP3, FLAC, OGG, M4A or WebM"):
         decode(data)
 
 

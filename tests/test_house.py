@@ -15,10 +15,14 @@ MODULES = sorted(HOUSE.rglob("*.py"))
 # A library → the only files that may import it.
 ONLY = {
     "gradio": ["ui/"],
-    "torch": ["engine/", "backends/local.py"],
+    "torch": ["engine/", "backends/local.py", "backends/audiocraft/worker.py"],
+    "audiocraft": ["backends/audiocraft/worker.py"],
     "transformers": ["engine/"],
+    "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/"],
+    "soundfile": ["audio.py", "reader.py"],
+    "soxr": ["mixing.py"],
 }
 # A room → what it must not import.
 NEVER = {
@@ -60,11 +64,19 @@ def test_imports_follow_the_plan_of_the_house(module: Path) -> None:
         assert {n for n in imports_of(module) if n.startswith("musicgen_space")} <= ours
 
 
+def test_what_runs_beside_audiocraft_is_on_its_own() -> None:
+    """Its environment has none of ours."""
+    allowed = {*sys.stdlib_module_names, "torch", "audiocraft"}
+    imports = imports_of(HOUSE / "backends/audiocraft/worker.py")
+    assert {name.split(".")[0] for name in imports} <= allowed
+
+
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     """The command line's help and the page's start must not wait for torch."""
+    # soxr is not there on a page with hosted backends only.
     code = (
         "import sys, musicgen_space.__main__, musicgen_space.backends.local, app;"
-        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+        "sys.exit(bool({'torch', 'transformers', 'soxr'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

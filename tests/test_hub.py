@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import safetensors.torch
+import torch
+
+from musicgen_space.engine import hub
+from musicgen_space.errors import ModelUnavailable
+from tests.audiocraft_format import audiocraft_from
 from tests.hub_server import REPOSITORY, hub_of
 
 
@@ -52,3 +61,95 @@ def test_a_model_that_the_hub_does_not_have_is_named(tiny_folder: Path, tmp_path
         result = run(tmp_path, endpoint, model="someone/else")
     assert result.returncode == 1
     assert "There is no model 'someone/else' on the hub" in result.stderr
+
+
+def snapshot(tmp_path: Path, name: str = REPOSITORY) -> set[str]:
+    """The files of a repository that are in the cache."""
+    folders = tmp_path.glob(f"cache/hub/models--{name.replace('/', '--')}/snapshots/*")
+    folder = next(folders)
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_of_a_repository_with_both_formats_only_transformers_is_downloaded(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    offered = Path(shutil.copytree(tiny_folder, tmp_path / "offered"))
+    wanted = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    for name in ("state_dict.bin", "compression_state_dict.bin", "pytorch_model.bin", "README.md"):
+        (offered / name).write_bytes(b"not to be downloaded")
+    (offered / "onnx").mkdir()
+    for name in ("model.safetensors", "tokenizer.json"):
+        (offered / "onnx" / name).write_bytes(b"neither is this")
+    with hub_of(offered) as endpoint:
+        result = run(tmp_path, endpoint)
+    assert result.returncode == 0, result.stderr
+    assert snapshot(tmp_path) == wanted
+
+
+def test_audiocraft_s_own_format_is_downloaded_and_t5_with_it(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    offered = audiocraft_from(tiny_folder, tmp_path / "offered")
+    t5 = Path(shutil.move(offered / "t5-base", tmp_path / "t5"))
+    (t5 / "tf_model.h5").write_bytes(b"another program's")
+    (offered / "README.md").write_text("not to be downloaded")
+    with hub_of(offered, **{"t5-base": t5}) as endpoint:
+        online = run(tmp_path, endpoint)
+        assert online.returncode == 0, online.stderr
+    assert snapshot(tmp_path) == {"state_dict.bin", "compression_state_dict.bin"}
+    assert "tf_model.h5" not in snapshot(tmp_path, "t5-base")
+    offline = run(tmp_path, endpoint)
+    assert offline.returncode == 0, offline.stderr
+
+
+def test_shards_of_a_pytorch_checkpoint_come_with_their_index(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    offered = Path(shutil.copytree(tiny_folder, tmp_path / "offered"))
+    weights = safetensors.torch.load_file(offered / "model.safetensors")
+    (offered / "model.safetensors").unlink()
+    torch.save(weights, offered / "pytorch_model-00001-of-00001.bin")
+    (offered / "pytorch_model.bin.index.json").write_text(
+        '{"weight_map": {"all": "pytorch_model-00001-of-00001.bin"}}'
+    )
+    with hub_of(offered) as endpoint:
+        result = run(tmp_path, endpoint)
+    assert result.returncode == 0, result.stderr
+    assert "pytorch_model.bin.index.json" in snapshot(tmp_path)
+
+
+def test_a_repository_without_a_checkpoint_is_told_as_such(tmp_path: Path) -> None:
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    (offered / "config.json").write_text("{}")
+    with hub_of(offered) as endpoint:
+        result = run(tmp_path, endpoint)
+    assert result.returncode == 1
+    assert "holds no checkpoint" in result.stderr
+
+
+@pytest.mark.parametrize("audiocraft", [False, True])
+def test_a_download_that_was_not_finished_is_not_taken_for_the_model(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audiocraft: bool
+) -> None:
+    commit = "0" * 40
+    cache = tmp_path / "models--someone--model"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "snapshots").mkdir()
+    folder = cache / "snapshots" / commit
+    if audiocraft:
+        audiocraft_from(tiny_folder, folder)
+        late = folder / "compression_state_dict.bin"
+    else:
+        shutil.copytree(tiny_folder, folder)
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+        late = folder / "model-00002-of-00002.safetensors"
+    monkeypatch.setattr(
+        hub, "snapshot_download", functools.partial(hub.snapshot_download, cache_dir=tmp_path)
+    )
+    late.unlink(missing_ok=True)
+    with pytest.raises(ModelUnavailable, match="not on this machine"):
+        hub.fetch("someone/model")
+    late.write_bytes(b"now it is there")
+    assert hub.fetch("someone/model") == folder

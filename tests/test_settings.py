@@ -27,9 +27,19 @@ def test_models_are_separated_by_commas() -> None:
         ("GRADIO_SERVER_PORT", "70000"),
         ("MUSICGEN_THREADS", "-1"),
         ("MUSICGEN_DEVICE", "tpu"),
+        ("MUSICGEN_DEVICE", "cuda:one"),
+        ("MUSICGEN_DTYPE", "float8"),
+        ("MUSICGEN_MAX_MODELS", "0"),
+        ("MUSICGEN_MAX_MODELS", "17"),
         ("MUSICGEN_MAX_WAITING", "1.5"),
+        ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(InvalidSetting, match=f"{name} must be .*{value}"):
         Settings.from_environment({name: value})
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1", "mps"])
+def test_devices_are_written_as_torch_writes_them(device: str) -> None:
+    assert Settings.from_environment({"MUSICGEN_DEVICE": f" {device.upper()} "}).device == device

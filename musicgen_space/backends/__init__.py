@@ -25,10 +25,16 @@ def _local(settings: Settings) -> Backend | None:
     return LocalBackend(settings)
 
 
+def _audiocraft(settings: Settings) -> Backend | None:
+    from musicgen_space.backends.audiocraft import AudioCraftBackend
+
+    return AudioCraftBackend.from_settings(settings)
+
+
 def _segmind(settings: Settings) -> Backend | None:
     from musicgen_space.backends.segmind import SegmindBackend
 
     return SegmindBackend.from_settings(settings)
 
 
-_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (_local, _segmind)
+_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (_local, _segmind, _audiocraft)

@@ -6,14 +6,12 @@ updates travel through a queue of its own, so a slow listener never holds up the
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,15 +25,15 @@ from musicgen_space.backends.base import (
     Update,
     Waiting,
 )
+from musicgen_space.backends.checkpoints import Checkpoints
 from musicgen_space.errors import (
     BackendError,
-    ModelUnavailable,
     MusicGenSpaceError,
     OutOfMemory,
     QueueFull,
     is_out_of_memory,
 )
-from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
+from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 
@@ -46,12 +44,6 @@ __all__ = ["LocalBackend"]
 
 log = logging.getLogger(__name__)
 
-# Sizes as published: https://huggingface.co/facebook/musicgen-small (-medium, -large).
-_PUBLISHED = (
-    ModelChoice("facebook/musicgen-small", "300 M weights, 2.4 GB download"),
-    ModelChoice("facebook/musicgen-medium", "1.5 B weights, wants a GPU"),
-    ModelChoice("facebook/musicgen-large", "3.3 B weights, wants a GPU"),
-)
 _POLL_SECONDS = 0.1
 _FEW_WEIGHTS = 100_000_000
 
@@ -69,15 +61,13 @@ class LocalBackend(Backend):
         self._line: list[_Job] = []  # the first one is being made, the others wait
         self._changed = threading.Condition()
         self._closed = False
-        self._loaded: tuple[str, MusicGen] | None = None  # touched by the worker only
+        self._checkpoints = Checkpoints(settings)  # loaded and used by the worker only
         self._worker = threading.Thread(target=self._work, name="local-backend", daemon=True)
         self._worker.start()
 
     def models(self) -> list[ModelChoice]:
-        """The embedded checkpoint, AudioCraft's published ones, and the owner's own."""
-        embedded = ModelChoice(EMBEDDED_MODEL, "small, works offline")
-        own = (ModelChoice(name, "the owner's choice") for name in self._settings.models)
-        return [embedded, *own, *_PUBLISHED]
+        """See ``Checkpoints.choices``."""
+        return self._checkpoints.choices()
 
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
@@ -123,10 +113,7 @@ class LocalBackend(Backend):
             takes = [other for other in self._line if other.request is not None]
             waiting = len(takes) - 1
             if takes and waiting >= self._settings.max_waiting:
-                raise QueueFull(
-                    f"{waiting} takes are waiting already, more do not fit. "
-                    "Nothing is lost: press Generate again in a minute."
-                )
+                raise QueueFull(waiting)
             self._line.append(job)
             self._changed.notify_all()
 
@@ -159,17 +146,19 @@ class LocalBackend(Backend):
                 job.updates.put(None)
                 with self._changed:
                     self._line.remove(job)
-        self._loaded = None
+        self._checkpoints.clear()
 
     def _run(self, job: _Job) -> None:
         try:
             self._make(job)
+            return
         except _Stopped:
-            pass
-        except MusicGenSpaceError as error:
-            job.updates.put(error)
+            return
         except Exception as error:
-            job.updates.put(_translated(error))
+            failure = _translated(error)
+        # Only here is the memory of a failed take free, past the error that refers to it.
+        self._checkpoints.release()
+        job.updates.put(failure)
 
     def _make(self, job: _Job) -> None:
         from musicgen_space.engine.generate import generate
@@ -204,43 +193,15 @@ class LocalBackend(Backend):
             )
 
     def _model(self, name: str, job: _Job) -> MusicGen:
-        """The checkpoint ``name``, loaded unless it is the one in memory."""
-        if self._loaded is not None and self._loaded[0] == name:
-            return self._loaded[1]
+        """The checkpoint ``name``, with room for the take; loaded unless it is in memory."""
         import torch
 
-        from musicgen_space.engine.loader import load
-        from musicgen_space.engine.placement import choose_placement
-
-        folder = self._folder(name, job)
-        if job.stopped():
-            raise _Stopped
-        job.updates.put(Loading(f"Loading {name}"))
-        self._loaded = None  # free the memory before more is needed
-        gc.collect()
-        model = load(folder, choose_placement(self._settings.device))
+        model = self._checkpoints.get(name, job.report)
         threads = self._settings.threads or _threads_for(model.decoder.config.weights)
         torch.set_num_threads(threads)
-        self._loaded = (name, model)
+        if job.request is not None:
+            self._checkpoints.make_room(job.request, name, model)
         return model
-
-    def _folder(self, name: str, job: _Job) -> Path:
-        if name == EMBEDDED_MODEL:
-            return embedded_folder()
-        if name.startswith((".", "/", "~")) or Path(name).is_dir():
-            folder = Path(name).expanduser()
-            if not folder.is_dir():
-                raise ModelUnavailable(f"There is no folder {name}.")
-            return folder
-        from musicgen_space.engine.hub import fetch
-
-        def report(done: int, total: int) -> None:
-            if job.stopped():
-                raise _Stopped
-            what = f"Downloading {name}: {done / 1e9:.1f} of {total / 1e9:.1f} GB"
-            job.updates.put(Loading(what, done / max(total, 1)))
-
-        return fetch(name, report)
 
 
 def _threads_for(weights: int) -> int:
@@ -266,14 +227,28 @@ class _Job:
         """Whether the listener pressed Stop or went away."""
         return self._stop.is_set() or self.abandoned.is_set()
 
+    def report(self, update: Loading) -> None:
+        """Tell the listener what goes on; raises ``_Stopped`` if nobody wants it any more."""
+        if self.stopped():
+            raise _Stopped
+        self.updates.put(update)
+
 
 class _Stopped(Exception):
-    """Raised inside a download to end it."""
+    """Raised before or inside a download or a load to end it."""
 
 
 def _translated(error: Exception) -> MusicGenSpaceError:
-    """What is told to the user when the engine fails in a way nobody foresaw."""
+    """What is told to the user: our own errors, and others in words of ours.
+
+    Never with the frames that raised it, whose variables may be gigabytes of weights.
+    """
+    if isinstance(error, MusicGenSpaceError):
+        error.__context__ = None
+        return error.with_traceback(None)
     if is_out_of_memory(error):
-        return OutOfMemory("The memory is full. Choose a smaller model or a shorter length.")
+        return OutOfMemory(
+            "The memory is full. A shorter length, fewer variations or a smaller model needs less."
+        )
     log.error("A take failed", exc_info=error)
     return BackendError("Making the music failed on this machine; its log says why.")

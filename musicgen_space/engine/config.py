@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from musicgen_space.errors import InvalidCheckpoint
 
-__all__ = ["DecoderConfig"]
+__all__ = ["DecoderConfig", "check_whole"]
 
-_FAMILIES = ("musicgen", "musicgen_melody")
+# What each field may be. Far beyond the published models (their largest: width 2048,
+# 48 layers), so that what lies outside is damage, and nothing absurd is ever built.
+_LIMITS = {
+    "width": (4, 2**16),
+    "heads": (1, 2**10),
+    "layers": (1, 2**8),
+    "feed_forward": (1, 2**20),
+    "codebooks": (1, 2**6),
+    "codebook_size": (2, 2**20),
+    "text_width": (1, 2**16),
+    "channels": (1, 2),
+    "chroma_bins": (0, 2**8),
+    "chroma_frames": (0, 2**12),
+}
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Raise ``InvalidCheckpoint`` unless ``value`` is a whole number from ``low`` to ``high``."""
+    if type(value) is not int or not low <= value <= high:
+        shown = repr(value)
+        raise InvalidCheckpoint(
+            f"The checkpoint's configuration says {name} = "
+            f"{shown if len(shown) <= 40 else shown[:39] + '…'}, "
+            f"which is no whole number from {low} to {high}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +56,15 @@ class DecoderConfig:
     chroma_frames: int = 0
 
     def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            check_whole(name, getattr(self, name), low, high)
+        if self.follows_melody:
+            check_whole("chroma_frames", self.chroma_frames, 1, _LIMITS["chroma_frames"][1])
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise InvalidCheckpoint(
                 f"A decoder of width {self.width} can't be split into {self.heads} even heads."
             )
-        if self.channels not in (1, 2) or self.codebooks % self.channels:
+        if self.codebooks % self.channels:
             raise InvalidCheckpoint(
                 f"{self.codebooks} codebooks can't be shared by {self.channels} channels."
             )
@@ -69,35 +95,3 @@ class DecoderConfig:
     def special_token(self) -> int:
         """The code that stands where a codebook has nothing to say; one past the entries."""
         return self.codebook_size
-
-    @classmethod
-    def from_transformers(cls, config: Mapping[str, Any]) -> DecoderConfig:
-        """Read the ``config.json`` of a ``Musicgen(Melody)ForConditionalGeneration`` folder.
-
-        Raises ``InvalidCheckpoint`` when it is something else.
-        """
-        kind = config.get("model_type")
-        if kind not in _FAMILIES:
-            wanted = " or ".join(repr(family) for family in _FAMILIES)
-            raise InvalidCheckpoint(f"config.json says model_type {kind!r}, not {wanted}.")
-        melody = kind == "musicgen_melody"
-        try:
-            decoder, text = config["decoder"], config["text_encoder"]
-            activation = decoder.get("activation_function", "gelu")
-            shapes = cls(
-                width=decoder["hidden_size"],
-                heads=decoder["num_attention_heads"],
-                layers=decoder["num_hidden_layers"],
-                feed_forward=decoder["ffn_dim"],
-                codebooks=decoder["num_codebooks"],
-                codebook_size=decoder["vocab_size"],
-                text_width=text["d_model"],
-                channels=decoder.get("audio_channels", 1),
-                chroma_bins=config["num_chroma"] if melody else 0,
-                chroma_frames=config["chroma_length"] if melody else 0,
-            )
-        except (KeyError, TypeError) as error:
-            raise InvalidCheckpoint(f"config.json lacks a field of MusicGen: {error}.") from None
-        if activation != "gelu":
-            raise InvalidCheckpoint(f"The decoder's activation is {activation!r}, not 'gelu'.")
-        return shapes

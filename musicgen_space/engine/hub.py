@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,18 @@ from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from tqdm import tqdm
 
-from musicgen_space.errors import ModelUnavailable
+from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
+from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
 
 __all__ = ["fetch"]
 
-_DESCRIPTION_FILES = ["config.json", "*token*.json", "spiece.model", "model*.index.json"]
-# The first kind of weights that a repository has; one is enough.
-_WEIGHT_FILES = ["model*.safetensors", "pytorch_model*.bin"]
+_DESCRIPTION_FILES = ("config.json", "*token*.json", "spiece.model")
+# Kinds of weights; the first that a repository has is enough.
+_WEIGHT_FILES = (
+    ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"),
+    AUDIOCRAFT_FILES,
+)
 
 _NOT_THERE = (RepositoryNotFoundError, HFValidationError)
 # Which HTTP library the hub's client uses depends on its version; its own HTTP error
@@ -34,8 +39,10 @@ _DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (
 Report = Callable[[int, int], None]
 
 
-def fetch(repo_id: str, report: Report) -> Path:
-    """The folder of checkpoint ``repo_id``, downloaded unless it is in the hub's cache.
+def fetch(repo_id: str, report: Report = lambda _done, _total: None) -> Path:
+    """The folder of ``repo_id``, downloaded unless it is in the hub's cache.
+
+    It may be a checkpoint in either format, or a part of one: T5 or EnCodec.
 
     ``report(bytes_done, bytes_in_all)`` is called while bytes arrive, from whichever
     thread receives them; an exception it raises stops the download, which resumes where
@@ -56,10 +63,11 @@ def fetch(repo_id: str, report: Report) -> Path:
 def _download(repo_id: str, report: Report) -> Path:
     # Xet's downloads can't be stopped: they swallow what their progress callback raises.
     constants.HF_HUB_DISABLE_XET = True
-    offered = snapshot_download(
-        repo_id, allow_patterns=[*_DESCRIPTION_FILES, *_WEIGHT_FILES], dry_run=True
-    )
+    patterns = [*_DESCRIPTION_FILES, *chain(*_WEIGHT_FILES)]
+    offered = snapshot_download(repo_id, allow_patterns=patterns, dry_run=True)
     sizes = _wanted({file.filename: file.file_size or 0 for file in offered})
+    if not sizes:
+        raise ModelUnavailable(f"{repo_id} on the hub holds no checkpoint that can be read here.")
     total, done = sum(sizes.values()), 0
     folder = Path()
     for name, size in sizes.items():
@@ -75,11 +83,24 @@ def _download(repo_id: str, report: Report) -> Path:
 
 
 def _wanted(sizes: dict[str, int]) -> dict[str, int]:
-    """The files to download out of those on offer, with their sizes in bytes."""
-    kinds = [[name for name in sizes if fnmatch(name, pattern)] for pattern in _WEIGHT_FILES]
-    weights = next((names for names in kinds if names), [])
-    others = {name for names in kinds for name in names} - set(weights)
-    return {name: size for name, size in sizes.items() if name not in others}
+    """The files to download out of those on offer, with their sizes in bytes.
+
+    None if there are no weights. Folders inside a repository hold other programs' formats.
+    """
+    for patterns in _WEIGHT_FILES:
+        weights = _matching(sizes, patterns)
+        if any(name.endswith((".safetensors", ".bin")) for name in weights):
+            names = [*_matching(sizes, _DESCRIPTION_FILES), *weights]
+            return {name: sizes[name] for name in names}
+    return {}
+
+
+def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+    ]
 
 
 def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
@@ -123,10 +144,9 @@ def _cached(repo_id: str) -> Path:
 
 def _is_complete(folder: Path) -> bool:
     """Whether the description and one kind of weights, with all its shards, are there."""
-    for pattern in _WEIGHT_FILES:
-        weights = {file.name for file in folder.glob(pattern)}
-        if weights:
-            index = next(folder.glob(f"{pattern.split('*')[0]}*.index.json"), None)
-            needed = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index else {}
-            return (folder / "config.json").exists() and weights >= set(needed.values())
-    return False
+    if is_audiocraft(folder):
+        return all((folder / name).is_file() for name in AUDIOCRAFT_FILES)
+    try:
+        return bool(weight_files(folder)) and (folder / "config.json").is_file()
+    except InvalidCheckpoint:
+        return False

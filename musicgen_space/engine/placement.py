@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from musicgen_space.errors import InvalidSetting
+
 __all__ = ["CPU", "Placement", "choose_placement"]
 
 
@@ -23,13 +25,49 @@ class Placement:
 
 _CPU = torch.device("cpu")
 CPU = Placement(_CPU, torch.float32, _CPU)
+_FIRST_WITH_BFLOAT16 = (8, 0)  # CUDA's compute capability; older ones emulate it, slowly
 
 
 def choose_placement(device: str = "auto", dtype: str = "auto") -> Placement:
-    """The placement for the settings ``MUSICGEN_DEVICE`` and ``MUSICGEN_DTYPE``."""
+    """The placement for the settings ``MUSICGEN_DEVICE`` and ``MUSICGEN_DTYPE``.
+
+    ``auto`` is CUDA where there is one, else the CPU. It is never ``mps``, Apple's GPU:
+    on slices of a cache, as our decoder has them, some of torch's releases silently
+    attend wrongly there (pytorch issues 163597, 181133). Whoever chooses it gets float32
+    (in half precision there were more such: 195910), and EnCodec on the CPU, whose
+    output is longer than MPS convolutions take (pytorch issue 152278).
+
+    Raises ``InvalidSetting`` when this machine has no such device.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    there = _devices()
+    if device not in there:
+        raise InvalidSetting(
+            f"MUSICGEN_DEVICE is {device}, but torch finds only {', '.join(there)} here."
+        )
     chosen = torch.device(device)
-    if dtype == "auto":
-        dtype = "float32" if chosen.type == "cpu" else "bfloat16"
-    return Placement(chosen, getattr(torch, dtype), chosen)
+    numbers = _usual_dtype(chosen) if dtype == "auto" else _DTYPES[dtype]
+    return Placement(chosen, numbers, _CPU if chosen.type == "mps" else chosen)
+
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def _devices() -> list[str]:
+    """The names of the devices that torch can compute on."""
+    cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    apple = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(["cuda"] if cards else []), *cards, *apple]
+
+
+def _usual_dtype(device: torch.device) -> torch.dtype:
+    # AudioCraft's own choice for CUDA is float16 (models/loaders.py), so that is safe too.
+    if device.type != "cuda":
+        return torch.float32
+    capability = torch.cuda.get_device_capability(device)
+    return torch.bfloat16 if capability >= _FIRST_WITH_BFLOAT16 else torch.float16

@@ -1,0 +1,244 @@
+"""The backend "AudioCraft": MusicGen's original code, for comparison and for its own folders.
+
+AudioCraft pins versions of torch, numpy and transformers that can't share a process with the
+page, so it always runs in a process of its own, under the Python that has it. That also
+means that a take that crashes, or can't be stopped, ends there and the page goes on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicgen_space.backends.audiocraft.child import Answer, Child, Died
+from musicgen_space.backends.base import (
+    Backend,
+    Loading,
+    ModelChoice,
+    Progress,
+    Update,
+    Waiting,
+)
+from musicgen_space.backends.line import Line, Ticket
+from musicgen_space.errors import (
+    BackendError,
+    InvalidCheckpoint,
+    ModelUnavailable,
+    OutOfMemory,
+    is_out_of_memory,
+)
+from musicgen_space.request import MusicRequest, Take
+from musicgen_space.settings import Settings, environment_without_keys
+
+__all__ = ["AudioCraftBackend"]
+
+# As AudioCraft's model cards list them: https://huggingface.co/facebook/musicgen-small, ….
+_PUBLISHED = tuple(
+    ModelChoice(f"facebook/musicgen-{name}", about)
+    for name, about in (
+        ("small", "300 M weights"),
+        ("medium", "1.5 B weights, wants a GPU"),
+        ("large", "3.3 B weights, wants a GPU"),
+        ("melody", "1.5 B weights, wants a GPU"),
+        ("melody-large", "3.3 B weights, wants a GPU"),
+        ("stereo-small", "300 M weights, stereo"),
+        ("stereo-medium", "1.5 B weights, stereo, wants a GPU"),
+        ("stereo-large", "3.3 B weights, stereo, wants a GPU"),
+        ("stereo-melody", "1.5 B weights, stereo, wants a GPU"),
+        ("stereo-melody-large", "3.3 B weights, stereo, wants a GPU"),
+    )
+)
+_NUMBERS = ("duration", "seed", "top_k", "top_p", "temperature", "guidance_scale")
+_WEIGHTS = "state_dict.bin"  # AudioCraft's name of the language model's file
+_LAST = ("take", "nothing", "error")  # the answers that end an order
+_LOOK_EVERY = 0.1  # seconds between two looks at the Stop button
+_STOP_PATIENCE = 5.0  # seconds for a step to end; loading is not interrupted by Stop
+
+
+class AudioCraftBackend(Backend):
+    """One take after another, each made by a process that has AudioCraft."""
+
+    name = "audiocraft"
+    label = "AudioCraft"
+    about = "the original code, for comparison; no sound before the end"
+    knobs = frozenset({"prompt", "model", *_NUMBERS})
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> AudioCraftBackend | None:
+        """The backend, or None where there is no AudioCraft."""
+        if settings.audiocraft_python:
+            return cls(settings, settings.audiocraft_python)
+        found = importlib.util.find_spec("audiocraft") is not None
+        return cls(settings, sys.executable) if found else None
+
+    def __init__(self, settings: Settings, python: str) -> None:
+        self._settings = settings
+        self._python = python
+        self._line = Line(settings.max_waiting)
+        self._lock = threading.Lock()  # over the two below
+        self._child: Child | None = None
+        self._closed = False
+
+    def models(self) -> list[ModelChoice]:
+        """What AudioCraft publishes, and those of the owner's that it can read."""
+        own = (name for name in self._settings.models if _readable(name))
+        return [*_PUBLISHED, *(ModelChoice(name, "the owner's choice") for name in own)]
+
+    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
+
+        AudioCraft does not stream: there are no ``Chunk``s. Stop during loading ends the
+        process, and the next take loads again.
+        """
+        request = request.with_seed_drawn()
+        name = request.model or self.models()[0].name
+        order = {
+            "model": _located(name),
+            "prompt": request.prompt,
+            "device": None if self._settings.device == "auto" else self._settings.device,
+            "threads": self._settings.threads,
+            **{number: getattr(request, number) for number in _NUMBERS},
+        }
+        with self._line.joined() as ticket:
+            yield from self._wait(ticket, stop)
+            if not stop.is_set() and not self._closed:
+                yield from self._make(order, request, name, stop)
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        with self._lock:
+            self._closed = True
+        self._end_child()
+
+    def _wait(self, ticket: Ticket, stop: threading.Event) -> Iterator[Waiting]:
+        shown = 0
+        while (place := self._line.place(ticket, _LOOK_EVERY)) and not stop.is_set():
+            if place != shown:
+                shown = place
+                yield Waiting(place)
+
+    def _make(
+        self, order: Mapping[str, Any], request: MusicRequest, name: str, stop: threading.Event
+    ) -> Iterator[Update]:
+        child = self._running_child()
+        ended = False
+        try:
+            for answer in _answers_to(child, order, stop):
+                ended = answer.kind in _LAST
+                yield from self._updates(answer, request, name)
+        except Died:
+            if not self._closed:
+                raise
+        finally:
+            # Whoever stopped has waited long enough; whoever just left can't tell.
+            if not ended and (stop.is_set() or not _calmed(child)):
+                self._end_child()
+
+    def _updates(self, answer: Answer, request: MusicRequest, name: str) -> Iterator[Update]:
+        facts = answer.facts
+        if answer.kind == "error":
+            raise self._translated(facts, name)
+        if answer.kind == "loading":
+            yield Loading(facts["what"])
+        if answer.kind == "progress":
+            made = facts["fraction"] * request.duration
+            yield Progress(made, request.duration, facts["seconds"])
+        if answer.kind == "take":
+            yield Take(
+                samples=np.frombuffer(answer.content, "<f4").reshape(facts["shape"]).copy(),
+                sample_rate=facts["sample_rate"],
+                request=request,
+                backend=self.name,
+                model=name,
+                seconds_taken=facts["seconds"],
+                stopped=facts["stopped"],
+            )
+
+    def _running_child(self) -> Child:
+        with self._lock:
+            if self._closed:
+                raise BackendError("AudioCraft is closed.")
+            if self._child is None:
+                self._child = Child(self._python, environment_without_keys())
+            return self._child
+
+    def _end_child(self) -> None:
+        with self._lock:
+            child, self._child = self._child, None
+        if child is not None:
+            child.end()
+
+    def _translated(self, facts: Mapping[str, Any], name: str) -> BackendError:
+        """What is told to the user about a failure in the other process."""
+        kind, message = facts["type"], facts["message"]
+        reason = (message.strip() or kind).splitlines()[0]
+        if is_out_of_memory(_raised_there(kind, message)):
+            return OutOfMemory("The memory is full. Choose a smaller model or a shorter length.")
+        if kind in ("ImportError", "ModuleNotFoundError"):
+            return BackendError(f"{self._python} can't import AudioCraft: {reason}.")
+        if facts["loading"] and facts["unreachable"]:
+            return ModelUnavailable(f"AudioCraft can't get all that {name} needs: {reason}")
+        if facts["loading"] and _is_folder(name):
+            return InvalidCheckpoint(f"AudioCraft can't read {name}: {reason}")
+        return BackendError("Making the music failed in AudioCraft; its log says why.")
+
+
+def _answers_to(child: Child, order: Mapping[str, Any], stop: threading.Event) -> Iterator[Answer]:
+    """All answers to an order for a take; fewer when it does not end soon after Stop."""
+    child.order("take", **order)
+    until = float("inf")
+    while time.monotonic() < until:
+        if stop.is_set() and until == float("inf"):
+            child.order("stop")
+            until = time.monotonic() + _STOP_PATIENCE
+        answer = child.answer(_LOOK_EVERY)
+        if answer is not None:
+            yield answer
+            if answer.kind in _LAST:
+                return
+
+
+def _calmed(child: Child) -> bool:
+    """Have a take stopped that nobody waits for; whether the process is ready for another."""
+    child.order("stop")
+    until = time.monotonic() + _STOP_PATIENCE
+    try:
+        while time.monotonic() < until:
+            answer = child.answer(_LOOK_EVERY)
+            if answer is not None and answer.kind in _LAST:
+                return True
+    except Died:
+        pass
+    return False
+
+
+def _raised_there(kind: str, message: str) -> BaseException:
+    """An error like the one in the other process, for whoever tells errors by name and words."""
+    return MemoryError() if kind == "MemoryError" else type(kind, (RuntimeError,), {})(message)
+
+
+def _is_folder(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+
+
+def _readable(name: str) -> bool:
+    return not _is_folder(name) or (Path(name).expanduser() / _WEIGHTS).is_file()
+
+
+def _located(name: str) -> str:
+    """A folder by its whole path, since AudioCraft takes "melody" for a model on the hub."""
+    if not _is_folder(name):
+        return name
+    folder = Path(name).expanduser().absolute()
+    if not folder.is_dir():
+        raise ModelUnavailable(f"There is no folder {name}.")
+    if not _readable(name):
+        raise InvalidCheckpoint(f"{name} has no {_WEIGHTS}: not a checkpoint of AudioCraft's.")
+    return str(folder)

@@ -1,0 +1,52 @@
+"""AudioCraft's published checkpoints: what each is, and how large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from musicgen_space.backends.base import ModelChoice
+
+__all__ = ["OTHER_WEIGHTS", "PUBLISHED", "Published", "gigabytes"]
+
+# T5-base's encoder and the 32 kHz EnCodec, which all of them share.
+OTHER_WEIGHTS = 110_000_000 + 59_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One checkpoint: its entry in the model list, and the weights of its decoder."""
+
+    choice: ModelChoice
+    decoder_weights: int
+
+
+def gigabytes(count: int) -> str:
+    """A number of bytes as people say it: 0.2 GB, 6.2 GB, 14 GB."""
+    return f"{count / 1e9:.{0 if count >= 9.95e9 else 1}f} GB"
+
+
+def _published(name: str, millions: int, *traits: str, melody: bool = False) -> Published:
+    """``millions`` of weights in the decoder; the hub has all weights in four bytes each."""
+    weights = millions * 1_000_000
+    large = millions >= 1000
+    size = f"{millions / 1000:.1f} B weights" if large else f"{millions} M weights"
+    download = f"{gigabytes(4 * (weights + OTHER_WEIGHTS))} download"
+    about = ", ".join([*traits, size, download, *(["wants a GPU"] if large else [])])
+    return Published(ModelChoice(f"facebook/musicgen-{name}", about, melody), weights)
+
+
+# Counted from the layers, widths and codebooks in AudioCraft's config/model/lm. The names
+# that they were published by, 300M, 1.5B and 3.3B, are rounder. Melody models have no
+# attention to the text of its own, stereo ones have twice the codebooks.
+PUBLISHED = (
+    _published("small", 420),
+    _published("medium", 1838),
+    _published("large", 3256),
+    _published("melody", 1385, "follows a tune", melody=True),
+    _published("melody-large", 2451, "follows a tune", melody=True),
+    _published("stereo-small", 437, "stereo"),
+    _published("stereo-medium", 1863, "stereo"),
+    _published("stereo-large", 3290, "stereo"),
+    _published("stereo-melody", 1410, "stereo", "follows a tune", melody=True),
+    _published("stereo-melody-large", 2485, "stereo", "follows a tune", melody=True),
+)

@@ -1,0 +1,1 @@
+"""A miniature of AudioCraft's interface, for the tests of the process that it runs in."""
