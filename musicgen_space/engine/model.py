@@ -27,14 +27,7 @@ from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
 
-__all__ = [
-    "Condition",
-    "Decoder",
-    "DecoderLayer",
-    "DecoderState",
-    "TextCondition",
-    "sinusoids",
-]
+__all__ = ["Condition", "Decoder", "DecoderState", "TextCondition", "sinusoids"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

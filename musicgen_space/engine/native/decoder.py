@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
-from musicgen_space.engine.model import Condition, Decoder, DecoderLayer, sinusoids
+from musicgen_space.engine.model import Condition, Decoder, sinusoids
 from musicgen_space.engine.native import build
 from musicgen_space.engine.quantise import is_half, weight_of
 
@@ -172,9 +172,9 @@ class NativeDecoder:
                     self._copy_matrix(index, part, layer.get_submodule(name), self._format(name))
             for part, name in enumerate(_NORMS):
                 if layer.looks_at_text or not name.startswith("cross_attention"):
-                    self._copy_norm(index, part, layer, name)
+                    self._copy_norm(index, part, getattr(layer, name))
         self._copy_matrix(_HEADS, 0, decoder.heads, self._format("heads"))
-        self._copy_norm(_HEADS, 0, decoder, "norm")
+        self._copy_norm(_HEADS, 0, decoder.norm)
 
     def _format(self, part: str) -> int:
         if self.mode == "exact":
@@ -190,9 +190,8 @@ class NativeDecoder:
         ):
             raise MemoryError("There is no memory for the decoder's weights.")
 
-    def _copy_norm(self, layer: int, part: int, parent: Decoder | DecoderLayer, name: str) -> None:
-        norm = parent.get_submodule(name)
-        gain, bias = (vector.detach().float() for vector in (norm.weight, norm.bias))
+    def _copy_norm(self, layer: int, part: int, norm: nn.LayerNorm) -> None:
+        gain, bias = (vector.detach().float().contiguous() for vector in (norm.weight, norm.bias))
         if self._library.musicgen_set_norm(
             self._handle, layer, part, _address(gain), _address(bias)
         ):
