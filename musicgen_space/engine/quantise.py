@@ -10,7 +10,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["HalfLinear", "halve_lossless"]
+__all__ = ["HalfLinear", "halve_lossless", "has_fbgemm"]
+
+
+def has_fbgemm() -> bool:
+    """Whether torch has FBGEMM here; on ARM it has not."""
+    return "fbgemm" in torch.backends.quantized.supported_engines
 
 
 class HalfLinear(nn.Module):
@@ -31,7 +36,7 @@ def halve_lossless(model: nn.Module) -> int:
 
     Does nothing off the CPU and where torch has no FBGEMM (ARM).
     """
-    if "fbgemm" not in torch.backends.quantized.supported_engines:
+    if not has_fbgemm():
         return 0
     replaced = 0
     for parent in list(model.modules()):
