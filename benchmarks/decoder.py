@@ -24,7 +24,6 @@ from musicgen_space.engine.quantise import halve_lossless
 from musicgen_space.models import embedded_folder
 
 FRAME_RATE = 50
-SECONDS = (5, 15, 30)  # of context
 TOKENS = 10  # of a prompt's text
 SMALL = DecoderConfig(
     width=1024,
@@ -41,6 +40,7 @@ SMALL = DecoderConfig(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=["small", "nano"], default="small")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[5, 15, 30], help="of context")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--modes", nargs="+", default=["exact", "int8", "int4"])
     parser.add_argument("--torch", type=int, default=1, help="0 leaves torch out")
@@ -59,11 +59,11 @@ def main() -> None:
     if options.torch:
         halve_lossless(decoder)
         contenders["torch"] = decoder
-    print(f"steps a second, {options.model}  " + "".join(f"{s:>6} s" for s in SECONDS))
-    runs = {name: [prepared(each, s) for s in SECONDS] for name, each in contenders.items()}
-    best = {name: [float("inf")] * len(SECONDS) for name in contenders}
+    print(f"steps a second, {options.model}  " + "".join(f"{s:>6} s" for s in options.seconds))
+    runs = {name: [prepared(each, s) for s in options.seconds] for name, each in contenders.items()}
+    best = {name: [float("inf")] * len(options.seconds) for name in contenders}
     for _ in range(options.rounds):
-        for place in range(len(SECONDS)):
+        for place in range(len(options.seconds)):
             for name, run in runs.items():
                 steps = 1 if name == "torch" and options.model == "small" else options.steps
                 started = time.perf_counter()
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def random_decoder(config: DecoderConfig) -> Decoder:
-    """A decoder of these shapes; half of the published ones' float16 numbers would do."""
+    """A decoder of these shapes, its weights float16 numbers like many published ones."""
     torch.manual_seed(0)
     decoder = Decoder(config)
     for parameter in decoder.parameters():
@@ -97,7 +97,7 @@ def prepared(decoder: Decoder | NativeDecoder, seconds: int) -> Callable[[], Non
     started = time.perf_counter()
     _, state = decoder.prefill(codes, condition, columns=columns + 2000)
     took = time.perf_counter() - started
-    print(f"    {columns / took:6.0f} columns a second read beforehand")
+    print(f"  {columns} columns read beforehand, {columns / took:.0f} a second")
 
     def step() -> None:
         decoder.decode(codes[..., 0], state)

@@ -377,11 +377,12 @@ void advance(Model& model, State& state, const float* prefix, int before, const 
         for (int i = 0; i < width; ++i) hidden[i] += position[i];
       }
     start += count;
-    model.pool.run([&](Pool::Worker& worker) {
+    const auto program = [&](Pool::Worker& worker) {
       Step step(model, state, count, worker);
       step.layers();
       if (start == total) step.logits();
-    });
+    };
+    total == 1 ? model.pool.run_paced(program) : model.pool.run(program);
     state.length += count;
   }
   const int outputs = model.shape.codebooks * model.shape.codebook_size;

@@ -4,11 +4,12 @@ It is made from a loaded decoder and has the same interface. Three modes:
 
 ``exact``  the weights as published (float16 where that loses nothing, else float32),
            products and cache in float32: the numbers of ``model.Decoder`` up to rounding
-``int8``   weights in 8 bits with a scale for every 128 inputs of an output, activations
-           likewise, cache in 8 bits
+``int8``   weights as −63 … 63 with a scale for every 128 inputs of an output, activations
+           as −127 … 127 likewise, cache in bytes (matrix.h says why 63)
 ``int4``   the same, but the feed-forward's weights in 4 bits with a scale for every 32
 
-A row's result does not depend on the rows beside it, nor on the number of threads.
+A row's result does not depend on the rows beside it, nor on the number of threads; so
+the kernel is free to leave the other threads out where they only wait for a core.
 """
 
 from __future__ import annotations

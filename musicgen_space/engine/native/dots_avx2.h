@@ -1,7 +1,4 @@
 // AVX2 with FMA and F16C: x86 since 2013. See dots_scalar.h.
-//
-// maddubs multiplies unsigned by signed bytes and adds pairs in 16 bits: |w| times x with
-// w's sign is at most 2 · 127 · 127 < 2¹⁵, so nothing saturates.
 
 constexpr int AHEAD = 4096;  // bytes: how early memory is asked for what comes next
 
@@ -11,43 +8,28 @@ inline __m256i broadcast_four(const int8_t* x) {
   return _mm256_set1_epi32(four);
 }
 
-// H halves of a tile (8 rows each), from half `first` on.
-template <int R, int H>
-inline void dot_halves(const int8_t* w, int first, const int8_t* const* x, int fours,
-                       int32_t (*out)[TILE]) {
+template <int R>
+inline void dot_int8(const uint8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
   const __m256i ones = _mm256_set1_epi16(1);
-  __m256i sums[R][H];
-  for (int r = 0; r < R; ++r)
-    for (int half = 0; half < H; ++half) sums[r][half] = _mm256_setzero_si256();
+  __m256i sums[R][2];
+  for (int r = 0; r < R; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_si256();
 #pragma GCC unroll 4
   for (int four = 0; four < fours; ++four) {
-    const int8_t* line = w + four * LINE;
+    const uint8_t* line = w + four * LINE;
     __builtin_prefetch(line + AHEAD);
-    for (int half = 0; half < H; ++half) {
-      const __m256i weights =
-          _mm256_load_si256(reinterpret_cast<const __m256i*>(line) + first + half);
-      const __m256i sizes = _mm256_abs_epi8(weights);
-      for (int r = 0; r < R; ++r) {
-        const __m256i values = _mm256_sign_epi8(broadcast_four(x[r] + four * 4), weights);
-        const __m256i pairs = _mm256_maddubs_epi16(sizes, values);
-        sums[r][half] = _mm256_add_epi32(sums[r][half], _mm256_madd_epi16(pairs, ones));
-      }
+    const __m256i w0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(line));
+    const __m256i w1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(line + 32));
+    for (int r = 0; r < R; ++r) {
+      const __m256i values = broadcast_four(x[r] + four * 4);
+      const __m256i first = _mm256_maddubs_epi16(w0, values);
+      const __m256i second = _mm256_maddubs_epi16(w1, values);
+      sums[r][0] = _mm256_add_epi32(sums[r][0], _mm256_madd_epi16(first, ones));
+      sums[r][1] = _mm256_add_epi32(sums[r][1], _mm256_madd_epi16(second, ones));
     }
   }
   for (int r = 0; r < R; ++r)
-    for (int half = 0; half < H; ++half)
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out[r]) + first + half, sums[r][half]);
-}
-
-// Up to two rows fit in the registers with whole tiles, more only with halves.
-template <int R>
-inline void dot_int8(const int8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
-  if constexpr (R <= 2) {
-    dot_halves<R, 2>(w, 0, x, fours, out);
-  } else {
-    dot_halves<R, 1>(w, 0, x, fours, out);
-    dot_halves<R, 1>(w, 1, x, fours, out);
-  }
+    for (int half = 0; half < 2; ++half)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out[r]) + half, sums[r][half]);
 }
 
 // Eight products of at most 2 · 15 · 127 fit in 16 bits, so they are widened only once.

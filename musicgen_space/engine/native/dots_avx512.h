@@ -2,22 +2,17 @@
 // The floating-point ones are AVX2's: they wait for memory either way.
 
 template <int R>
-inline void dot_int8_wide(const int8_t* w, const int8_t* const* x, int fours,
+inline void dot_int8_wide(const uint8_t* w, const int8_t* const* x, int fours,
                           int32_t (*out)[TILE]) {
   __m512i sums[R];
   for (int r = 0; r < R; ++r) sums[r] = _mm512_setzero_si512();
   for (int four = 0; four < fours; ++four, w += LINE) {
     __builtin_prefetch(w + AHEAD);
     const __m512i weights = _mm512_load_si512(w);
-    const __m512i magnitude = _mm512_abs_epi8(weights);
-    const __mmask64 negative = _mm512_movepi8_mask(weights);
     for (int r = 0; r < R; ++r) {
       int32_t values;
       std::memcpy(&values, x[r] + four * 4, 4);
-      const __m512i all = _mm512_set1_epi32(values);
-      const __m512i with_sign =
-          _mm512_mask_sub_epi8(all, negative, _mm512_setzero_si512(), all);
-      sums[r] = _mm512_dpbusd_epi32(sums[r], magnitude, with_sign);
+      sums[r] = _mm512_dpbusd_epi32(sums[r], weights, _mm512_set1_epi32(values));
     }
   }
   for (int r = 0; r < R; ++r) _mm512_storeu_si512(out[r], sums[r]);

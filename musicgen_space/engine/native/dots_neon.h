@@ -7,14 +7,14 @@ inline int8x16_t broadcast_four(const int8_t* x) {
 }
 
 template <int R>
-inline void dot_int8(const int8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
+inline void dot_int8(const uint8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
   int32x4_t sums[R][4];
   for (int r = 0; r < R; ++r)
     for (int part = 0; part < 4; ++part) sums[r][part] = vdupq_n_s32(0);
   for (int four = 0; four < fours; ++four, w += LINE) {
     __builtin_prefetch(w + 1024);
     for (int part = 0; part < 4; ++part) {
-      const int8x16_t weights = vld1q_s8(w + part * 16);
+      const int8x16_t weights = vreinterpretq_s8_u8(vld1q_u8(w + part * 16));
       for (int r = 0; r < R; ++r)
         sums[r][part] = vdotq_s32(sums[r][part], weights, broadcast_four(x[r] + four * 4));
     }

@@ -3,9 +3,9 @@
 //
 // R rows of activations `x` meet one tile of 16 rows of weights `w`; out [R][16].
 
-// INT8: `fours` times four inputs.
+// INT8: `fours` times four inputs, the weights as 1 … 127.
 template <int R>
-inline void dot_int8(const int8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
+inline void dot_int8(const uint8_t* w, const int8_t* const* x, int fours, int32_t (*out)[TILE]) {
   for (int r = 0; r < R; ++r) {
     int32_t sums[TILE] = {};
     for (int four = 0; four < fours; ++four)

@@ -55,20 +55,20 @@ inline float largest(const float* values, int count) {
   return most;
 }
 
-// `count` values → bytes −127 … 127; returns their scale.
-inline float to_bytes(const float* values, int count, int8_t* bytes) {
+// `count` values → bytes −levels … levels; returns their scale.
+inline float to_bytes(const float* values, int count, int levels, int8_t* bytes) {
   const float round = 12582912.0f;  // as above
   const float most = largest(values, count);
-  const float inverse = most > 0 ? 127.0f / most : 0.0f;
+  const float inverse = most > 0 ? float(levels) / most : 0.0f;
   for (int i = 0; i < count; ++i)
     bytes[i] = int8_t(int32_t((values[i] * inverse + round) - round));
-  return most / 127.0f;
+  return most / float(levels);
 }
 
 inline void quantise(const Activations& x, int row) {
   for (int group = 0; group < x.width / GROUP; ++group) {
     int8_t* bytes = x.bytes(row) + group * GROUP;
-    x.scales(row)[group] = to_bytes(x.values(row) + group * GROUP, GROUP, bytes);
+    x.scales(row)[group] = to_bytes(x.values(row) + group * GROUP, GROUP, 127, bytes);
     for (int part = 0; part < GROUP / SMALL; ++part) {
       int32_t sum = 0;
       for (int i = 0; i < SMALL; ++i) sum += bytes[part * SMALL + i];
@@ -106,8 +106,11 @@ inline void tile_int8(const Matrix& m, const uint8_t* tile, const Activations& x
     int32_t sums[R][TILE];
     for (int r = 0; r < R; ++r) bytes[r] = x.bytes(row + r) + group * GROUP;
     dot_int8<R>(blocks[group].fours[0], bytes, GROUP / 4, sums);
-    for (int r = 0; r < R; ++r)
-      add_scaled(sums[r], 0, blocks[group].scales, x.scales(row + r)[group], out[r]);
+    for (int r = 0; r < R; ++r) {
+      const int32_t* parts = x.sums(row + r) + group * (GROUP / SMALL);
+      const int32_t zeros = ZERO8 * (parts[0] + parts[1] + parts[2] + parts[3]);
+      add_scaled(sums[r], zeros, blocks[group].scales, x.scales(row + r)[group], out[r]);
+    }
   }
 }
 
@@ -124,8 +127,8 @@ inline void tile_int4(const Matrix& m, const uint8_t* tile, const Activations& x
     for (int r = 0; r < R; ++r) bytes[r] = x.bytes(row + r) + start;
     dot_int4<R>(block.pairs[part][0], bytes, sums);
     for (int r = 0; r < R; ++r) {
-      const int32_t eights = 8 * x.sums(row + r)[start / SMALL];  // weights are kept plus 8
-      add_scaled(sums[r], eights, block.scales[part], x.scales(row + r)[start / GROUP], out[r]);
+      const int32_t zeros = ZERO4 * x.sums(row + r)[start / SMALL];
+      add_scaled(sums[r], zeros, block.scales[part], x.scales(row + r)[start / GROUP], out[r]);
     }
   }
 }
@@ -183,12 +186,13 @@ inline void append(const Cache& cache, int lane, int position, const float* key,
     return;
   }
   int8_t bytes[MAX_HEAD] = {};
-  int8_t* keys = cache.keys<int8_t>(lane) + size_t(tile) * cache.fours() * LINE;
-  cache.key_scales(lane)[position] = to_bytes(key, width, bytes);
+  uint8_t* keys = cache.keys<uint8_t>(lane) + size_t(tile) * cache.fours() * LINE;
+  cache.key_scales(lane)[position] = to_bytes(key, width, LEVELS8, bytes);
+  for (int i = 0; i < width; ++i) bytes[i] = int8_t(bytes[i] + ZERO8);
   for (int four = 0; four < cache.fours(); ++four)
     std::memcpy(keys + four * LINE + within * 4, bytes + four * 4, 4);
   cache.value_scales(lane)[position] =
-      to_bytes(value, width, cache.values<int8_t>(lane) + size_t(position) * width);
+      to_bytes(value, width, 127, cache.values<int8_t>(lane) + size_t(position) * width);
 }
 
 // How well `query` fits each key of tiles [0, length): scores, room for whole tiles.
@@ -207,13 +211,16 @@ inline void score(const Cache& cache, int lane, const float* query, int length, 
   }
   int8_t bytes[MAX_HEAD] = {};
   int32_t sums[1][TILE];
-  const float query_scale = to_bytes(query, cache.width, bytes) * scale;
+  const float query_scale = to_bytes(query, cache.width, 127, bytes) * scale;
   const float* key_scales = cache.key_scales(lane);
+  int32_t zeros = 0;
+  for (int i = 0; i < cache.width; ++i) zeros += ZERO8 * bytes[i];
   const int8_t* values[1] = {bytes};
   for (int tile = 0; tile * TILE < length; ++tile) {
-    dot_int8<1>(cache.keys<int8_t>(lane) + size_t(tile) * step, values, cache.fours(), sums);
-    for (int i = 0; i < TILE; ++i)
-      scores[tile * TILE + i] = float(sums[0][i]) * (query_scale * key_scales[tile * TILE + i]);
+    dot_int8<1>(cache.keys<uint8_t>(lane) + size_t(tile) * step, values, cache.fours(), sums);
+    float* to = scores + tile * TILE;
+    std::memset(to, 0, TILE * sizeof *to);
+    add_scaled(sums[0], zeros, key_scales + tile * TILE, query_scale, to);
   }
 }
 

@@ -9,7 +9,10 @@
 //   INT4               the same, with a scale for every 32 inputs, and two fours in one
 //                      byte: the first in its low half, the next in its high half
 //
-// Rows and inputs beyond the matrix are zeros.
+// Whole numbers are kept without a sign, INT8's −63 … 63 as 1 … 127, INT4's −8 … 7 as
+// 0 … 15: processors multiply unsigned by signed bytes, and two products of 127 · 127 just
+// fit in 16 bits. What that adds to a sum, 64 or 8 times the sum of the activations, is
+// taken off again. Rows and inputs beyond the matrix count nothing.
 #pragma once
 
 #include <algorithm>
@@ -31,11 +34,15 @@ constexpr int GROUP = 128;   // inputs whose activations, and INT8 weights, shar
 constexpr int SMALL = 32;    // inputs whose INT4 weights share a scale
 constexpr int LINE = 64;     // bytes of a cache line: four inputs of 16 rows in INT8
 
+constexpr int LEVELS8 = 63;  // the largest number of INT8
+constexpr int ZERO8 = 64;    // what stands for zero in INT8 …
+constexpr int ZERO4 = 8;     // … and in INT4
+
 inline int padded(int count, int to) { return (count + to - 1) / to * to; }
 
 struct Block8 {
   float scales[TILE];
-  int8_t fours[GROUP / 4][LINE];
+  uint8_t fours[GROUP / 4][LINE];
 };
 
 struct Block4 {
@@ -163,13 +170,14 @@ struct Matrix {
 
   static void pack8(Block8& block, int lane, const float* values, int count) {
     const float most = largest(values, count);
-    block.scales[lane] = most / 127;
-    const float inverse = most > 0 ? 127 / most : 0;
+    block.scales[lane] = most / LEVELS8;
+    const float inverse = most > 0 ? LEVELS8 / most : 0;
     for (int i = 0; i < count; ++i)
-      block.fours[i / 4][lane * 4 + i % 4] = int8_t(nearest(values[i] * inverse, -127, 127));
+      block.fours[i / 4][lane * 4 + i % 4] =
+          uint8_t(ZERO8 + nearest(values[i] * inverse, -LEVELS8, LEVELS8));
   }
 
-  // Values −8 … 7 kept as 0 … 15. Of a few scales the one with the smallest squared error.
+  // Of a few scales the one with the smallest squared error.
   static void pack4(uint16_t& kept, uint8_t (*pairs)[LINE], int lane, const float* values,
                     int count) {
     const float most = largest(values, count);
@@ -187,7 +195,7 @@ struct Matrix {
     kept = narrow(best_scale);
     for (int i = 0; i < SMALL; ++i) {
       const bool real = i < count && best_scale != 0;
-      const int four = 8 + (real ? nearest(values[i] / best_scale, -8, 7) : 0);
+      const int four = ZERO4 + (real ? nearest(values[i] / best_scale, -8, 7) : 0);
       pairs[i / 8][lane * 4 + i % 4] |= uint8_t(i / 4 % 2 ? four << 4 : four);
     }
   }
@@ -216,7 +224,8 @@ struct Activations {
 // Keys and values of one layer, for R rows of H heads; a row and head is a lane.
 //
 // Keys lie in tiles of 16 positions, as a matrix whose rows are positions; values position
-// by position. In bytes, a position has a scale for its key and one for its value.
+// by position. In bytes, a position has a scale for its key and one for its value, and
+// keys are kept as INT8, values as −127 … 127.
 struct Cache {
   bool in_bytes = false;
   int width = 0;      // of a head
