@@ -23,6 +23,8 @@ needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C+
 PROMPT = "lo-fi music with a soothing melody"
 COLUMNS = 60
 PREFILLED = 21  # more than one block, and not a whole number of them
+from musicgen_space.models import embedded_folder
+from tests.conftest import TORCH
 
 
 @pytest.fixture(
@@ -30,9 +32,18 @@ PREFILLED = 21  # more than one block, and not a whole number of them
 )
 def model(request: pytest.FixtureRequest) -> MusicGen:
     if request.param == "nano":
-        nano: MusicGen = request.getfixturevalue("nano")
-        return nano
-    return load(request.getfixturevalue(f"{request.param}_folder"))
+        return load(embedded_folder(), TORCH)
+    return load(request.getfixturevalue(f"{request.param}_folder"), TORCH)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_folder: Path) -> MusicGen:
+    return load(tiny_folder, TORCH)
+
+
+@pytest.fixture(scope="module")
+def nano() -> MusicGen:
+    return load(embedded_folder(), TORCH)
 
 
 def native(decoder: Decoder, mode: Mode, threads: int = 1, level: str = "") -> NativeDecoder:

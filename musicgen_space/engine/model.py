@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -27,7 +28,7 @@ from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
 
-__all__ = ["Condition", "Decoder", "DecoderState", "TextCondition", "sinusoids"]
+__all__ = ["Condition", "Decoder", "DecoderState", "Predictor", "TextCondition", "sinusoids"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +71,20 @@ class DecoderState:
     def rows(self) -> int:
         """R, all rows."""
         return self.caches[0].shape[1]
+
+
+class Predictor(Protocol):
+    """What a take needs of a decoder: ``Decoder`` below, or another that computes the same."""
+
+    config: DecoderConfig
+
+    def prefill(
+        self, codes: torch.Tensor, condition: Condition, *, columns: int
+    ) -> tuple[torch.Tensor, Any]:
+        """Start a generation: see ``Decoder.prefill``."""
+
+    def decode(self, codes: torch.Tensor, state: Any) -> torch.Tensor:
+        """Add one column: see ``Decoder.decode``."""
 
 
 class Decoder(nn.Module):
