@@ -4,22 +4,36 @@ Streaming is exact, although the network is not causal. Its layers fall into thr
 
     codes → embeddings → [first convolution] → [LSTM] → [upsampling convolutions] → samples
 
-The LSTM runs forward only and remembers without bound, so its state is carried along.
-The convolutions see a few frames to both sides, so they run over a window with that much
-context, and the frames at its growing edge are held back until their right side is known.
-Reflect padding acts only at the real ends, where the window ends too.
+The LSTM runs forward only and remembers without bound. The convolutions see a few frames
+to both sides, so the frames at the growing end are held back until what follows is known.
+``streaming`` has these layers as a stream runs them; ``Codec.decode`` runs transformers'
+own, which they must equal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.utils import parametrize
 from transformers import EncodecConfig, EncodecModel
+from transformers.models.encodec.modeling_encodec import EncodecConvTranspose1d, EncodecResnetBlock
+
+from musicgen_space.engine.streaming import (
+    Convolution,
+    Layer,
+    Memory,
+    MemoryStage,
+    Residual,
+    Stage,
+    Upsampling,
+)
 
 __all__ = ["Codec", "CodecStream"]
+
+_FRAMES_AT_ONCE = 50  # far more would take turns in the processor's caches
 
 
 class Codec:
@@ -34,8 +48,15 @@ class Codec:
                 parametrize.remove_parametrizations(module, "weight")
         config = model.config
         self._model = model
-        self._first, self._lstm, *upsampling = model.decoder.layers
-        self._upsample = torch.nn.Sequential(*upsampling)
+        first, lstm, *upsampling = model.decoder.layers
+        mirrored = config.pad_mode == "reflect"
+        self._first = Convolution(first.conv, mirrored=mirrored, activated=False)
+        self._memory = Memory(lstm.lstm)
+        self._upsampling = [
+            _layer(layer, mirrored=mirrored)
+            for layer in upsampling
+            if not isinstance(layer, nn.ELU)  # it is part of the layer after it
+        ]
         self.first_context: int = (config.kernel_size - 1) // 2
         self.upsampling_context = _upsampling_context(config)
         self.sample_rate: int = config.sampling_rate
@@ -66,13 +87,13 @@ class Codec:
 
     def stream(self) -> CodecStream:
         """Start decoding N sounds."""
-        return CodecStream(self)
+        upsampling = [Stage(layer) for layer in self._upsampling]
+        return CodecStream(self, [Stage(self._first), MemoryStage(self._memory), *upsampling])
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """All frames at once: codes [N, K, T] → samples [N, T · samples_per_frame]."""
-        hidden = self.run_lstm(self._first(self.embed(codes)), None)[0]
-        samples: torch.Tensor = self._upsample(hidden)[:, 0]
+        samples: torch.Tensor = self._model.decoder(self.embed(codes))[:, 0]
         return samples
 
     def embed(self, codes: torch.Tensor) -> torch.Tensor:
@@ -81,64 +102,57 @@ class Codec:
         embedded: torch.Tensor = self._model.quantizer.decode(by_codebook)
         return embedded
 
-    def run_lstm(
-        self, hidden: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """[N, C, T] and the memory of earlier frames → [N, C, T] and the memory after them."""
-        steps = hidden.permute(2, 0, 1)
-        output, memory = self._lstm.lstm(steps, memory)
-        return (output + steps).permute(1, 2, 0), memory
-
 
 class CodecStream:
     """N sounds being decoded, piece by piece."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        self._first = _Window(codec._first, codec.first_context, 1)
-        self._memory: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._upsample = _Window(codec._upsample, codec.upsampling_context, codec.samples_per_frame)
+    def __init__(self, codec: Codec, stages: list[Stage | MemoryStage]) -> None:
+        self._codec, self._stages = codec, stages
+        self._frames = 0  # pushed so far
+        self._given = 0  # samples returned so far
+        self._ready: list[torch.Tensor] = []  # samples [N, …] that were not returned yet
 
     @torch.inference_mode()
     def push(self, codes: torch.Tensor, *, last: bool) -> torch.Tensor:
-        """Add frames [N, K, T′]; → the samples that are settled now, [N, n] (n may be 0).
+        """Add frames [N, K, T′]; → the samples of the frames that are settled now, [N, n].
 
-        All pushes together give exactly the samples of ``Codec.decode``; the ``last`` one
-        also gives what was held back.
+        All but the ``last`` push hold ``Codec.lookahead`` frames back, so n may be 0. All
+        together give the samples of ``Codec.decode``.
         """
-        hidden = self._first.push(self._codec.embed(codes), last=last)
-        samples = None
+        frames = codes.shape[-1]
+        self._frames += frames
+        for start in range(0, max(1, frames), _FRAMES_AT_ONCE):
+            end = start + _FRAMES_AT_ONCE
+            self._run(codes[..., start:end], last=last and end >= frames)
+        return self._take(self._frames - (0 if last else self._codec.lookahead), len(codes))
+
+    def _run(self, codes: torch.Tensor, *, last: bool) -> None:
+        """Through all stages, until one has too little to go on."""
+        hidden: torch.Tensor | None = self._codec.embed(codes).permute(2, 0, 1).contiguous()
+        for stage in self._stages:
+            if hidden is None:
+                return
+            hidden = stage.push(hidden, last=last)
         if hidden is not None:
-            hidden, self._memory = self._codec.run_lstm(hidden, self._memory)
-            samples = self._upsample.push(hidden, last=last)
-        return torch.empty((len(codes), 0)) if samples is None else samples[:, 0]
+            self._ready.append(hidden[..., 0].T)
+
+    def _take(self, frames: int, sounds: int) -> torch.Tensor:
+        """The samples of the first ``frames`` frames that were not returned before."""
+        wanted = max(0, frames * self._codec.samples_per_frame - self._given)
+        self._given += wanted
+        nothing = torch.empty((sounds, 0), device=self._codec.device)
+        ready = torch.cat([nothing, *self._ready], dim=1)
+        self._ready = [ready[:, wanted:]]
+        return ready[:, :wanted]
 
 
-class _Window:
-    """A non-causal network run over a sequence that grows at its right end.
-
-    ``context`` is how many input frames an output depends on at each side, ``scale`` the
-    number of outputs for each input frame.
-    """
-
-    def __init__(
-        self, network: Callable[[torch.Tensor], torch.Tensor], context: int, scale: int
-    ) -> None:
-        self._network, self._context, self._scale = network, context, scale
-        self._inputs: torch.Tensor | None = None
-        self._done = 0  # frames at the left of the window that are only context by now
-
-    def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor | None:
-        """[N, C, T′] more → the outputs that no later input can change, None if none is new."""
-        inputs = new if self._inputs is None else torch.cat([self._inputs, new], dim=-1)
-        settled = inputs.shape[-1] - (0 if last else self._context)
-        if settled <= self._done:
-            self._inputs = inputs
-            return None
-        outputs = self._network(inputs)[..., self._done * self._scale : settled * self._scale]
-        forgotten = max(0, settled - self._context)
-        self._inputs, self._done = inputs[..., forgotten:], settled - forgotten
-        return outputs
+def _layer(layer: Any, *, mirrored: bool) -> Layer:
+    """Ours for one of transformers' after the LSTM."""
+    if isinstance(layer, EncodecConvTranspose1d):
+        return Upsampling(layer.conv)
+    if isinstance(layer, EncodecResnetBlock):
+        return Residual(layer, mirrored=mirrored)
+    return Convolution(layer.conv, mirrored=mirrored, activated=True)
 
 
 def _upsampling_context(config: EncodecConfig) -> int:

@@ -12,7 +12,12 @@ from typing import cast
 import torch
 from torch import nn
 
-__all__ = ["HalfLinear", "halve_lossless", "is_half", "weight_of"]
+__all__ = ["HalfLinear", "halve_lossless", "has_fbgemm", "is_half", "weight_of"]
+
+
+def has_fbgemm() -> bool:
+    """Whether torch has FBGEMM here; on ARM it has not."""
+    return "fbgemm" in torch.backends.quantized.supported_engines
 
 
 class HalfLinear(nn.Module):
@@ -38,7 +43,7 @@ def halve_lossless(model: nn.Module) -> int:
 
     Does nothing off the CPU and where torch has no FBGEMM (ARM).
     """
-    if "fbgemm" not in torch.backends.quantized.supported_engines:
+    if not has_fbgemm():
         return 0
     replaced = 0
     for parent in list(model.modules()):
