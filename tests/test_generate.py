@@ -13,6 +13,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.engine import loader, quantise
 from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen, Piece, generate
+from musicgen_space.engine.placement import CPU
 from musicgen_space.engine.quantise import HalfLinear
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.models import embedded_folder
@@ -257,3 +258,9 @@ def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_weights_that_half_precision_would_bend_are_left_alone(tiny_folder: Path) -> None:
     model = loader.load(tiny_folder, TORCH)
     assert not any(isinstance(module, HalfLinear) for module in model.decoder.modules())
+
+
+@pytest.mark.parametrize("quant", ["int8", "int4", "auto"])
+def test_a_checkpoint_can_be_loaded_with_fewer_bits(tiny_melody_folder: Path, quant: str) -> None:
+    model = loader.load(tiny_melody_folder, replace(CPU, quant=quant))
+    assert takes(model, variations=2, melody=noise()).shape == (2, 1, 64000)
