@@ -42,7 +42,6 @@ class Residents(Generic[Model]):
         self.make_room(need)
         before = self._free()
         model = load()
-        self._release()  # what was only needed while it was loaded
         # What it really takes is often less than while it was loaded.
         size = min(need, max(0, before - self._free()))
         self._held[name] = (model, size)
