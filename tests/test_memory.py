@@ -16,10 +16,10 @@ from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
 from musicgen_space.engine.model import Condition, Decoder
 from musicgen_space.engine.placement import CPU, Placement
+from tests.conftest import TORCH
 
 HALF = Placement(CPU.device, torch.float16, CPU.device)
 GIGABYTE = 10**9
-from tests.conftest import TORCH
 
 
 def test_a_checkpoint_needs_its_weights_in_the_numbers_it_computes_in(tiny_folder: Path) -> None:
