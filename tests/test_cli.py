@@ -77,7 +77,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_interrupt_writes_what_was_made(tiny_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "take.wav"
-    command = ["jazz", "--duration", "30", "--model", str(tiny_folder), "-o", str(output)]
+    command = ["jazz", "--extend-to", "300", "--model", str(tiny_folder), "-o", str(output)]
     process = subprocess.Popen(
         [sys.executable, "-m", "musicgen_space", *command], stderr=subprocess.PIPE
     )
