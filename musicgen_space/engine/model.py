@@ -102,9 +102,7 @@ class Decoder(nn.Module):
         """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
         return self._advance(codes.unsqueeze(-1), state)
 
-    def start(
-        self, condition: Condition, columns: int
-    ) -> tuple[DecoderState, torch.Tensor | None]:
+    def start(self, condition: Condition, columns: int) -> tuple[DecoderState, torch.Tensor | None]:
         """The state of a generation that has read nothing yet, and a melody model's prefix."""
         states = self.text_projection(condition.text.states.to(self.norm.weight.dtype))
         if self.config.follows_melody:
