@@ -43,6 +43,7 @@ __all__ = [
     "read_take",
     "settings_of",
     "to_int16",
+    "wav",
 ]
 
 # What is decoded is bounded, so that a small file cannot fill the memory: a 30-second
@@ -172,6 +173,13 @@ def encode(take: Take, format_name: str) -> bytes:
         for start in range(0, len(interleaved), take.sample_rate):
             writer.write(interleaved[start : start + take.sample_rate])
     return _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
+
+
+def wav(clip: Clip) -> bytes:
+    """``clip`` as a WAV file, to listen to."""
+    file = io.BytesIO()
+    soundfile.write(file, to_int16(clip.samples).T, clip.sample_rate, "PCM_16", format="WAV")
+    return file.getvalue()
 
 
 def read_settings(data: bytes) -> dict[str, Any] | None:

@@ -27,6 +27,9 @@ class Settings:
     MUSICGEN_DTYPE        `dtype`        numbers of the decoder: float32, bfloat16, float16, or
                                          auto: float32, on a CUDA card bfloat16 where it
                                          computes in that, else float16
+    MUSICGEN_QUANT        `quant`        how the decoder's weights are kept on a CPU: auto, none
+                                         (as published), int8 or int4
+    MUSICGEN_NATIVE       `native`       0: our kernel is not compiled and used, torch computes
     MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
                                          one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
@@ -47,6 +50,8 @@ class Settings:
     models: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "auto"
+    quant: str = "auto"
+    native: bool = True
     max_models: int = 1
     threads: int = 0
     max_waiting: int = 8
@@ -81,6 +86,8 @@ class Settings:
             models=tuple(name for name in models if name),
             device=_device(environ, "MUSICGEN_DEVICE"),
             dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
+            quant=_one_of(environ, "MUSICGEN_QUANT", ("auto", "none", "int8", "int4")),
+            native=_one_of(environ, "MUSICGEN_NATIVE", ("1", "0")) == "1",
             max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 # Nothing here may reach the network; a test of the hub sets its own address.
@@ -26,9 +27,13 @@ from transformers import (
 
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
+from musicgen_space.engine.placement import CPU
 from musicgen_space.models import embedded_folder
 
 Reference = MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
+
+# Without our kernel: torch computes.
+TORCH = replace(CPU, native=False)
 
 # Tiny matrices gain nothing from a second thread, and a busy machine makes them wait for it.
 torch.set_num_threads(1)

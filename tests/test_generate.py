@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from musicgen_space.clip import Clip
-from musicgen_space.engine import loader
+from musicgen_space.engine import loader, quantise
 from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen, Piece, generate
 from musicgen_space.engine.quantise import HalfLinear
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
+from tests.conftest import TORCH
 
 
 def sound(pieces: list[Piece]) -> np.ndarray:
@@ -242,11 +243,11 @@ def test_a_window_hears_the_part_of_the_melody_that_belongs_to_it(melody: MusicG
 
 def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed weights against plain float32 ones, on the same checkpoint."""
-    packed = loader.load(embedded_folder())
+    packed = loader.load(embedded_folder(), TORCH)
     if "fbgemm" in torch.backends.quantized.supported_engines:
         assert any(isinstance(module, HalfLinear) for module in packed.decoder.modules())
-    monkeypatch.setattr(loader, "halve_lossless", lambda decoder: 0)
-    plain = loader.load(embedded_folder())
+    monkeypatch.setattr(quantise, "halve_lossless", lambda decoder: 0)
+    plain = loader.load(embedded_folder(), TORCH)
     assert not any(isinstance(module, HalfLinear) for module in plain.decoder.modules())
     request = MusicRequest("upbeat funk with brass", duration=2)
     ours, theirs = (sound(list(generate(model, request))) for model in (packed, plain))
@@ -254,5 +255,5 @@ def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_weights_that_half_precision_would_bend_are_left_alone(tiny_folder: Path) -> None:
-    model = loader.load(tiny_folder)
+    model = loader.load(tiny_folder, TORCH)
     assert not any(isinstance(module, HalfLinear) for module in model.decoder.modules())

@@ -11,14 +11,19 @@ from typing import Any, Self
 import gradio as gr
 import numpy as np
 import pytest
+import soundfile
 
-from musicgen_space.backends.base import HostedBackend, ModelChoice, Update
+from musicgen_space.backends.base import Backend, HostedBackend, ModelChoice, Update
 from musicgen_space.request import LIMITS, MusicRequest, Receipt, Take
 from musicgen_space.settings import Settings
+from musicgen_space.ui.handlers import FIELDS as FIELD_NAMES
 from musicgen_space.ui.handlers import Studio
-from musicgen_space.ui.live import LiveSound
+from musicgen_space.ui.own_sound import NOTHING_PICKED
+from musicgen_space.ui.shelf import Shelf
 
-NUMBERS = tuple(limit.default for limit in LIMITS.values())
+RATE = 32000
+NO_SOUND = (NOTHING_PICKED, "continue_from")
+FIELDS = (*(limit.default for limit in LIMITS.values()), "", "")
 
 
 class Hosted(HostedBackend):
@@ -51,16 +56,40 @@ class Hosted(HostedBackend):
         yield Take(samples, 32000, request, "hosted", "model", 1.0, receipt=Receipt(1.0, 0.5))
 
 
+class Home(Backend):
+    """A machine that obeys every wish, notes it, and has one model that follows tunes."""
+
+    name, label, about = "home", "Home", "free"
+    knobs = frozenset(MusicRequest.__dataclass_fields__)
+
+    def __init__(self) -> None:
+        self.wishes: list[MusicRequest] = []
+
+    def models(self) -> list[ModelChoice]:
+        return [ModelChoice("deaf", ""), ModelChoice("melodious", "", True)]
+
+    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+        self.wishes.append(request)
+        samples = np.zeros((1, int(request.total_seconds * RATE)), np.float32)
+        for index in range(request.variations):
+            yield Take(samples, RATE, request.variation(index), "home", "deaf", 1.0)
+
+
+@pytest.fixture
+def home() -> Home:
+    return Home()
+
+
 @pytest.fixture
 def hosted() -> Hosted:
     return Hosted()
 
 
 @pytest.fixture
-def studio(hosted: Hosted, tmp_path: Path) -> Studio:
+def studio(hosted: Hosted, home: Home) -> Studio:
     """A public page whose owner lets each visitor have two takes an hour."""
     settings = Settings(host="0.0.0.0", segmind_takes_per_visitor=2)
-    return Studio({"hosted": hosted}, settings, LiveSound(), str(tmp_path))
+    return Studio({"hosted": hosted, "home": home}, settings, Shelf())
 
 
 def visitor(session: str = "tab", host: str = "8.8.8.8", noted: str = "") -> Any:
@@ -69,7 +98,21 @@ def visitor(session: str = "tab", host: str = "8.8.8.8", noted: str = "") -> Any
 
 
 def wish(key: str = "", prompt: str = "jazz") -> tuple[Any, ...]:
-    return ("hosted", key, "model", prompt, *NUMBERS)
+    return ("hosted", key, "model", prompt, *FIELDS, *NO_SOUND)
+
+
+def wish_at_home(model: str = "deaf", own: tuple[Any, ...] = NO_SOUND, **fields: Any) -> Any:
+    """A wish for this machine, with some fields of a request and perhaps an own sound."""
+    given = dict(zip(FIELD_NAMES, FIELDS, strict=True)) | fields
+    return ("home", "", model, "jazz", *given.values(), *own)
+
+
+@pytest.fixture
+def riff(tmp_path: Path) -> str:
+    """Twenty seconds of a tone, as a file that somebody uploads."""
+    time = np.arange(20 * RATE) / RATE
+    soundfile.write(tmp_path / "riff.wav", 0.5 * np.sin(2 * np.pi * 220 * time), RATE)
+    return str(tmp_path / "riff.wav")
 
 
 def press_generate(studio: Studio, who: Any, *what: Any) -> dict[str, Any]:
@@ -144,5 +187,117 @@ def test_visitors_do_not_see_the_owners_balance(studio: Studio) -> None:
 
 def test_what_somebody_typed_is_no_html_in_an_error(studio: Studio) -> None:
     with pytest.raises(gr.Error) as caught:
-        studio.begin(visitor(), "<img src=x>", "", "model", "jazz", *NUMBERS)
+        studio.begin(visitor(), "<img src=x>", *wish()[1:])
     assert "<img" not in str(caught.value)
+
+
+def test_what_is_wished_for_in_words_and_numbers_is_what_is_made(
+    studio: Studio, home: Home
+) -> None:
+    fields = {"negative_prompt": "drums", "blend_prompt": "strings", "extend_to": 60, "top_k": 7}
+    done = press_generate(studio, visitor(), *wish_at_home(**fields))
+    assert done["wanted"] == 60
+    [made] = home.wishes
+    assert {name: getattr(made, name) for name in fields} == fields
+
+
+def test_variations_come_as_takes_to_choose_from(studio: Studio) -> None:
+    what = wish_at_home(variations=3, seed=7)
+    studio.begin(visitor(), *what)
+    done, seed = [*studio.make(visitor(), *what)][-1]
+    assert [take["facts"].split(" · ")[1] for take in done["takes"]] == [
+        "seed 7",
+        "seed 8",
+        "seed 9",
+    ]
+    assert seed == 7
+
+
+def test_ones_own_sound_is_continued(studio: Studio, home: Home, riff: str) -> None:
+    shown = studio.bring(visitor(), riff, "continue_from")
+    assert (shown["name"], shown["from"], shown["to"]) == ("riff.wav", 10, 20)
+    own = ({**shown, "from": 4.0, "to": 9.0}, "continue_from")
+    done = press_generate(studio, visitor(), *wish_at_home(own=own))
+    clip = home.wishes[0].continue_from
+    assert clip is not None
+    assert (clip.name, clip.start, clip.duration) == ("riff.wav", 4.0, 5.0)
+    assert (done["begins"], done["wanted"]) == (5.0, 15.0)
+
+
+def test_a_tune_is_followed_by_models_that_can(studio: Studio, home: Home, riff: str) -> None:
+    own = (studio.bring(visitor(), riff, "melody"), "melody")
+    with pytest.raises(gr.Error, match="needs a melody model, such as facebook/musicgen-melody"):
+        studio.begin(visitor(), *wish_at_home("deaf", own))
+    press_generate(studio, visitor(), *wish_at_home("melodious", own))
+    assert home.wishes[0].melody is not None
+    assert home.wishes[0].continue_from is None
+
+
+def test_another_use_picks_another_stretch(studio: Studio, riff: str) -> None:
+    shown = studio.bring(visitor(), riff, "continue_from")
+    assert studio.use(shown, "melody")["from"] == 0
+    assert studio.use({**shown, "clip": "unknown"}, "melody") == NOTHING_PICKED
+    assert studio.use(NOTHING_PICKED, "melody") == NOTHING_PICKED
+
+
+def test_a_permit_is_for_the_stretch_that_was_checked(
+    studio: Studio, home: Home, riff: str
+) -> None:
+    shown = studio.bring(visitor(), riff, "continue_from")
+    studio.begin(visitor(), *wish_at_home(own=(shown, "continue_from")))
+    other = wish_at_home(own=({**shown, "from": 12}, "continue_from"))
+    assert next(studio.make(visitor(), *other))[0]["phase"] == "failed"
+    assert home.wishes == []
+
+
+def test_too_long_a_stretch_to_continue_is_refused(studio: Studio, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 40 * RATE)
+    soundfile.write(tmp_path / "long.wav", noise, RATE)
+    shown = studio.bring(visitor(), str(tmp_path / "long.wav"), "continue_from")
+    own = ({**shown, "from": 0, "to": 40}, "continue_from")
+    with pytest.raises(gr.Error, match=r"0\.5 to 25 seconds"):
+        studio.begin(visitor(), *wish_at_home(own=own))
+
+
+def test_a_backend_without_the_knob_makes_its_take_without_the_sound(
+    studio: Studio, hosted: Hosted, riff: str
+) -> None:
+    own = (studio.bring(visitor(), riff, "melody"), "melody")
+    assert press_generate(studio, visitor(), *wish("mine")[:-2], *own)["phase"] == "done"
+    assert hosted.paid == [("mine", "jazz")]
+
+
+def test_a_sound_is_forgotten_when_it_is_removed_replaced_or_its_tab_is_closed(
+    studio: Studio, riff: str
+) -> None:
+    def brought() -> tuple[Any, str]:
+        return (studio.bring(visitor(), riff, "continue_from"), "continue_from")
+
+    for forget in (
+        lambda: studio.put_away(visitor()),
+        lambda: studio.bring(visitor(), riff, "continue_from"),
+        lambda: studio.leave(visitor()),
+    ):
+        own = brought()
+        studio.begin(visitor(), *wish_at_home(own=own))
+        forget()
+        with pytest.raises(gr.Error, match="choose it again"):
+            studio.begin(visitor(), *wish_at_home(own=own))
+
+
+def test_a_sound_that_is_gone_when_its_turn_comes_is_told(studio: Studio, riff: str) -> None:
+    what = wish_at_home(own=(studio.bring(visitor(), riff, "continue_from"), "continue_from"))
+    studio.begin(visitor(), *what)
+    studio.put_away(visitor())
+    last = [*studio.make(visitor(), *what)][-1][0]
+    assert (last["phase"], "choose it again" in last["status"]) == ("failed", True)
+
+
+def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
+    studio: Studio, riff: str, tmp_path: Path
+) -> None:
+    own = (studio.bring(visitor(), riff, "continue_from"), "continue_from")
+    (tmp_path / "bad.wav").write_bytes(b"no sound at all")
+    with pytest.raises(gr.Error, match="no WAV"):
+        studio.bring(visitor(), str(tmp_path / "bad.wav"), "continue_from")
+    studio.begin(visitor(), *wish_at_home(own=own))

@@ -5,6 +5,7 @@ What can't fit is refused before it is downloaded or loaded, in words that name 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoints"]
 
 Report = Callable[[Loading], None]
+
+_MOST_THREADS = 8  # a step's stages are too short for more
 
 
 class Checkpoints:
@@ -93,7 +96,14 @@ class Checkpoints:
     def _placement(self) -> Placement:
         from musicgen_space.engine.placement import choose_placement
 
-        return choose_placement(self._settings.device, self._settings.dtype)
+        settings = self._settings
+        return choose_placement(
+            settings.device,
+            settings.dtype,
+            settings.quant,
+            settings.threads or min(os.cpu_count() or 1, _MOST_THREADS),
+            settings.native,
+        )
 
     @cached_property
     def _residents(self) -> Residents[MusicGen]:

@@ -197,20 +197,22 @@ class LocalBackend(Backend):
         import torch
 
         model = self._checkpoints.get(name, job.report)
-        threads = self._settings.threads or _threads_for(model.decoder.config.weights)
-        torch.set_num_threads(threads)
+        own = isinstance(model.decoder, torch.nn.Module)  # else our kernel, with its own threads
+        torch.set_num_threads(self._torch_threads(model.decoder.config.weights if own else 0))
         if job.request is not None:
             self._checkpoints.make_room(job.request, name, model)
         return model
 
+    def _torch_threads(self, weights: int) -> int:
+        """How many threads share what torch computes: EnCodec, and a decoder of ``weights``.
 
-def _threads_for(weights: int) -> int:
-    """How many threads share a matrix of a model with this many weights.
-
-    A small model's matrices are read in microseconds: a second thread gains a tenth on an
-    idle machine and costs a factor of three on a busy one, where each waits for the other.
-    """
-    return 1 if weights < _FEW_WEIGHTS else os.cpu_count() or 1
+        Small matrices are read in microseconds: a second thread gains a tenth on an idle
+        machine and costs a factor of three on a busy one, where each waits for the other.
+        """
+        cores = os.cpu_count() or 1
+        if weights < _FEW_WEIGHTS:
+            return max(1, cores // 4)
+        return self._settings.threads or cores
 
 
 class _Job:

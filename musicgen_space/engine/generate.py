@@ -14,7 +14,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.delay import UNKNOWN, DelayPattern
-from musicgen_space.engine.model import Decoder
+from musicgen_space.engine.model import Predictor
 from musicgen_space.engine.sampling import sample
 from musicgen_space.engine.text import TextEncoder
 from musicgen_space.engine.windows import Window, windows
@@ -31,7 +31,7 @@ class MusicGen:
     """A loaded checkpoint. It holds no state of any generation, so takes can share it."""
 
     text: TextEncoder
-    decoder: Decoder
+    decoder: Predictor
     codec: Codec
     device: torch.device
 

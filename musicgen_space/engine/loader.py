@@ -20,9 +20,9 @@ from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, TextPa
 from musicgen_space.engine.checkpoint.tensors import fill, require
 from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.generate import MusicGen
-from musicgen_space.engine.model import Decoder
+from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import CPU, Placement
-from musicgen_space.engine.quantise import halve_lossless
+from musicgen_space.engine.quantise import mode_of, quantised
 from musicgen_space.engine.text import TextEncoder
 from musicgen_space.errors import (
     InvalidCheckpoint,
@@ -77,16 +77,24 @@ def _build(checkpoint: Checkpoint, placement: Placement) -> MusicGen:
     require(decoder, checkpoint.decoder, "the decoder")
     require(_without_data(EncodecModel, codec.config), codec.sources, "EnCodec")
     # All is there and fits: now the weights are read.
+    # The decoder's first: until they are quantised, they take more memory than all else.
+    predictor = _predictor(decoder, checkpoint, placement)
     fill(encoder, text.sources, placement.device)
     encoder.set_input_embeddings(encoder.shared)  # its other name for the same tensor
-    fill(decoder, checkpoint.decoder, placement.device, placement.dtype)
-    halve_lossless(decoder)
     return MusicGen(
         TextEncoder(tokenizer, encoder),
-        decoder,
+        predictor,
         Codec(_encodec(codec, placement.codec_device)),
         placement.device,
     )
+
+
+def _predictor(decoder: Decoder, checkpoint: Checkpoint, placement: Placement) -> Predictor:
+    lossy = mode_of(checkpoint.shapes, placement) != "none"
+    # Half precision costs nothing that 8 bits would keep, and half the memory.
+    dtype = torch.float16 if lossy else placement.dtype
+    fill(decoder, checkpoint.decoder, placement.device, dtype)
+    return quantised(decoder, placement)
 
 
 def _without_data(kind: Any, config: Any) -> Any:

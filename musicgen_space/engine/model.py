@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -27,7 +28,7 @@ from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
 
-__all__ = ["Condition", "Decoder", "DecoderState", "TextCondition"]
+__all__ = ["Condition", "Decoder", "DecoderState", "Predictor", "TextCondition", "sinusoids"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +71,20 @@ class DecoderState:
     def rows(self) -> int:
         """R, all rows."""
         return self.caches[0].shape[1]
+
+
+class Predictor(Protocol):
+    """What a take needs of a decoder: ``Decoder`` below, or another that computes the same."""
+
+    config: DecoderConfig
+
+    def prefill(
+        self, codes: torch.Tensor, condition: Condition, *, columns: int
+    ) -> tuple[torch.Tensor, Any]:
+        """Start a generation: see ``Decoder.prefill``."""
+
+    def decode(self, codes: torch.Tensor, state: Any) -> torch.Tensor:
+        """Add one column: see ``Decoder.decode``."""
 
 
 class Decoder(nn.Module):
@@ -131,7 +146,7 @@ class Decoder(nn.Module):
             caches=like.new_empty(shape).unbind(),
             text_caches=(),
             text_mask=None,
-            positions=_sinusoids(positions, config.width).to(like),
+            positions=sinusoids(positions, config.width).to(like),
         )
 
     def _advance(
@@ -242,7 +257,7 @@ class CrossAttention(nn.Module):
         return merged
 
 
-def _sinusoids(columns: int, width: int) -> torch.Tensor:
+def sinusoids(columns: int, width: int) -> torch.Tensor:
     """Positions ``[cos | sin]`` [columns, W] (Vaswani et al. 2017, section 3.5)."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))

@@ -1,4 +1,4 @@
-"""Where a model computes, and in which numbers."""
+"""Where a model computes, in which numbers, and by what."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ class Placement:
     """``device`` and ``dtype`` of the decoder, and the ``codec_device`` of EnCodec.
 
     T5 lives beside the decoder; it and EnCodec, small and sensitive, compute in float32.
+
+    On a CPU, ``quant`` is how the decoder's weights are kept (see ``quantise``), ``threads``
+    is how many share a step of it, and ``native`` whether it is our own kernel that does.
     """
 
     device: torch.device
     dtype: torch.dtype
     codec_device: torch.device
+    quant: str = "none"
+    threads: int = 1
+    native: bool = True
 
 
 _CPU = torch.device("cpu")
@@ -28,8 +34,14 @@ CPU = Placement(_CPU, torch.float32, _CPU)
 _FIRST_WITH_BFLOAT16 = (8, 0)  # CUDA's compute capability; older ones emulate it, slowly
 
 
-def choose_placement(device: str = "auto", dtype: str = "auto") -> Placement:
-    """The placement for the settings ``MUSICGEN_DEVICE`` and ``MUSICGEN_DTYPE``.
+def choose_placement(
+    device: str = "auto",
+    dtype: str = "auto",
+    quant: str = "none",
+    threads: int = 1,
+    native: bool = True,
+) -> Placement:
+    """The placement for the settings ``MUSICGEN_DEVICE``, ``MUSICGEN_DTYPE`` and so on.
 
     ``auto`` is CUDA where there is one, else the CPU. It is never ``mps``, Apple's GPU:
     on slices of a cache, as our decoder has them, some of torch's releases silently
@@ -48,7 +60,15 @@ def choose_placement(device: str = "auto", dtype: str = "auto") -> Placement:
         )
     chosen = torch.device(device)
     numbers = _usual_dtype(chosen) if dtype == "auto" else _DTYPES[dtype]
-    return Placement(chosen, numbers, _CPU if chosen.type == "mps" else chosen)
+    plain = chosen.type != "cpu" or numbers != torch.float32
+    return Placement(
+        chosen,
+        numbers,
+        _CPU if chosen.type == "mps" else chosen,
+        "none" if plain else quant,
+        threads,
+        native and not plain,
+    )
 
 
 _DTYPES = {

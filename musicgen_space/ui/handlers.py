@@ -8,45 +8,62 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from musicgen_space import audio
 from musicgen_space.allowance import Allowance
-from musicgen_space.backends.base import Backend, HostedBackend, Loading, Progress, Update
+from musicgen_space.backends.base import (
+    Backend,
+    Chunk,
+    HostedBackend,
+    Loading,
+    ModelChoice,
+    Progress,
+    Update,
+)
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnusableKey
 from musicgen_space.request import LIMITS, MusicRequest, Take
 from musicgen_space.settings import Settings
-from musicgen_space.ui.live import LiveSound
+from musicgen_space.ui.own_sound import (
+    FOLLOW,
+    NOTHING_PICKED,
+    Picked,
+    clip_fields,
+    new_sounds,
+    picked,
+)
 from musicgen_space.ui.player import View, view
 from musicgen_space.ui.progress import TakeProgress
 from musicgen_space.ui.purse import Purse
+from musicgen_space.ui.shelf import Shelf
 
-__all__ = ["Studio"]
+__all__ = ["FIELDS", "MELODY_NEEDS", "Studio"]
 
 log = logging.getLogger(__name__)
+
+# The fields of a request that have a field of their own on the page, in a wish's order.
+FIELDS = (*LIMITS, "negative_prompt", "blend_prompt")
+MELODY_NEEDS = "needs a melody model, such as facebook/musicgen-melody"
 
 _SECONDS_BETWEEN_VIEWS = 0.25
 
 
 class Studio:
-    """The page's event handlers and what they share: backends, live sound, visitors.
+    """The page's event handlers and what they share: backends, takes, visitors.
 
-    A *wish* is the page's fields in its order: backend, key, model, prompt and the numbers
-    of ``LIMITS``. A key is used for the call it came with and kept nowhere.
+    A *wish* is the page's fields in its order: backend, key, model, prompt, ``FIELDS``, and
+    what is picked of the visitor's own sound for what. A key is used for the call it came
+    with and kept nowhere.
     """
 
-    def __init__(
-        self,
-        backends: dict[str, Backend],
-        settings: Settings,
-        live: LiveSound,
-        cache_folder: str,
-    ) -> None:
+    def __init__(self, backends: dict[str, Backend], settings: Settings, shelf: Shelf) -> None:
         self._backends = backends
         self._settings = settings
-        self._live = live
-        self._cache_folder = cache_folder
+        self._shelf = shelf
+        self.sounds = new_sounds()
         self._allowance = Allowance(settings.segmind_takes_per_visitor)
         self._visits: dict[str | None, _Visit] = {}  # by browser session
 
@@ -70,34 +87,38 @@ class Studio:
         return gr.update(visible=False), gr.update(visible=True), gr.update(interactive=False)
 
     def make(self, request: gr.Request, *wish: Any) -> Iterator[tuple[View, Any]]:
-        """Make the take; yields the player's view and, at the end, the seed that was used."""
+        """Make the takes; yields the player's view and, at the end, the seed that was used."""
         visit = self._visit(request)
         stop, permit, visit.permit = visit.stop, visit.permit, None
         if permit != _without_key(wish):
             yield view("failed", "The settings changed meanwhile: press Generate again."), gr.skip()
             return
-        backend, music_request = self._understood(*wish)
-        progress = TakeProgress(music_request, self._live, self._cache_folder)
+        try:
+            backend, music_request = self._understood(*wish)
+        except MusicGenSpaceError as error:  # its own sound may be forgotten since
+            yield view("failed", str(error)), gr.skip()
+            return
+        progress = TakeProgress(music_request, self._shelf)
         yield progress.view, gr.skip()
-        shown = time.monotonic()
         last: View = view("idle", "Stopped before there was any sound.")
         seed = gr.skip()
+        takes: list[Take] = []
         try:
-            for update in backend.generate(music_request, stop):
-                if isinstance(update, Take):
-                    visit.purse.pay(update.receipt)
-                    last, seed = progress.add(update), update.request.seed
-                    break
-                current = progress.add(update)
-                if not _comes_often(update) or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
-                    shown = time.monotonic()
-                    yield current, gr.skip()
+            for current in _views(backend.generate(music_request, stop), progress, takes):
+                yield current, gr.skip()
+            if takes:
+                last, seed = progress.finish(takes), takes[0].request.seed
         except MusicGenSpaceError as error:
             last = view("failed", str(error), title=music_request.prompt)
         except Exception:
             log.exception("A take failed")
             message = "Something went wrong here, not with your prompt. Please try again."
             last = view("failed", message, title=music_request.prompt)
+        finally:
+            for take in takes:
+                visit.purse.pay(take.receipt)
+            if not takes:
+                progress.give_up()
         yield last, seed
 
     def end(self) -> tuple[Any, Any, Any]:
@@ -110,8 +131,37 @@ class Studio:
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed: stop making its take and forget it."""
-        self._visit(request).stop.set()
+        visit = self._visit(request)
+        visit.stop.set()
+        self.sounds.forget(visit.sound)
         self._visits.pop(request.session_hash, None)
+
+    def bring(self, request: gr.Request, path: str | None, use: str) -> Picked:
+        """Read a sound that somebody chose or recorded; → it as the picker shows it."""
+        try:
+            if path is None:
+                return NOTHING_PICKED
+            clip = audio.read_clip(Path(path))
+            shown = picked("", clip, use)
+        except MusicGenSpaceError as error:
+            raise gr.Error(html.escape(str(error)), print_exception=False) from None
+        self.put_away(request)
+        visit = self._visit(request)
+        visit.sound = self.sounds.add(clip, clip.samples.nbytes)
+        return {**shown, "clip": visit.sound}
+
+    def put_away(self, request: gr.Request) -> Picked:
+        """Forget somebody's own sound."""
+        visit = self._visit(request)
+        self.sounds.forget(visit.sound)
+        visit.sound = None
+        return NOTHING_PICKED
+
+    def use(self, shown: Picked, use: str) -> Picked:
+        """Pick a sound's stretch anew, for another use."""
+        key = str(shown.get("clip"))
+        clip = self.sounds.get(key)
+        return NOTHING_PICKED if clip is None else picked(key, clip, use)
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> str:
         """What the chosen backend costs, in words, with the balance of the key if there is one."""
@@ -148,15 +198,18 @@ class Studio:
             self._allowance.spend(_address_of(request))
 
     def _understood(
-        self, backend_name: str, key: str, model: str, prompt: str, *knobs: Any
+        self, backend_name: str, key: str, model: str, prompt: str, *rest: Any
     ) -> tuple[Backend, MusicRequest]:
         """The wish as a backend and a checked request; raises ``MusicGenSpaceError``."""
         backend = self._backend(backend_name)
-        offered = [choice.name for choice in backend.models()]
-        if model not in offered:
-            raise InvalidRequest("model", model, f"must be one of {offered}")
-        numbers = dict(zip(LIMITS, knobs, strict=True))
-        obeyed = {name: value for name, value in numbers.items() if name in backend.knobs}
+        choice = _choice(backend, model)
+        *fields, own_sound, use = rest
+        given = dict(zip(FIELDS, fields, strict=True))
+        if use in backend.knobs:
+            given |= clip_fields(self.sounds, own_sound, use)
+        if FOLLOW in given and choice.melody is False:
+            raise InvalidRequest("Following a melody", model, MELODY_NEEDS)
+        obeyed = {name: value for name, value in given.items() if name in backend.knobs}
         music_request = MusicRequest(prompt, **obeyed, model=model)
         if isinstance(backend, HostedBackend):
             backend = _paid_by(backend, key)
@@ -179,12 +232,35 @@ class _Visit:
         self.stop = threading.Event()
         self.purse = Purse()
         self.permit: tuple[Any, ...] | None = None  # the wish that was checked, without its key
+        self.sound: str | None = None  # the id of the visitor's own sound
+
+
+def _views(updates: Iterator[Update], progress: TakeProgress, takes: list[Take]) -> Iterator[View]:
+    """What to show meanwhile, not too often; the finished ones are added to ``takes``."""
+    shown = time.monotonic()
+    for update in updates:
+        if isinstance(update, Take):
+            takes.append(update)
+            continue
+        silent = progress.is_silent
+        current = progress.add(update)
+        soon = not _comes_often(update) or silent != progress.is_silent
+        if soon or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
+            shown = time.monotonic()
+            yield current
 
 
 def _comes_often(update: Update) -> bool:
     """Whether another update of the kind follows at once: then not each need be shown."""
     downloading = isinstance(update, Loading) and update.fraction is not None
-    return downloading or isinstance(update, Progress)
+    return downloading or isinstance(update, Progress | Chunk)
+
+
+def _choice(backend: Backend, model: str) -> ModelChoice:
+    offered = {choice.name: choice for choice in backend.models()}
+    if model not in offered:
+        raise InvalidRequest("model", model, f"must be one of {[*offered]}")
+    return offered[model]
 
 
 def _is_given(key: str | None) -> bool:

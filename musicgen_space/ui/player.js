@@ -1,7 +1,8 @@
 // The player. Gradio gives: element, props, watch, server.
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
-// after sample, so there is no gap between them. A finished take is an <audio> file.
+// after sample, so there is no gap between them. A finished take is an <audio> file; of
+// several variations one is chosen, and all files are made when they are asked for.
 // props.value is the dict that musicgen_space/ui/player.py describes.
 
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
@@ -11,6 +12,12 @@ const wave = part("wave");
 
 let view = props.value;
 let take = view.take;
+let chosen = 0;           // the variation that is shown and played
+
+// The finished take's file, for which Play may have to wait.
+let sounding = "";        // the address of what <audio> has or is about to get
+let ready = false;        // it is there
+let eager = false;        // play it as soon as it is
 
 // Live sound: what has been fetched, and what is scheduled in the audio context.
 let context = null;
@@ -30,8 +37,9 @@ let drawing = 0;          // the timer of the next picture
 let startAlone = false;   // a new take starts by itself, unless its listener pauses it
 
 const rate = () => view.rate || 32000;
-const length = () => view.wanted || 0;
-const available = () => (source === "live" ? filled / rate() : length());
+const shown = () => view.takes[chosen] ?? view;
+const length = () => shown().wanted || 0;
+const available = () => (source === "live" ? filled / rate() : view.phase === "done" ? length() : 0);
 
 function now() {
   if (!playing) return position;
@@ -158,6 +166,10 @@ function silence() {
 
 function play() {
   if (!available()) return;
+  if (source === "file" && !ready) {
+    eager = true;
+    return;
+  }
   if (view.phase === "done" && position >= available() - 0.05) position = 0;
   if (source === "live") {
     unlock();
@@ -178,6 +190,7 @@ function pause() {
   position = now();
   playing = false;
   startAlone = false;
+  eager = false;
   silence();
   audio.pause();
   if (view.phase === "done") source = "file";
@@ -189,8 +202,8 @@ function seek(seconds) {
   const resume = playing;
   if (playing) pause();
   position = Math.max(0, Math.min(seconds, available()));
-  if (source === "file" && audio.src) audio.currentTime = position;
-  if (resume) play();
+  if (source === "file" && ready) audio.currentTime = position;
+  if (resume && position < available() - 0.05) play();
   show();
   draw();
 }
@@ -217,6 +230,71 @@ function animate() {
   drawing = setTimeout(() => requestAnimationFrame(animate), 66);
 }
 
+// ---- Files --------------------------------------------------------------------------
+
+const GONE = "This take is not kept here any more: the same settings make it again.";
+
+// The variation's file of a kind, e.g. "mp3" → { url, name }, or null when it is gone.
+async function fileOf(ending) {
+  const file = await server.file(`${take}/${chosen}/${ending}`).catch(() => null);
+  if (!file) {
+    part("status").textContent = part("announcement").textContent = GONE;
+    return null;
+  }
+  const root = window.gradio_config?.root ?? new URL(".", location.href).href;
+  return { url: `${root.replace(/\/$/, "")}/gradio_api/file=${file.path}`, name: file.name };
+}
+
+async function loadSound() {
+  const wanted = view.phase === "done" ? `${take}/${chosen}` : "";
+  if (wanted === sounding) return;
+  sounding = wanted;
+  ready = false;
+  if (!wanted) return audio.removeAttribute("src");
+  const file = await fileOf("wav");
+  if (sounding !== wanted || !file) return;
+  audio.src = file.url;
+  ready = true;
+  if (eager) {
+    eager = false;
+    play();
+  }
+}
+
+async function loadPicture() {
+  const wanted = view.phase === "done" ? `${take}/${chosen}` : "";
+  part("picture").toggleAttribute("data-empty", !wanted);
+  if (!wanted || !part("picture").open || part("image").dataset.of === wanted) return;
+  part("image").dataset.of = wanted;
+  const file = await fileOf("png");
+  if (file && part("image").dataset.of === wanted) part("image").src = file.url;
+}
+
+async function download(ending, button) {
+  button.setAttribute("aria-busy", "true");
+  const file = await fileOf(ending);
+  button.removeAttribute("aria-busy");
+  if (!file) return;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.name;
+  link.click();
+}
+
+// Another variation, at the same place: that is how they can be compared.
+function choose(variation) {
+  const resume = playing || eager;
+  if (playing) pause();
+  chosen = variation;
+  position = Math.min(position, length());
+  source = "file";
+  loadSound();
+  if (resume) play();
+  showTake();
+  show();
+  draw();
+}
+
 // ---- What is seen -------------------------------------------------------------------
 
 const clock = (seconds) =>
@@ -239,26 +317,62 @@ function show() {
   button.setAttribute("aria-label", playing ? "Pause" : "Play");
   part("status").textContent = view.status;
   part("title").textContent = view.title;
-  part("facts").textContent = view.facts;
-  part("picture").toggleAttribute("data-empty", !view.picture);
+  part("facts").textContent = shown().facts;
   showTime();
 }
 
-function showFiles() {
+function showTake() {
+  showDownloads();
+  showChips();
+  showSeam();
+  loadPicture();
+}
+
+function showDownloads() {
+  const formats = shown().formats ?? [];
   part("downloads").replaceChildren(
-    ...view.downloads.map(({ label, file }) => {
-      const link = document.createElement("a");
-      link.href = file.url;
-      link.download = file.orig_name;
-      link.textContent = label;
-      link.setAttribute("aria-label", `Download as ${label}`);
-      return link;
+    ...formats.map((ending) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = ending.toUpperCase();
+      button.setAttribute("aria-label", `Download as ${ending.toUpperCase()}`);
+      button.addEventListener("click", () => download(ending, button));
+      return button;
     })
   );
-  if (view.picture) part("image").src = view.picture.url;
-  const url = view.downloads[0]?.file.url;
-  if (url && audio.getAttribute("src") !== url) audio.src = url;
-  if (!url) audio.removeAttribute("src");
+}
+
+function showChips() {
+  const chips = part("takes");
+  chips.hidden = view.variations < 2;
+  while (chips.children.length > view.variations) chips.lastChild.remove();
+  while (chips.children.length < view.variations) chips.append(newChip(chips.children.length));
+  [...chips.children].forEach((chip, index) => {
+    chip.disabled = index >= view.takes.length;
+    chip.setAttribute("aria-checked", index === chosen);
+    chip.tabIndex = index === chosen ? 0 : -1;
+  });
+}
+
+function newChip(index) {
+  const chip = document.createElement("button");
+  chip.type = "button";
+  chip.textContent = index + 1;
+  chip.setAttribute("role", "radio");
+  chip.setAttribute("aria-label", `Take ${index + 1}`);
+  chip.addEventListener("click", () => choose(index));
+  return chip;
+}
+
+// Where the visitor's own sound ends and the new music begins.
+function showSeam() {
+  const seam = part("seam");
+  seam.hidden = !(view.begins > 0 && view.begins < length());
+  if (seam.hidden) return;
+  const words = `The new music begins at ${clock(view.begins)}`;
+  seam.style.left = `${(view.begins / length()) * 100}%`;
+  seam.title = words;
+  seam.setAttribute("aria-label", words);
 }
 
 function draw() {
@@ -282,7 +396,7 @@ function draw() {
   for (let bar = 0; bar < bars; bar++) {
     const from = Math.floor((bar / bars) * peaksInAll);
     const to = Math.max(from + 1, Math.floor(((bar + 1) / bars) * peaksInAll));
-    const loudest = Math.max(-1, ...view.peaks.slice(from, to));
+    const loudest = Math.max(-1, ...shown().peaks.slice(from, to));
     const tall = loudest < 0 ? 2 : Math.max(2, (loudest / 100) * (height - 8));
     brush.fillStyle = loudest < 0 ? empty : (bar + 0.5) / bars < reached ? played : made;
     brush.fillRect(bar * step, (height - tall) / 2, step - 1.5, tall);
@@ -297,6 +411,8 @@ function update() {
   if (view.take !== take) {
     if (playing) pause();
     take = view.take;
+    chosen = 0;
+    eager = false;
     [channels, filled, fetched, scheduled, position, lost] = [[], 0, 0, 0, 0, false];
     source = view.phase === "done" ? "file" : "live";
     startAlone = true;
@@ -306,7 +422,8 @@ function update() {
   if (view.phase !== before.phase || view.take !== before.take) {
     part("announcement").textContent = view.announcement;
   }
-  showFiles();
+  showTake();
+  loadSound();
   if (view.phase === "done" && !playing && !(startAlone && view.chunks)) source = "file";
   fetchChunks();
   if (lost) giveUpLive();
@@ -330,10 +447,19 @@ wave.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+part("takes").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+  if (!step || !view.takes.length) return;
+  event.preventDefault();
+  choose((chosen + step + view.takes.length) % view.takes.length);
+  part("takes").children[chosen].focus();
+});
+part("picture").addEventListener("toggle", loadPicture);
 document.addEventListener("musicgen:gesture", unlock);
 new ResizeObserver(draw).observe(wave);
 // Colours come from CSS variables: draw again when light becomes dark.
 new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] });
-showFiles();
+showTake();
+loadSound();
 show();
 draw();

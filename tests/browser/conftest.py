@@ -37,8 +37,8 @@ AudioBufferSourceNode.prototype.start = function (when, ...rest) {
 
 
 @contextmanager
-def serving(log: Path, **environment: str) -> Iterator[str]:
-    """Run ``app.py`` as a user would; yields the page's address once it answers."""
+def serving(log: Path, *command: str, **environment: str) -> Iterator[str]:
+    """Run ``app.py`` as a user would, or another command; yields the page's address."""
     folder = log.parent
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -46,7 +46,7 @@ def serving(log: Path, **environment: str) -> Iterator[str]:
     ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "files")}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "app.py"],
+            [sys.executable, *(command or ["app.py"])],
             cwd=ROOT,
             env={**os.environ, **ours, **environment},
             stdout=output,
@@ -55,7 +55,7 @@ def serving(log: Path, **environment: str) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
-        while not answers(f"{address}/healthz"):
+        while not answers(address):
             assert process.poll() is None, "the app ended before it served its page"
             assert time.monotonic() < deadline, "the app did not serve its page in time"
             time.sleep(0.2)

@@ -17,7 +17,8 @@ PLAYING = "document.querySelector('.player').dataset.playing"
 
 # What the <audio> element would play, decoded by the browser itself.
 DECODE = """async () => {
-  const audio = document.querySelector("audio");
+  const audio = document.querySelector(".player audio");
+  while (!audio.getAttribute("src")) await new Promise((resume) => setTimeout(resume, 50));
   const data = await (await fetch(audio.src)).arrayBuffer();
   const sound = await new OfflineAudioContext(1, 1, 32000).decodeAudioData(data);
   const samples = sound.getChannelData(0);
@@ -73,23 +74,24 @@ def test_the_finished_take_tells_where_it_came_from_and_plays_again(page: Page) 
     )
     page.wait_for_function(f"{PLAYING} == ''")
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("document.querySelector('audio').currentTime > 0.3")
+    page.wait_for_function("document.querySelector('.player audio').currentTime > 0.3")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("slider", name="Position").press("End")
-    page.wait_for_function("document.querySelector('audio').currentTime > 1.9")
+    page.wait_for_function("document.querySelector('.player audio').currentTime > 1.9")
     page.get_by_text("Spectrogram").click()
     expect(page.locator(".picture img")).to_be_visible()
-    assert page.evaluate("document.querySelector('.picture img').naturalWidth") > 50
+    page.wait_for_function("document.querySelector('.picture img').naturalWidth > 50")
 
 
 def test_every_download_is_the_take_with_its_settings_inside(page: Page) -> None:
     generate(page, "church organ, baroque", seconds=2, seed=3)
     finished(page)
     for ending in ("WAV", "FLAC", "OGG", "MP3"):
-        link = page.get_by_role("link", name=f"Download as {ending}", exact=True)
-        assert link.get_attribute("download") == f"church-organ-baroque-seed3.{ending.lower()}"
-        with urllib.request.urlopen(str(link.evaluate("link => link.href"))) as response:
-            data = response.read()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Download as {ending}", exact=True).click()
+        name = download.value.suggested_filename
+        assert name == f"church-organ-baroque-seed3.{ending.lower()}"
+        data = download.value.path().read_bytes()
         assert soundfile.info(io.BytesIO(data)).duration == pytest.approx(2, abs=0.05)
         settings = read_settings(data)
         assert settings is not None

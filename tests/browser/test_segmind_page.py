@@ -77,7 +77,7 @@ def test_a_hosted_take_is_heard_and_paid_once(hosted: Page, segmind: Segmind) ->
     )
     expect(hosted.locator("#money")).to_contain_text("9.96 credits left")
     assert segmind.accounts[KEY].billed == 1
-    hosted.wait_for_function("document.querySelector('audio').currentTime > 0.2")
+    hosted.wait_for_function("document.querySelector('.player audio').currentTime > 0.2")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_key_is_in_nothing_that_the_app_wrote_or_served(hosted: Page, log: P
         ended(hosted, prompt)
     canary = KEY.encode()
     written = [file for file in log.parent.rglob("*") if file.is_file()]
-    assert any(file.suffix == ".flac" for file in written)
+    assert any(file.suffix == ".wav" for file in written)
     assert not [file for file in written if canary in file.read_bytes()]
     assert not [address for address in [*addresses, hosted.url] if KEY in address]
     answers = hosted.evaluate("window.answers.join('')")

@@ -1,0 +1,109 @@
+"""Steps a second of the decoder alone: torch against the native kernel.
+
+The contenders take turns, so that all meet the same moods of a shared machine, and each
+round's best counts. The shape of musicgen-small gets random weights (its speed does not
+depend on them); musicgen-nano is the embedded checkpoint. Two rows: guidance. Run it from
+the project's root::
+
+    python -m benchmarks.decoder [--model small|nano] [--threads 1 2] [--modes exact int8 int4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+
+from musicgen_space.engine.config import DecoderConfig
+from musicgen_space.engine.loader import load
+from musicgen_space.engine.model import Condition, Decoder, TextCondition
+from musicgen_space.engine.native.decoder import NativeDecoder
+from musicgen_space.engine.quantise import halve_lossless
+from musicgen_space.models import embedded_folder
+
+FRAME_RATE = 50
+TOKENS = 10  # of a prompt's text
+SMALL = DecoderConfig(
+    width=1024,
+    heads=16,
+    layers=24,
+    feed_forward=4096,
+    codebooks=4,
+    codebook_size=2048,
+    text_width=768,
+)
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=["small", "nano"], default="small")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[5, 15, 30], help="of context")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--modes", nargs="+", default=["exact", "int8", "int4"])
+    parser.add_argument("--torch", type=int, default=1, help="0 leaves torch out")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=10, help="in a round")
+    options = parser.parse_args()
+
+    decoder = random_decoder(SMALL) if options.model == "small" else load(embedded_folder()).decoder
+    contenders: dict[str, Decoder | NativeDecoder] = {}
+    for mode in options.modes:
+        for threads in options.threads:
+            native = NativeDecoder.of(decoder, mode, threads=threads)
+            if native is None:
+                raise SystemExit("There is no C++ compiler for the native kernel.")
+            contenders[f"native {mode}, {threads} threads"] = native
+    if options.torch:
+        halve_lossless(decoder)
+        contenders["torch"] = decoder
+    print(f"steps a second, {options.model}  " + "".join(f"{s:>6} s" for s in options.seconds))
+    runs = {name: [prepared(each, s) for s in options.seconds] for name, each in contenders.items()}
+    best = {name: [float("inf")] * len(options.seconds) for name in contenders}
+    for _ in range(options.rounds):
+        for place in range(len(options.seconds)):
+            for name, run in runs.items():
+                steps = 1 if name == "torch" and options.model == "small" else options.steps
+                started = time.perf_counter()
+                for _ in range(steps):
+                    run[place]()
+                each = (time.perf_counter() - started) / steps
+                best[name][place] = min(best[name][place], each)
+    for name, times in best.items():
+        print(f"{name:32}" + "".join(f"{1 / each:8.1f}" for each in times))
+
+
+def random_decoder(config: DecoderConfig) -> Decoder:
+    """A decoder of these shapes, its weights float16 numbers like many published ones."""
+    torch.manual_seed(0)
+    decoder = Decoder(config)
+    for parameter in decoder.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.02)
+    for parameter in decoder.parameters():
+        parameter.data = parameter.data.half().float()
+    return decoder.eval().requires_grad_(False)
+
+
+def prepared(decoder: Decoder | NativeDecoder, seconds: int) -> Callable[[], None]:
+    """A function that makes one step after ``seconds`` of music."""
+    config = decoder.config
+    columns = seconds * FRAME_RATE
+    text = torch.randn(1, TOKENS, config.text_width)
+    condition = Condition(TextCondition(text, torch.ones(1, TOKENS, dtype=torch.bool)), rows=2)
+    codes = torch.randint(config.codebook_size, (1, config.codebooks, columns))
+    started = time.perf_counter()
+    _, state = decoder.prefill(codes, condition, columns=columns + 2000)
+    took = time.perf_counter() - started
+    print(f"  {columns} columns read beforehand, {columns / took:.0f} a second")
+
+    def step() -> None:
+        decoder.decode(codes[..., 0], state)
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The native kernel as a shared library: compiled once on this machine, then cached.
+
+A cached file is called ``<key>-<digest>.so``: the key is a checksum of the sources, the
+flags and the compiler's version, the digest one of the file itself. So a new source or
+compiler builds anew, and a damaged file is noticed before it is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["COMPILERS", "default_cache", "find_compiler", "load"]
+
+log = logging.getLogger(__name__)
+
+COMPILERS = ("c++", "g++", "clang++")
+_SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
+# No -march: the library chooses its loops at run time. No fused products but those that the
+# sources ask for: all processors are to give the same numbers.
+_FLAGS = (
+    *("-std=c++20", "-O3", "-shared", "-fPIC", "-pthread"),
+    *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
+)
+_SECONDS = 300  # after which a compiler is given up
+
+
+def default_cache() -> Path:
+    """Where compiled kernels are kept."""
+    return Path.home() / ".cache" / "musicgen-space"
+
+
+def find_compiler(names: Sequence[str] = COMPILERS) -> str | None:
+    """The path of the first C++ compiler there is."""
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def load(cache: Path | None = None, compilers: Sequence[str] = COMPILERS) -> ctypes.CDLL | None:
+    """The library, compiled if need be; None, and a line in the log, where that fails."""
+    compiler = find_compiler(compilers)
+    if compiler is None:
+        log.info("No C++ compiler here: the decoder stays with torch")
+        return None
+    try:
+        return ctypes.CDLL(str(_library(compiler, cache or default_cache())))
+    except subprocess.CalledProcessError as error:
+        log.warning("%s could not compile the kernel: %s", compiler, error.stderr.strip()[-2000:])
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("The kernel could not be compiled or loaded: %s", error)
+    return None
+
+
+def _library(compiler: str, cache: Path) -> Path:
+    key = _key(compiler)
+    for file in cache.glob(f"{key}-*.so"):
+        if file.stem == f"{key}-{_checksum(file.read_bytes())}":
+            return file
+        log.warning("%s is damaged and built anew", file)
+        file.unlink(missing_ok=True)
+    return _compile(compiler, key, cache)
+
+
+def _compile(compiler: str, key: str, cache: Path) -> Path:
+    """Compile into ``cache``; another process sees the whole file or none."""
+    cache.mkdir(parents=True, exist_ok=True)
+    source = next(path for path in _SOURCES if path.suffix == ".cpp")
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        built = Path(folder) / "decoder.so"
+        _run([compiler, *_FLAGS, "-o", str(built), str(source)])
+        finished = cache / f"{key}-{_checksum(built.read_bytes())}.so"
+        os.replace(built, finished)
+    return finished
+
+
+def _key(compiler: str) -> str:
+    version = _run([compiler, "--version"])
+    parts = [compiler, version, *_FLAGS, *(path.read_text(encoding="utf-8") for path in _SOURCES)]
+    return _checksum("\0".join(parts).encode())
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=_SECONDS
+    ).stdout

@@ -1,0 +1,248 @@
+"""MusicGen's decoder on the native kernel, to be used in place of ``model.Decoder``.
+
+It is made from a loaded decoder and has the same interface. Three modes:
+
+``exact``  the weights as published (float16 where that loses nothing, else float32),
+           products and cache in float32: the numbers of ``model.Decoder`` up to rounding
+``int8``   weights as −63 … 63 with a scale for every 128 inputs of an output, activations
+           as −127 … 127 likewise, cache in bytes (matrix.h says why 63)
+``int4``   the same, but the feed-forward's weights in 4 bits with a scale for every 32
+
+A row's result does not depend on the rows beside it, nor on the number of threads; so
+the kernel is free to leave the other threads out where they only wait for a core.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from musicgen_space.engine.config import DecoderConfig
+from musicgen_space.engine.model import Condition, Decoder, sinusoids
+from musicgen_space.engine.native import build
+from musicgen_space.engine.quantise import is_half, weight_of
+
+__all__ = ["Mode", "NativeDecoder", "NativeState", "levels"]
+
+Mode = Literal["exact", "int8", "int4"]
+
+_FLOAT32, _FLOAT16, _INT8, _INT4 = range(4)  # decoder.cpp's Format
+_PARTS = (
+    "self_attention.queries_keys_values",
+    "self_attention.output",
+    "cross_attention.queries",
+    "cross_attention.output",
+    "expand",
+    "contract",
+    "cross_attention.keys_values",
+)
+_NORMS = ("self_attention_norm", "cross_attention_norm", "feed_forward_norm")
+_FEED_FORWARD = ("expand", "contract")
+_HEADS = -1  # in place of a layer's number
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int)
+        for name in (
+            *("width", "heads", "layers", "feed_forward", "codebooks", "codebook_size"),
+            *("looks_at_text", "cache_in_bytes"),
+        )
+    ]
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class NativeState:
+    """The memory of one generation; the kernel's share is freed with it."""
+
+    rows: int
+    _handle: int
+    _positions: torch.Tensor  # the kernel reads them in place
+
+
+class NativeDecoder:
+    """Codes in, logits of the next codes out; see ``model.Decoder`` for the meaning of it all."""
+
+    def __init__(
+        self, decoder: Decoder, mode: Mode, library: ctypes.CDLL, threads: int, level: str
+    ) -> None:
+        self.config: DecoderConfig = decoder.config
+        self.mode: Mode = mode
+        self._library = _declared(library)
+        self._text_projection = decoder.text_projection
+        self._chroma_projection = getattr(decoder, "chroma_projection", None)
+        self._embeddings = decoder.embeddings.detach().float().contiguous()  # read in place
+        shape = _shape(decoder.config, in_bytes=mode != "exact")
+        self._handle = self._library.musicgen_new(
+            ctypes.byref(shape), _address(self._embeddings), level.encode(), threads
+        )
+        if not self._handle:
+            raise MemoryError(f"No native decoder of these shapes on level {level!r}.")
+        weakref.finalize(self, self._library.musicgen_free, self._handle)
+        self._copy_weights(decoder)
+
+    @classmethod
+    def of(
+        cls, decoder: Decoder, mode: Mode = "int8", *, threads: int = 1, level: str = ""
+    ) -> NativeDecoder | None:
+        """The same decoder on the kernel, or None where there is no compiler for it.
+
+        It copies the weights of the layers and the heads, so ``decoder`` may go afterwards.
+        ``level`` is one of ``levels()``; "" is the best.
+        """
+        library = build.load()
+        return None if library is None else cls(decoder, mode, library, threads, level)
+
+    def prefill(
+        self, codes: torch.Tensor, condition: Condition, *, columns: int
+    ) -> tuple[torch.Tensor, NativeState]:
+        """Start a generation; see ``Decoder.prefill``."""
+        states = self._text_projection(condition.text.states.float())
+        prefix = None
+        if self._chroma_projection is not None:
+            prefix = self._prefix(states, condition)
+            columns += prefix.shape[1]
+        state = self._start(states, condition, columns)
+        return self._advance(codes, state, prefix), state
+
+    def decode(self, codes: torch.Tensor, state: NativeState) -> torch.Tensor:
+        """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
+        return self._advance(codes.unsqueeze(-1), state)
+
+    def _prefix(self, states: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """Tune and text [R, P, W]; see ``Decoder``."""
+        if condition.tune is None or self._chroma_projection is None:
+            raise ValueError("A melody model needs a tune, if only the empty one.")
+        text = states * condition.text.mask[:, :, None]
+        text = functional.pad(text, (0, 0, 0, 0, 0, condition.rows - len(text)))
+        tune = self._chroma_projection(condition.tune.float())
+        return torch.cat([tune, text], dim=1).contiguous()
+
+    def _start(self, states: torch.Tensor, condition: Condition, columns: int) -> NativeState:
+        """What is masked is left out, so that every row has a text of its own length."""
+        mask = condition.text.mask
+        rows = 0 if self.config.follows_melody else len(mask)
+        lengths = (ctypes.c_int * rows)(*mask.sum(dim=1).tolist()[:rows])
+        tokens = states[mask].contiguous()
+        positions = sinusoids(columns, self.config.width).contiguous()
+        handle = self._library.musicgen_start(
+            self._handle,
+            condition.rows,
+            rows,
+            lengths,
+            _address(tokens),
+            _address(positions),
+            columns,
+        )
+        if not handle:
+            raise MemoryError("There is no memory for another generation.")
+        state = NativeState(condition.rows, handle, positions)
+        weakref.finalize(state, self._library.musicgen_end, handle)
+        return state
+
+    def _advance(
+        self, codes: torch.Tensor, state: NativeState, prefix: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        takes, codebooks, columns = codes.shape
+        codes = codes.contiguous()
+        logits = torch.empty(state.rows, codebooks, self.config.codebook_size)
+        failed = self._library.musicgen_advance(
+            self._handle,
+            state._handle,
+            None if prefix is None else _address(prefix),
+            0 if prefix is None else prefix.shape[1],
+            _address(codes),
+            takes,
+            columns,
+            _address(logits),
+        )
+        if failed:
+            raise _FAILURES[failed]
+        return logits
+
+    def _copy_weights(self, decoder: Decoder) -> None:
+        for index, layer in enumerate(decoder.layers):
+            for part, name in enumerate(_PARTS):
+                if layer.looks_at_text or not name.startswith("cross_attention"):
+                    self._copy_matrix(index, part, layer.get_submodule(name), self._format(name))
+            for part, name in enumerate(_NORMS):
+                if layer.looks_at_text or not name.startswith("cross_attention"):
+                    self._copy_norm(index, part, getattr(layer, name))
+        self._copy_matrix(_HEADS, 0, decoder.heads, self._format("heads"))
+        self._copy_norm(_HEADS, 0, decoder.norm)
+
+    def _format(self, part: str) -> int:
+        if self.mode == "exact":
+            return _FLOAT16
+        return _INT4 if self.mode == "int4" and part in _FEED_FORWARD else _INT8
+
+    def _copy_matrix(self, layer: int, part: int, linear: nn.Module, kept: int) -> None:
+        weight = weight_of(linear).float().contiguous()
+        if kept == _FLOAT16 and not is_half(weight):
+            kept = _FLOAT32
+        if self._library.musicgen_set_matrix(
+            self._handle, layer, part, kept, _address(weight), *weight.shape
+        ):
+            raise MemoryError("There is no memory for the decoder's weights.")
+
+    def _copy_norm(self, layer: int, part: int, norm: nn.LayerNorm) -> None:
+        gain, bias = (vector.detach().float().contiguous() for vector in (norm.weight, norm.bias))
+        if self._library.musicgen_set_norm(
+            self._handle, layer, part, _address(gain), _address(bias)
+        ):
+            raise MemoryError("There is no memory for the decoder's weights.")
+
+
+def levels(library: ctypes.CDLL) -> list[str]:
+    """The kinds of loops that this processor has, the best last."""
+    names: bytes = _declared(library).musicgen_levels()
+    return names.decode().split()
+
+
+_FAILURES = {
+    -1: MemoryError("There is no memory for another column."),
+    -2: ValueError("The generation has no room for so many columns."),
+    -3: ValueError("There is no such code."),
+}
+
+
+def _shape(config: DecoderConfig, *, in_bytes: bool) -> _Shape:
+    return _Shape(
+        config.width,
+        config.heads,
+        config.layers,
+        config.feed_forward,
+        config.codebooks,
+        config.codebook_size,
+        not config.follows_melody,
+        in_bytes,
+    )
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.data_ptr()
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions, as at the end of decoder.cpp."""
+    pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+    types: dict[str, tuple[object, list[object]]] = {
+        "levels": (text, []),
+        "new": (pointer, [pointer, pointer, text, number]),
+        "free": (None, [pointer]),
+        "set_matrix": (number, [pointer, *[number] * 3, pointer, number, number]),
+        "set_norm": (number, [pointer, number, number, pointer, pointer]),
+        "start": (pointer, [pointer, number, number, pointer, pointer, pointer, number]),
+        "end": (None, [pointer]),
+        "advance": (number, [*[pointer] * 3, number, pointer, number, number, pointer]),
+    }
+    for name, (result, arguments) in types.items():
+        function = getattr(library, f"musicgen_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library

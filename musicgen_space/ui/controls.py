@@ -1,0 +1,148 @@
+"""The fields of a wish: prompt, model, length, seed, and what "More control" holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from musicgen_space.backends.base import Backend
+from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
+
+__all__ = [
+    "DRAW_SEED",
+    "HINTS",
+    "QUIET",
+    "model_choices",
+    "model_field",
+    "more_control",
+    "prompt_field",
+    "seed_field",
+    "slider",
+]
+
+# Handlers are for this page: not part of the API, and progress has words of its own.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+DRAW_SEED = f"() => Math.floor(Math.random() * {int(LIMITS['seed'].maximum) + 1})"
+
+_EXAMPLES = (
+    "lo-fi music with a soothing melody",
+    "upbeat funk with brass and slap bass",
+    "sad solo piano, slow",
+    "energetic techno, fast",
+    "calm ambient soundscape with strings",
+    "heavy metal with distorted guitar",
+    "gentle lullaby, music box",
+    "church organ, baroque",
+)
+
+_LABELS = {
+    "variations": "Takes at once",
+    "extend_to": "Extend to",
+    "negative_prompt": "Leave out",
+    "blend_prompt": "Turn into",
+    "guidance_scale": "Guidance",
+    "temperature": "Temperature",
+    "top_k": "Top-k",
+    "top_p": "Top-p",
+}
+HINTS = {
+    "variations": "Variations, made with this seed and the next ones.",
+    "extend_to": "30 s: off. Above, this is the length, up to 5 minutes.",
+    "negative_prompt": "What should not be heard. Works with guidance above 1.",
+    "blend_prompt": "The music moves over to this while it goes on.",
+    "guidance_scale": "How closely to follow the prompt. 1: off, and twice as fast.",
+    "temperature": "Below 1 calmer, above 1 wilder.",
+    "top_k": "How many codes are in the draw. Fewer: safer. 1: always the likeliest.",
+    "top_p": "Above 0 it replaces top-k: draw from the codes that share this probability.",
+}
+_PLACEHOLDERS = {"negative_prompt": "drums, vocals", "blend_prompt": "a string orchestra"}
+_GROUPS = {
+    "The music": ("variations", "extend_to", "negative_prompt", "blend_prompt"),
+    "How it is drawn": ("guidance_scale", "temperature", "top_k", "top_p"),
+}
+
+
+def prompt_field() -> gr.Textbox:
+    """Where the music is described, with examples to press."""
+    prompt = gr.Textbox(
+        label="Describe the music",
+        placeholder=_EXAMPLES[0],
+        lines=3,
+        max_lines=8,
+        max_length=MAX_PROMPT_CHARACTERS,
+        autofocus=True,
+        elem_id="prompt",
+    )
+    gr.Examples(
+        [[example] for example in _EXAMPLES],
+        prompt,
+        label="Try",
+        elem_id="examples",
+        api_visibility="private",
+    )
+    return prompt
+
+
+def model_field(backend: Backend) -> gr.Dropdown:
+    """The models of the backend that the page opens with."""
+    choices = model_choices(backend)
+    return gr.Dropdown(choices, value=choices[0][1], label="Model", elem_id="model")
+
+
+def model_choices(backend: Backend) -> list[tuple[str, str]]:
+    """A backend's models as a list to choose from."""
+    return [(f"{choice.name} ({choice.about})", choice.name) for choice in backend.models()]
+
+
+def seed_field(last_seed: gr.State) -> gr.Slider:
+    """The seed with its dice and the way back to the last one."""
+    with gr.Row(elem_id="seed-row"):
+        seed = slider("seed", "Seed", "Same seed, same music. −1: a new one each time.")
+        with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
+            dice = gr.Button("Random", size="sm", elem_id="dice")
+            last = gr.Button("Last used", size="sm", elem_id="last-seed")
+    dice.click(None, None, seed, js=DRAW_SEED, **QUIET)
+    last.click(lambda used: used, last_seed, seed, queue=False, **QUIET)
+    return seed
+
+
+def more_control() -> dict[str, Component]:
+    """What most people never touch, by field, in two groups."""
+    fields: dict[str, Component] = {}
+    with gr.Accordion("More control", open=False, elem_id="more"):
+        for title, names in _GROUPS.items():
+            gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
+            for name in names:
+                fields[name] = _number_or_text(name)
+    return fields
+
+
+def slider(name: str, label: str, info: str) -> gr.Slider:
+    """A slider for one field of a request, with its documented limits."""
+    limit = LIMITS[name]
+    return gr.Slider(
+        limit.minimum,
+        limit.maximum,
+        value=limit.default,
+        step=limit.step,
+        label=label,
+        info=info,
+        elem_id=name.replace("_", "-"),
+    )
+
+
+def _number_or_text(name: str) -> Component:
+    label, hint = _LABELS[name], HINTS[name]
+    if name in LIMITS:
+        return slider(name, label, hint)
+    return gr.Textbox(
+        "",  # not None, which a field is that was never seen
+        label=label,
+        info=hint,
+        placeholder=_PLACEHOLDERS[name],
+        max_length=MAX_PROMPT_CHARACTERS,
+        elem_id=name.replace("_", "-"),
+    )

@@ -1,0 +1,152 @@
+"""Your own sound: choosing or recording it, picking a stretch of it, saying what it is for.
+
+The picker's three parts lie beside this file: ``picker.html`` (structure), ``picker.js``
+(behaviour), ``page.css`` (looks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.processing_utils import save_bytes_to_cache
+
+from musicgen_space import audio
+from musicgen_space.backends.base import Backend
+from musicgen_space.clip import Clip
+from musicgen_space.ui.controls import QUIET
+from musicgen_space.ui.handlers import MELODY_NEEDS, Studio
+from musicgen_space.ui.kept import Kept
+from musicgen_space.ui.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED
+
+__all__ = ["OwnSound"]
+
+_USES = {CONTINUE: "Continue it", FOLLOW: "Follow its melody"}
+_ABOUT = "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one."
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSound:
+    """The parts of "Your own sound": the first two are seen, or the last two."""
+
+    about: gr.HTML
+    source: gr.Audio
+    picker: gr.HTML
+    use: gr.Radio
+
+    @classmethod
+    def build(cls, studio: Studio, backends: list[Backend]) -> OwnSound:
+        """An accordion, closed, as it is with the first backend and its first model."""
+        backend, model = backends[0], backends[0].models()[0].name
+        useful = any(CONTINUE in each.knobs for each in backends)
+        with gr.Accordion("Your own sound", open=False, visible=useful, elem_id="own"):
+            return cls(
+                gr.HTML(_about(backend, model), apply_default_css=False, elem_id="own-about"),
+                gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="Your own sound",
+                    show_label=False,
+                    interactive=bool(_possible(backend, model)),
+                    elem_id="sound",
+                ),
+                _picker(studio.sounds),
+                gr.Radio(
+                    label="What to do with it",
+                    visible=False,
+                    elem_id="use",
+                    **{"choices": [], "value": CONTINUE, **_uses(backend, model, CONTINUE)},
+                ),
+            )
+
+    @property
+    def choice(self) -> list[Component]:
+        """What a wish needs of it."""
+        return [self.picker, self.use]
+
+    def wire(self, studio: Studio) -> None:
+        """Bring a sound, use it otherwise, put it away."""
+        parts = [self.about, self.source, self.picker, self.use]
+        brought = self.source.input(
+            studio.bring, [self.source, self.use], self.picker, concurrency_limit=None, **QUIET
+        )
+        brought.success(_seen, self.picker, parts, queue=False, **QUIET)
+        # A file that can't be read: the place for one is empty again.
+        brought.failure(lambda: None, None, self.source, queue=False, **QUIET)
+        self.use.change(studio.use, self.choice, self.picker, queue=False, **QUIET)
+        put_away = self.picker.clear(studio.put_away, None, self.picker, queue=False, **QUIET)
+        put_away.then(_seen, self.picker, parts, queue=False, **QUIET)
+
+    def with_model(self, backend: Backend, model: str, used: str) -> list[Any]:
+        """Updates of ``about``, ``source`` and ``use`` for what a model can do with a sound."""
+        if model not in [choice.name for choice in backend.models()]:
+            return [gr.skip()] * 3  # the backend was switched, its model is still to follow
+        able = bool(_possible(backend, model))
+        return [
+            _about(backend, model),
+            gr.update(interactive=able),
+            gr.update(**_uses(backend, model, used)),
+        ]
+
+
+def _about(backend: Backend, model: str) -> str:
+    return _ABOUT if _possible(backend, model) else f"Not on {backend.label}."
+
+
+def _uses(backend: Backend, model: str, used: str) -> dict[str, Any]:
+    """What ``use`` offers; what was chosen stays while the model can do it."""
+    possible = _possible(backend, model)
+    if not possible:
+        return {"interactive": False, "info": f"Not on {backend.label}."}
+    return {
+        "choices": [(words, use) for use, words in _USES.items() if use in possible],
+        "value": used if used in possible else possible[0],
+        "interactive": True,
+        "info": "" if FOLLOW in possible else f"Following a melody {MELODY_NEEDS}.",
+    }
+
+
+def _possible(backend: Backend, model: str) -> list[str]:
+    """What can be done with a sound: of a melody model, loading it may be what tells."""
+    follows = {choice.name: choice.melody is not False for choice in backend.models()}
+    able = {CONTINUE: True, FOLLOW: follows.get(model, False)}
+    return [use for use in _USES if use in backend.knobs and able[use]]
+
+
+def _seen(shown: dict[str, Any]) -> list[Any]:
+    """Either the place for a sound is seen, emptied, or the picker and what it is for."""
+    there = bool(shown["clip"])
+    return [
+        gr.update(visible=not there),
+        gr.update(value=None, visible=not there),
+        gr.update(visible=there),
+        gr.update(visible=there),
+    ]
+
+
+def _picker(sounds: Kept[Clip]) -> gr.HTML:
+    """The waveform of a sound with two handles; its value is a ``Picked``."""
+    here = Path(__file__).parent
+
+    def sound(key: str) -> dict[str, str] | None:
+        """The whole sound as a file to listen to, made when it is asked for."""
+        clip = sounds.get(str(key))
+        if clip is None:
+            return None
+        path = save_bytes_to_cache(audio.wav(clip), "sound.wav", picker.GRADIO_CACHE)
+        picker.temp_files.add(path)  # Gradio deletes these in time
+        return {"path": path}
+
+    picker = gr.HTML(
+        NOTHING_PICKED,
+        html_template=(here / "picker.html").read_text(encoding="utf-8"),
+        js_on_load=(here / "picker.js").read_text(encoding="utf-8"),
+        server_functions=[sound],
+        apply_default_css=False,
+        visible=False,
+        elem_id="picker",
+    )
+    return picker

@@ -1,0 +1,62 @@
+"""The page over a backend that hums instead of making music: many times faster than that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from musicgen_space import audio
+from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
+from musicgen_space.request import MusicRequest, Take
+from musicgen_space.settings import Settings
+from musicgen_space.ui.page import build_page, launch_options
+
+RATE = 32000
+SECONDS_A_SECOND = 100  # of music, of time
+
+
+class Humming(Backend):
+    """Each seed has a pitch; what is to be continued comes first."""
+
+    name, label, about = "local", "This machine", "hums"
+    knobs = frozenset(MusicRequest.__dataclass_fields__)
+
+    def models(self) -> list[ModelChoice]:
+        return [
+            ModelChoice("plain", "follows nothing"),
+            ModelChoice("tuneful", "follows tunes", True),
+            ModelChoice("unknown", "who knows", None),
+        ]
+
+    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+        started = time.perf_counter()
+        takes = [self._sound(request.variation(index)) for index in range(request.variations)]
+        given = round((request.total_seconds - request.new_seconds) * RATE)
+        end = takes[0].shape[1]
+        for start in range(0, end, RATE):
+            for variation, samples in enumerate(takes):
+                yield Chunk(samples[:, start : start + RATE], RATE, variation)
+            time.sleep(1 / SECONDS_A_SECOND)
+            made = max(0, min(start + RATE, end) - given) / RATE
+            yield Progress(made, request.new_seconds, time.perf_counter() - started)
+        for variation, samples in enumerate(takes):
+            wish = request.variation(variation)
+            taken = time.perf_counter() - started
+            yield Take(samples, RATE, wish, self.name, str(request.model), taken)
+
+    def _sound(self, request: MusicRequest) -> np.ndarray:
+        at = np.arange(round(request.new_seconds * RATE), dtype=np.float32) / RATE
+        hum = (0.3 * np.sin(2 * np.pi * (200 + request.seed) * at))[None].astype(np.float32)
+        clip = request.continue_from
+        before = [] if clip is None else [audio.fit(clip, RATE, 1)]
+        return np.concatenate([*before, hum], axis=1)
+
+
+if __name__ == "__main__":
+    settings = Settings.from_environment()
+    build_page({"local": Humming()}, settings).launch(
+        server_name=settings.host, server_port=settings.port, **launch_options()
+    )
