@@ -48,7 +48,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="in a round")
     options = parser.parse_args()
 
-    decoder = random_decoder(SMALL) if options.model == "small" else load(embedded_folder()).decoder
+    if options.model == "small":
+        decoder = random_decoder(SMALL)
+    else:
+        decoder = load(embedded_folder()).decoder
+        torch.set_num_threads(1)  # a small model's threads cost more than they bring
     contenders: dict[str, Decoder | NativeDecoder] = {}
     for mode in options.modes:
         for threads in options.threads:

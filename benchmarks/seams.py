@@ -9,7 +9,7 @@ that change less than a seam: 50 % on average, and above 95 % for one seam in tw
 are like any other moment. The control has seams that must stand out: stretches of unrelated
 takes, one after the other. Run it from the project's root::
 
-    python -m benchmarks.seams [--model FOLDER] [--takes 4] [--seconds 84] [--json FILE]
+    python -m benchmarks.seams [--model FOLDER] [--takes 6] [--seconds 84] [--json FILE]
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FFT, HOP = 1024, 320  # samples: 32 and 10 ms
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=embedded_folder(), metavar="FOLDER")
-    parser.add_argument("--takes", type=int, default=4)
+    parser.add_argument("--takes", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=84)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/seams.json"))
     options = parser.parse_args()

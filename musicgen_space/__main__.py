@@ -21,14 +21,21 @@ from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnreadableAudio
-from musicgen_space.request import CLIP_LIMITS, LIMITS, MusicRequest, Take
+from musicgen_space.request import CLIP_LIMITS, LIMITS, Limit, MusicRequest, Take
 from musicgen_space.settings import Settings
 
 __all__ = ["main"]
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
-# Fields of a request that are texts or clips: what the help says about them.
+# Fields of a request: what the help says about them besides their limits.
+_NUMBERS = {
+    "seed": "-1 draws one",
+    "top_p": "above 0 it replaces --top-k",
+    "guidance_scale": "1 is off",
+    "extend_to": "above 30 it is the length, in place of --duration",
+    "variations": "takes at once, with the seed and the next ones",
+}
 _TEXTS = {
     "negative_prompt": "what the music shall move away from",
     "blend_prompt": "what the music shall become while it goes on",
@@ -92,7 +99,7 @@ def _default(field: str) -> Any:
 
 def _option(field: str) -> str:
     """A field as the command line calls it: --continue reads better than --continue-from."""
-    return field.removesuffix("_from")
+    return field.removesuffix("_from").replace("_", "-")
 
 
 def _clip(field: str, given: str) -> Clip:
@@ -120,24 +127,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", help="where the music is made (default: the first one)")
     for name, limit in LIMITS.items():
         parser.add_argument(
-            "--" + name.replace("_", "-"), dest=name, type=int if limit.whole else float,
-            default=limit.default, metavar="N",
-            help=f"{limit.minimum:g} to {limit.maximum:g} {limit.unit} (default: %(default)s)",
+            f"--{_option(name)}", dest=name, type=int if limit.whole else float,
+            default=limit.default, metavar="N", help=_about_number(name, limit),
         )  # fmt: skip
     for name, about in _TEXTS.items():
         parser.add_argument(
-            "--" + name.replace("_", "-"), default=_default(name), metavar="WORDS", help=about
+            f"--{_option(name)}", default=_default(name), metavar="WORDS", help=about
         )
     for name, about in _CLIPS.items():
         limit = CLIP_LIMITS[name]
         parser.add_argument(
-            "--" + _option(name), dest=name, metavar="FILE[@FROM-TO]",
+            f"--{_option(name)}", dest=name, metavar="FILE[@FROM-TO]",
             help=f"{about}, all or from one second to another, as in song.mp3@3.5-12: "
             f"{limit.minimum:g} to {limit.maximum:g} seconds",
         )  # fmt: skip
     parser.add_argument("--list-models", action="store_true", help="list the models and leave")
     parser.add_argument("--version", action="version", version=__version__)
     return parser
+
+
+def _about_number(name: str, limit: Limit) -> str:
+    unit = f" {limit.unit}" if limit.unit else ""
+    about = f"; {_NUMBERS[name]}" if name in _NUMBERS else ""
+    return f"{limit.minimum:g} to {limit.maximum:g}{unit}{about} (default: {limit.default:g})"
 
 
 def _print_models(backends: dict[str, Backend]) -> None:

@@ -125,7 +125,7 @@ class QueueFull(BackendError):
 
     def __init__(self, waiting: int) -> None:
         super().__init__(
-            f"{waiting} takes are waiting already, more do not fit. "
+            f"The queue is full: {waiting} waiting. "
             "Nothing is lost: press Generate again in a minute."
         )
 

@@ -216,7 +216,8 @@ def _check_clip(field: str, clip: object, limit: Limit) -> None:
         raise InvalidRequest(field, clip, "must be a clip")
     # A hundredth more than allowed: a clip is cut to whole samples.
     if not limit.minimum - 0.01 <= clip.duration <= limit.maximum + 0.01:
-        raise InvalidRequest(field, f"{clip.duration:.2f} seconds", str(limit))
+        must = f"must last {limit.minimum:g} to {limit.maximum:g} {limit.unit}"
+        raise InvalidRequest(field, f"{clip.duration:.2f} seconds", must)
 
 
 def _checked_number(field: str, value: object, limit: Limit) -> float | int:

@@ -144,7 +144,7 @@ def test_one_take_at_a_time_and_the_others_see_their_place(backend: AudioCraftBa
     first.wait_for(Progress)
     second = Listener(backend, "jazz")
     second.wait_for(Waiting)
-    with pytest.raises(QueueFull, match="1 takes are waiting already"):
+    with pytest.raises(QueueFull, match="queue is full: 1 waiting"):
         made(backend)
     first.stop.set()
     assert second.ended()[0] == Waiting(1)
@@ -179,6 +179,17 @@ def test_a_process_that_dies_is_told_and_the_next_take_starts_another(
     updates = made(backend)
     assert isinstance(updates[0], Loading)
     assert take_of(updates)
+
+
+def test_a_process_that_dies_within_an_answer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "worker.py").write_text('print(\'{"answer": "prog\', end="")')
+    monkeypatch.setattr("musicgen_space.backends.audiocraft.child._WORKER", tmp_path / "worker.py")
+    backend = AudioCraftBackend(SETTINGS, sys.executable)
+    with pytest.raises(BackendError, match="ended with exit code 0"):
+        made(backend)
+    backend.close()
 
 
 @pytest.mark.parametrize("prompt", ["memory", "memory of the computer"])
@@ -262,7 +273,9 @@ def test_the_model_list_has_the_published_ones_and_the_owners(tmp_path: Path) ->
     (tmp_path / "theirs" / "state_dict.bin").touch()
     own = (str(tmp_path / "theirs"), str(tmp_path / "ours"), "someone/musicgen")
     backend = AudioCraftBackend(Settings(models=own), sys.executable)
-    names = [choice.name for choice in backend.models()]
+    about = {choice.name: choice.about for choice in backend.models()}
+    assert about["facebook/musicgen-stereo-melody"] == "stereo, 1.4 B weights, wants a GPU"
+    names = [*about]
     assert names[0] == "facebook/musicgen-small"
     assert "facebook/musicgen-stereo-melody-large" in names
     assert names[-2:] == [str(tmp_path / "theirs"), "someone/musicgen"]

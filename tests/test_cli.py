@@ -48,7 +48,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["jazz", "-o", "take.aiff"], "output must end in one of .wav, .flac, .ogg, .mp3"),
         (["jazz", "--backend", "cloud"], "backend must be one of"),
         (["jazz", "-o", "no/such/folder/take.wav"], "must lie in a folder that exists"),
-        (["jazz", "--backend", "segmind", "--top-k", "5"], "top_k can't be chosen on Segmind"),
+        (["jazz", "--backend", "segmind", "--top-k", "5"], "top-k can't be chosen on Segmind"),
         (["jazz", "--tempo", "120"], "unrecognized arguments"),
     ],
 )
@@ -184,13 +184,13 @@ def test_variations_are_numbered_files(
         (["--melody", "none.wav@1-2"], "melody none.wav@1-2: The file can't be opened: No"),
         (["--continue", "song.wav@one-two"], "continue song.wav@one-two: The file can't be op"),
         (["--melody", "words.mp3"], "melody words.mp3: This is no WAV, MP3, FLAC, OGG, M4A or"),
-        (["--continue", "song.wav"], "continue must be a number from 0.5 to 25 seconds, got '30.0"),
-        (["--continue", "song.wav@1-1.2"], "continue must be a number from 0.5 to 25 seconds, got"),
+        (["--continue", "song.wav"], "continue must last 0.5 to 25 seconds, got '30.00 seconds'"),
+        (["--continue", "song.wav@1-1.2"], "continue must last 0.5 to 25 seconds, got '0.20"),
         (["--continue", "song.wav@20-40"], "continue must be a stretch within 0 to 30.00 seconds"),
         (["--melody", "song.wav@5-3"], "melody must be a stretch within 0 to 30.00 seconds, got"),
         (["--variations", "5"], "variations must be a whole number from 1 to 4, got 5"),
-        (["--extend-to", "301"], "extend_to must be a number from 30 to 300 seconds, got 301"),
-        (["--negative-prompt", "a" * 1001], "negative_prompt must be at most 1000 characters"),
+        (["--extend-to", "301"], "extend-to must be a number from 30 to 300 seconds, got 301"),
+        (["--negative-prompt", "a" * 1001], "negative-prompt must be at most 1000 characters"),
     ],
 )
 def test_wishes_beyond_the_limits_are_refused(
@@ -210,10 +210,10 @@ def test_wishes_beyond_the_limits_are_refused(
     [
         (["--continue", "song.wav"], "continue"),
         (["--melody", "song.wav"], "melody"),
-        (["--negative-prompt", "drums"], "negative_prompt"),
-        (["--blend-prompt", "strings"], "blend_prompt"),
+        (["--negative-prompt", "drums"], "negative-prompt"),
+        (["--blend-prompt", "strings"], "blend-prompt"),
         (["--variations", "2"], "variations"),
-        (["--extend-to", "60"], "extend_to"),
+        (["--extend-to", "60"], "extend-to"),
     ],
 )
 def test_what_a_backend_can_not_do_is_refused_before_a_file_is_read(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +14,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.engine import loader, quantise
 from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen, Piece, generate
+from musicgen_space.engine.placement import CPU
 from musicgen_space.engine.quantise import HalfLinear
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.models import embedded_folder
@@ -114,6 +116,28 @@ def test_a_stopped_take_is_the_beginning_of_the_whole(tiny: MusicGen) -> None:
 
 def test_a_stop_before_the_first_frame_yields_no_sound(tiny: MusicGen) -> None:
     assert list(generate(tiny, MusicRequest("jazz"), lambda: True)) == []
+
+
+def test_a_continued_clip_is_decoded_second_by_second(tiny: MusicGen) -> None:
+    pieces = list(generate(tiny, MusicRequest("jazz", duration=1, continue_from=noise(3))))
+    lengths = [piece.samples.shape[-1] for piece in pieces if piece.samples.size]
+    assert lengths == [32000] * 4
+
+
+@pytest.mark.parametrize("steps", range(1, 5))
+def test_a_stop_before_anything_new_leaves_nothing_of_the_clip(tiny: MusicGen, steps: int) -> None:
+    """The last of four codebooks is three steps late: the fourth step makes a frame."""
+    asked = 0
+
+    def stopped() -> bool:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.1)  # longer than EnCodec takes for the clip
+        return asked > steps
+
+    pieces = list(generate(tiny, MusicRequest("jazz", continue_from=noise(3)), stopped))
+    made = sum(piece.samples.shape[-1] for piece in pieces)
+    assert made == (0 if steps < 4 else (150 + 1) * 640)
 
 
 def takes(model: MusicGen, **wish: Any) -> np.ndarray:
@@ -257,3 +281,9 @@ def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_weights_that_half_precision_would_bend_are_left_alone(tiny_folder: Path) -> None:
     model = loader.load(tiny_folder, TORCH)
     assert not any(isinstance(module, HalfLinear) for module in model.decoder.modules())
+
+
+@pytest.mark.parametrize("quant", ["int8", "int4", "auto"])
+def test_a_checkpoint_can_be_loaded_with_fewer_bits(tiny_melody_folder: Path, quant: str) -> None:
+    model = loader.load(tiny_melody_folder, replace(CPU, quant=quant))
+    assert takes(model, variations=2, melody=noise()).shape == (2, 1, 64000)

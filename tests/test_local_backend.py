@@ -102,7 +102,7 @@ def test_one_take_at_a_time_and_the_others_see_their_place(
     third.wait_for(Waiting)
     assert second.updates == [Waiting(1)]
     assert third.updates == [Waiting(2)]
-    with pytest.raises(QueueFull, match="2 takes are waiting already"):
+    with pytest.raises(QueueFull, match="queue is full: 2 waiting"):
         made(backend, wish(tiny_folder))
     first.stop.set()
     assert [isinstance(listener.join()[-1], Take) for listener in (first, second, third)]

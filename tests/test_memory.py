@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def test_a_damaged_file_counts_by_its_size(tiny_folder: Path, tmp_path: Path) ->
         shutil.copy(tiny_folder / "model.safetensors", folder / name)
         (folder / name).write_bytes((folder / name).read_bytes()[:100_000])
         assert memory.checkpoint_bytes(folder, CPU) == int(1.1 * 50_000 * 4)
+
+
+def test_whatever_the_damage_a_size_comes_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "pytorch_model.bin"
+    torch.save({"some": torch.zeros(3, 4), "more": torch.ones(5)}, file)
+    whole, chance = file.read_bytes(), random.Random(0)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(600)] = chance.randrange(256)  # where the pickle lies
+        file.write_bytes(damaged)
+        assert memory.checkpoint_bytes(tmp_path, CPU) > 0
+    torch.save({1: torch.zeros(3)}, file)
+    assert memory.checkpoint_bytes(tmp_path, CPU) == int(1.1 * 3 * 4)
 
 
 @pytest.mark.parametrize("guided", [False, True])

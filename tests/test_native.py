@@ -17,14 +17,14 @@ from musicgen_space.engine.model import Condition, Decoder, TextCondition
 from musicgen_space.engine.native import build
 from musicgen_space.engine.native.decoder import Mode, NativeDecoder, levels
 from musicgen_space.engine.sampling import guide, sample
+from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
+from tests.conftest import TORCH
 
 needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C++ compiler here")
 PROMPT = "lo-fi music with a soothing melody"
 COLUMNS = 60
 PREFILLED = 21  # more than one block, and not a whole number of them
-from musicgen_space.models import embedded_folder
-from tests.conftest import TORCH
 
 
 @pytest.fixture(

@@ -14,10 +14,14 @@ OTHER_WEIGHTS = 110_000_000 + 59_000_000
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One checkpoint: its entry in the model list, and the weights of its decoder."""
+    """One checkpoint: its entry in the model list, and the weights of its decoder.
+
+    ``about`` says of the model what is true wherever it runs.
+    """
 
     choice: ModelChoice
     decoder_weights: int
+    about: str
 
 
 def gigabytes(count: int) -> str:
@@ -25,14 +29,18 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.{0 if count >= 9.95e9 else 1}f} GB"
 
 
-def _published(name: str, millions: int, *traits: str, melody: bool = False) -> Published:
+def _published(name: str, millions: int, *, melody: bool = False) -> Published:
     """``millions`` of weights in the decoder; the hub has all weights in four bytes each."""
     weights = millions * 1_000_000
     large = millions >= 1000
     size = f"{millions / 1000:.1f} B weights" if large else f"{millions} M weights"
     download = f"{gigabytes(4 * (weights + OTHER_WEIGHTS))} download"
-    about = ", ".join([*traits, size, download, *(["wants a GPU"] if large else [])])
-    return Published(ModelChoice(f"facebook/musicgen-{name}", about, melody), weights)
+    stereo = ["stereo"] if name.startswith("stereo") else []
+    tune = ["follows a tune"] if melody else []
+    card = ["wants a GPU"] if large else []
+    about = ", ".join([*stereo, *tune, size, download, *card])
+    choice = ModelChoice(f"facebook/musicgen-{name}", about, melody)
+    return Published(choice, weights, ", ".join([*stereo, size, *card]))
 
 
 # Counted from the layers, widths and codebooks in AudioCraft's config/model/lm. The names
@@ -42,11 +50,11 @@ PUBLISHED = (
     _published("small", 420),
     _published("medium", 1838),
     _published("large", 3256),
-    _published("melody", 1385, "follows a tune", melody=True),
-    _published("melody-large", 2451, "follows a tune", melody=True),
-    _published("stereo-small", 437, "stereo"),
-    _published("stereo-medium", 1863, "stereo"),
-    _published("stereo-large", 3290, "stereo"),
-    _published("stereo-melody", 1410, "stereo", "follows a tune", melody=True),
-    _published("stereo-melody-large", 2485, "stereo", "follows a tune", melody=True),
+    _published("melody", 1385, melody=True),
+    _published("melody-large", 2451, melody=True),
+    _published("stereo-small", 437),
+    _published("stereo-medium", 1863),
+    _published("stereo-large", 3290),
+    _published("stereo-melody", 1410, melody=True),
+    _published("stereo-melody-large", 2485, melody=True),
 )

@@ -49,10 +49,10 @@ class Conditions:
             encoded.states.repeat_interleave(takes, 0), encoded.mask.repeat_interleave(takes, 0)
         )
         self._readings = 1 + self._blends + self._guided
-        self._melody = None if request.melody is None else self._tiled(request.melody)
+        self._melody = None if request.melody is None else self._in_mono(request.melody)
 
     def at(self, seconds: float) -> Condition:
-        """The condition of a window that starts ``seconds`` into the new music."""
+        """The condition of a window that starts ``seconds`` into the take."""
         rows = self._readings * self._request.variations
         return Condition(self._text, rows, self._tune(seconds))
 
@@ -70,7 +70,7 @@ class Conditions:
             merged = guide(merged, readings[-1], self._request.guidance_scale)
         return merged
 
-    def _tiled(self, clip: Clip) -> torch.Tensor:
+    def _in_mono(self, clip: Clip) -> torch.Tensor:
         """The clip's sound [n] in mono at the model's rate."""
         return torch.from_numpy(audio.fit(clip, self._sample_rate, 1)[0])
 

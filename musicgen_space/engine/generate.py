@@ -68,7 +68,7 @@ def generate(
     codes, known = _given(model, request)
     rate = model.codec.frame_rate
     frames = known
-    with _Sound(model, codes) as sound:
+    with _Sound(model, codes, known) as sound:
         for step, frames in enumerate(_predict(model, request, codes, known, stopped), 1):
             samples = sound.up_to(frames)
             if samples.size or step % _STEPS_BETWEEN_PIECES == 0:
@@ -158,14 +158,15 @@ def _predict_window(
 class _Sound:
     """Turns the finished frames of ``codes`` [B, K, T] into sound, a chunk at a time.
 
-    The codec works in a thread of its own beside the decoder, a chunk behind it: two
-    cores, each with its own work, wait for each other far less than two threads that
-    share every matrix.
+    It begins once there are more than the ``known`` ones: a clip alone is no take. The codec
+    works in a thread of its own beside the decoder, a chunk behind it: two cores, each with
+    its own work, wait for each other far less than two threads that share every matrix.
     """
 
-    def __init__(self, model: MusicGen, codes: torch.Tensor) -> None:
+    def __init__(self, model: MusicGen, codes: torch.Tensor, known: int) -> None:
         self._stream = model.codec.stream()
         self._codes, self._channels = codes, model.decoder.config.channels
+        self._known = known
         self._chunk = CHUNK_SECONDS * model.codec.frame_rate
         self._pushed, self._next = 0, self._chunk + model.codec.lookahead
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="codec")
@@ -179,10 +180,10 @@ class _Sound:
 
     def up_to(self, frames: int) -> np.ndarray:
         """Hand over ``frames`` frames; → a chunk if one got ready meanwhile, else no samples."""
-        if self._next <= frames < self._codes.shape[-1]:
-            while self._next <= frames:
-                self._next += self._chunk
-            self._push(frames, last=False)
+        # A clip's frames come all at once, but four takes of 25 s would need 2 GB in one go.
+        while self._known < frames < self._codes.shape[-1] and self._next <= frames:
+            self._push(self._next, last=False)
+            self._next += self._chunk
         if self._pending and self._pending[0].done():
             return self._pending.pop(0).result()
         return np.empty((len(self._codes), self._channels, 0), np.float32)

@@ -94,15 +94,17 @@ drag(part("band"), (by, start) => slide(start.from + by));
 // ---- Listening ----------------------------------------------------------------------
 
 async function play() {
-  if (loaded !== sound.clip) {
-    const file = await server.sound(sound.clip);
+  const { clip } = sound;
+  if (loaded !== clip) {
+    const file = await server.sound(clip).catch(() => null);
+    if (clip !== sound.clip) return; // another sound was chosen meanwhile
     if (!file) {
       part("announcement").textContent = "This sound is not kept here any more.";
       return;
     }
     const root = window.gradio_config?.root ?? new URL(".", location.href).href;
     audio.src = `${root.replace(/\/$/, "")}/gradio_api/file=${file.path}`;
-    loaded = sound.clip;
+    loaded = clip;
   }
   audio.currentTime = sound.from;
   playing = true;

@@ -27,6 +27,7 @@ from musicgen_space.backends.base import (
     Waiting,
 )
 from musicgen_space.backends.line import Line, Ticket
+from musicgen_space.backends.published import PUBLISHED
 from musicgen_space.errors import (
     BackendError,
     InvalidCheckpoint,
@@ -39,22 +40,7 @@ from musicgen_space.settings import Settings, environment_without_keys
 
 __all__ = ["AudioCraftBackend"]
 
-# As AudioCraft's model cards list them: https://huggingface.co/facebook/musicgen-small, ….
-_PUBLISHED = tuple(
-    ModelChoice(f"facebook/musicgen-{name}", about)
-    for name, about in (
-        ("small", "300 M weights"),
-        ("medium", "1.5 B weights, wants a GPU"),
-        ("large", "3.3 B weights, wants a GPU"),
-        ("melody", "1.5 B weights, wants a GPU"),
-        ("melody-large", "3.3 B weights, wants a GPU"),
-        ("stereo-small", "300 M weights, stereo"),
-        ("stereo-medium", "1.5 B weights, stereo, wants a GPU"),
-        ("stereo-large", "3.3 B weights, stereo, wants a GPU"),
-        ("stereo-melody", "1.5 B weights, stereo, wants a GPU"),
-        ("stereo-melody-large", "3.3 B weights, stereo, wants a GPU"),
-    )
-)
+_PUBLISHED = tuple(ModelChoice(each.choice.name, each.about) for each in PUBLISHED)
 _NUMBERS = ("duration", "seed", "top_k", "top_p", "temperature", "guidance_scale")
 _WEIGHTS = "state_dict.bin"  # AudioCraft's name of the language model's file
 _LAST = ("take", "nothing", "error")  # the answers that end an order

@@ -85,7 +85,8 @@ class Child:
 
     def _read(self) -> None:
         stdout = _pipe(self._process.stdout)
-        while line := stdout.readline():
+        # A process that is killed may stop anywhere in an answer.
+        while (line := stdout.readline()).endswith(b"\n"):
             facts = json.loads(line)
             content = stdout.read(facts["bytes"])
             if len(content) < facts["bytes"]:

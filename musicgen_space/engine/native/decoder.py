@@ -75,8 +75,11 @@ class NativeDecoder:
         self.config: DecoderConfig = decoder.config
         self.mode: Mode = mode
         self._library = _declared(library)
-        self._text_projection = decoder.text_projection
-        self._chroma_projection = getattr(decoder, "chroma_projection", None)
+        # In float32, whatever the loaded decoder is in.
+        self._text_projection = decoder.text_projection.float()
+        self._chroma_projection = (
+            decoder.chroma_projection.float() if decoder.config.follows_melody else None
+        )
         self._embeddings = decoder.embeddings.detach().float().contiguous()  # read in place
         shape = _shape(decoder.config, in_bytes=mode != "exact")
         self._handle = self._library.musicgen_new(
