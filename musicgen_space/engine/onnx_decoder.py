@@ -59,7 +59,7 @@ class OnnxState:
 class OnnxDecoder:
     """Codes in, logits of the next codes out, as ``Decoder`` does.
 
-    It takes ``decoder`` over, float32 on the CPU: weights are dropped there as they are
+    It takes ``decoder`` over, on the CPU and not halved: weights are dropped there as they are
     converted here, so that a model is never in memory twice.
     """
 
@@ -67,7 +67,7 @@ class OnnxDecoder:
         """``threads``: how many compute; 0 leaves it to ONNX Runtime (one for each core)."""
         self.config = decoder.config
         graph = _Graph(decoder)
-        self._decoder = decoder
+        self._decoder = decoder.float()  # what is left of it
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in graph.weights.values()]
@@ -218,8 +218,8 @@ class _Graph:
     def _norm(self, hidden: str, delta: str | None, norm: nn.LayerNorm) -> tuple[str, str]:
         """``hidden`` + ``delta``, normalised and as it is."""
         scale = [
-            self._weight(norm.weight.detach().numpy()),
-            self._weight(norm.bias.detach().numpy()),
+            self._weight(norm.weight.detach().float().numpy()),
+            self._weight(norm.bias.detach().float().numpy()),
         ]
         if delta is None:
             return self._node(
