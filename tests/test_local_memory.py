@@ -18,6 +18,7 @@ from musicgen_space.backends.base import Loading, Update
 from musicgen_space.backends.local import LocalBackend
 from musicgen_space.engine import loader, memory
 from musicgen_space.engine.model import Decoder
+from musicgen_space.engine.native.decoder import NativeDecoder
 from musicgen_space.errors import BackendError, InvalidCheckpoint, InvalidSetting, OutOfMemory
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
@@ -150,7 +151,8 @@ def test_memory_that_runs_out_in_a_take_is_told_and_the_next_take_works(
 
     with opened() as backend:
         with monkeypatch.context() as patched:
-            patched.setattr(Decoder, "decode", decode)
+            for kind in (Decoder, NativeDecoder):
+                patched.setattr(kind, "decode", decode)
             with pytest.raises(OutOfMemory, match="shorter length, fewer variations or a smaller"):
                 made(backend, tiny_folder)
         assert not loads(made(backend, tiny_folder))

@@ -13,8 +13,10 @@ from musicgen_space.backends.published import PUBLISHED, Published
 from musicgen_space.engine import memory
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.generate import MusicGen
+from musicgen_space.engine.loader import load
 from musicgen_space.engine.model import Condition, Decoder
 from musicgen_space.engine.placement import CPU, Placement
+from tests.conftest import TORCH
 
 HALF = Placement(CPU.device, torch.float16, CPU.device)
 GIGABYTE = 10**9
@@ -67,7 +69,8 @@ def test_whatever_the_damage_a_size_comes_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("guided", [False, True])
-def test_a_take_needs_the_cache_that_it_allocates(tiny: MusicGen, guided: bool) -> None:
+def test_a_take_needs_the_cache_that_it_allocates(tiny_folder: Path, guided: bool) -> None:
+    tiny = load(tiny_folder, TORCH)
     text = tiny.text.encode(["jazz"])
     codes = torch.zeros(1, tiny.decoder.config.codebooks, 1, dtype=torch.long)
     with torch.inference_mode():

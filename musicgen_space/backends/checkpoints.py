@@ -130,8 +130,13 @@ class Checkpoints:
             """T5 or EnCodec, which AudioCraft's format only names."""
             return _local_folder(part) or _download(part, report)
 
+        def loaded() -> MusicGen:
+            model = load(folder, self._placement, fetch)
+            self.release()  # what was only needed on the way
+            return model
+
         try:
-            return self._residents.load(name, need, lambda: load(folder, self._placement, fetch))
+            return self._residents.load(name, need, loaded)
         except Exception as error:
             if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
                 raise
