@@ -110,22 +110,26 @@ class Decoder(nn.Module):
 
         → logits of the column after the last one [R, K, V], and the state to go on with.
         """
+        state, prefix = self.start(condition, columns)
+        return self._advance(codes, state, prefix), state
+
+    def decode(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:
+        """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
+        return self._advance(codes.unsqueeze(-1), state)
+
+    def start(self, condition: Condition, columns: int) -> tuple[DecoderState, torch.Tensor | None]:
+        """The state of a generation that has read nothing yet, and a melody model's prefix."""
         states = self.text_projection(condition.text.states.to(self.norm.weight.dtype))
         if self.config.follows_melody:
             prefix = self._prefix(states, condition)
-            state = self._new_state(condition, columns + prefix.shape[1])
-            return self._advance(codes, state, prefix), state
+            return self._new_state(condition, columns + prefix.shape[1]), prefix
         state = self._new_state(condition, columns)
         mask = condition.text.mask
         state.text_mask = None if bool(mask.all()) else mask[:, None, None, :]
         state.text_caches = tuple(
             layer.cross_attention.project_text(states) for layer in self.layers
         )
-        return self._advance(codes, state), state
-
-    def decode(self, codes: torch.Tensor, state: DecoderState) -> torch.Tensor:
-        """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
-        return self._advance(codes.unsqueeze(-1), state)
+        return state, None
 
     def _prefix(self, states: torch.Tensor, condition: Condition) -> torch.Tensor:
         """Tune and text, [R, P, W]; text that is padding or absent is zeros, not masked."""
@@ -148,16 +152,22 @@ class Decoder(nn.Module):
     def _advance(
         self, codes: torch.Tensor, state: DecoderState, prefix: torch.Tensor | None = None
     ) -> torch.Tensor:
-        takes, codebooks, _ = codes.shape
-        hidden = self._embed(codes).repeat(state.rows // takes, 1, 1)  # [R, S, W]
-        if prefix is not None:
-            hidden = torch.cat([prefix, hidden], dim=1)
-        start, state.length = state.length, state.length + hidden.shape[1]
-        hidden = hidden + state.positions[start : state.length]
+        start = state.length
+        hidden = self.enter(codes, state, prefix)
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden, state, index, start)
         logits: torch.Tensor = self.heads(self.norm(hidden[:, -1]))
-        return logits.view(-1, codebooks, self.config.codebook_size)
+        return logits.view(-1, self.config.codebooks, self.config.codebook_size)
+
+    def enter(
+        self, codes: torch.Tensor, state: DecoderState, prefix: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """What the first layer sees of ``codes`` [B, K, S], [R, P + S, W]; counts the positions."""
+        hidden = self._embed(codes).repeat(state.rows // len(codes), 1, 1)  # [R, S, W]
+        if prefix is not None:
+            hidden = torch.cat([prefix, hidden], dim=1)
+        start, state.length = state.length, state.length + hidden.shape[1]
+        return hidden + state.positions[start : state.length]
 
     def _embed(self, codes: torch.Tensor) -> torch.Tensor:
         """Sum of the codebooks' embeddings: [B, K, S] → [B, S, W]."""

@@ -8,9 +8,9 @@ kept is a choice (``MUSICGEN_QUANT``):
 ``int4``   the feed-forward's in 4 bits, the others in 8
 ``auto``   ``none`` for small models, which are fast enough, ``int8`` for others
 
-Our own kernel (``native``) does all of it where there is a compiler. Without it torch
-computes: half precision through FBGEMM, which multiplies half-precision weights in single
-precision and is part of torch on x86, and ``int8`` for both kinds of 8 bits.
+Our own kernel (``native``) does all of it where there is a compiler. Without it, ``none``
+is torch, half precision through FBGEMM, which multiplies half-precision weights in single
+precision and is part of torch on x86; the others are both ONNX Runtime's 8 bits.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ def quantised(decoder: Decoder, placement: Placement) -> Predictor:
         native = NativeDecoder.of(decoder, mode, threads=placement.threads)
         if native is not None:
             return native
+    if mode_of(decoder.config, placement) != "none":
+        from musicgen_space.engine.onnx_decoder import OnnxDecoder
+
+        return OnnxDecoder(decoder, threads=placement.threads)
     halve_lossless(decoder)
     return decoder
 

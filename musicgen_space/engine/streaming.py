@@ -25,8 +25,8 @@ in pieces of a second, with the frames around it that the first two have to repe
 The LSTM spends its time reading weights, 67 MB for a frame, so it is faster where they
 are kept in half precision (by FBGEMM; it computes in single). That loses nothing of a
 checkpoint published in half precision; of others it leaves noise 91 dB below the music
-of musicgen-nano, less than 16-bit files do. In 8 bit the LSTM would take half as long
-again, but with random weights its output was off by 18 %.
+of musicgen-nano, less than 16-bit files do. In 8 bit the LSTM would take half of the
+time, but with random weights its output was off by 18 %.
 """
 
 from __future__ import annotations
