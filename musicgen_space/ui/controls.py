@@ -53,7 +53,7 @@ HINTS = {
     "extend_to": "30 s: off. Above, this is the length, up to 5 minutes.",
     "negative_prompt": "What should not be heard. Works with guidance above 1.",
     "blend_prompt": "The music moves over to this while it goes on.",
-    "guidance_scale": "How closely to follow the prompt. 1: off, and twice as fast.",
+    "guidance_scale": "How closely to follow the prompt. 1: off.",
     "temperature": "Below 1 calmer, above 1 wilder.",
     "top_k": "How many codes are in the draw. Fewer: safer. 1: always the likeliest.",
     "top_p": "Above 0 it replaces top-k: draw from the codes that share this probability.",

@@ -24,7 +24,7 @@ from musicgen_space.ui.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED
 
 __all__ = ["OwnSound"]
 
-_USES = {CONTINUE: "Continue it", FOLLOW: "Follow its melody"}
+_CHOICES = [("Continue it", CONTINUE), ("Follow its melody", FOLLOW)]
 _ABOUT = "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one."
 
 
@@ -58,7 +58,8 @@ class OwnSound:
                     label="What to do with it",
                     visible=False,
                     elem_id="use",
-                    **{"choices": [], "value": CONTINUE, **_uses(backend, model, CONTINUE)},
+                    # Gradio refuses a value that is not among the choices, seen or not.
+                    **{"choices": _CHOICES, "value": CONTINUE, **_uses(backend, model, CONTINUE)},
                 ),
             )
 
@@ -102,7 +103,7 @@ def _uses(backend: Backend, model: str, used: str) -> dict[str, Any]:
     if not possible:
         return {"interactive": False, "info": f"Not on {backend.label}."}
     return {
-        "choices": [(words, use) for use, words in _USES.items() if use in possible],
+        "choices": [(words, use) for words, use in _CHOICES if use in possible],
         "value": used if used in possible else possible[0],
         "interactive": True,
         "info": "" if FOLLOW in possible else f"Following a melody {MELODY_NEEDS}.",
@@ -113,7 +114,7 @@ def _possible(backend: Backend, model: str) -> list[str]:
     """What can be done with a sound: of a melody model, loading it may be what tells."""
     follows = {choice.name: choice.melody is not False for choice in backend.models()}
     able = {CONTINUE: True, FOLLOW: follows.get(model, False)}
-    return [use for use in _USES if use in backend.knobs and able[use]]
+    return [use for _, use in _CHOICES if use in backend.knobs and able[use]]
 
 
 def _seen(shown: dict[str, Any]) -> list[Any]:

@@ -225,4 +225,6 @@ def test_a_page_without_torch_offers_segmind_and_says_how_to_add_the_rest(
         expect(page.get_by_text("pip install -r requirements.txt")).to_be_visible()
         expect(page.locator("#key")).to_be_visible()
         expect(page.get_by_label("This machine")).to_have_count(0)
+        generate(page, "jazz")
+        expect(page.get_by_text("needs an API key: enter yours first")).to_be_visible()
         page.close()
