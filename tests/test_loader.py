@@ -26,6 +26,7 @@ from musicgen_space.request import MusicRequest
 from tests.audiocraft_format import audiocraft_from, save
 from tests.audiocraft_format import codec_config as audiocraft_codec
 from tests.audiocraft_format import decoder_config as audiocraft_decoder
+from tests.conftest import TORCH
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_a_text_encoder_of_the_decoder_s_width_needs_no_projection(folder: Path)
     theirs = MusicgenForConditionalGeneration(MusicgenConfig.from_dict(config)).eval()
     theirs.save_pretrained(folder)
     assert not hasattr(theirs, "enc_to_dec_proj")
-    ours = load(folder)
+    ours = load(folder, TORCH)
     states = ours.text.encode(["jazz"]).states
     assert torch.equal(ours.decoder.text_projection(states), states)
 
@@ -175,7 +176,7 @@ def test_weights_may_be_stored_in_any_precision(
 
     rewrite(folder, convert)
     stored = safetensors.torch.load_file(folder / "model.safetensors")
-    model = load(folder)
+    model = load(folder, TORCH)
     samples = sound(model)
     assert np.isfinite(samples).all()
     assert np.ptp(samples) > 0

@@ -4,13 +4,14 @@ A CPU decodes one column at a time, so it spends its time reading weights. How t
 kept is a choice (``MUSICGEN_QUANT``):
 
 ``none``   as published, in half precision where that loses nothing, else in float32
-``int8``   in 8 bits, which costs musicgen-nano less than 1 % of its cross-entropy
-``int4``   the feed-forward's in 4 bits, the others in 8
-``auto``   ``none`` for small models, which are fast enough, ``int8`` for others
+``int8``   in 8 bits, which costs musicgen-nano 0.1 % of its cross-entropy
+``int4``   the feed-forward's in 4 bits, the others in 8: 1 %, and not faster everywhere
+``auto``   ``int8``
 
-Our own kernel (``native``) does all of it where there is a compiler. Without it, ``none``
-is torch, half precision through FBGEMM, which multiplies half-precision weights in single
-precision and is part of torch on x86; the others are both ONNX Runtime's 8 bits.
+Our own kernel (``native``) does all of it where there is a compiler. Without it, ONNX
+Runtime computes in 8 bits, and torch what is to stay as published: half precision through
+FBGEMM, which multiplies half-precision weights in single precision and is part of torch
+on x86.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import Placement
 
@@ -39,14 +39,11 @@ _NATIVE_MODES: dict[str, Literal["exact", "int8", "int4"]] = {
     "int8": "int8",
     "int4": "int4",
 }
-_FEW_WEIGHTS = 100_000_000  # musicgen-nano has 16 million, musicgen-small 420
 
 
-def mode_of(config: DecoderConfig, placement: Placement) -> str:
-    """none, int8 or int4, for a decoder of these shapes."""
-    if placement.quant == "auto":
-        return "none" if config.weights < _FEW_WEIGHTS else "int8"
-    return placement.quant
+def mode_of(placement: Placement) -> str:
+    """none, int8 or int4."""
+    return "int8" if placement.quant == "auto" else placement.quant
 
 
 def quantised(decoder: Decoder, placement: Placement) -> Predictor:
@@ -56,11 +53,11 @@ def quantised(decoder: Decoder, placement: Placement) -> Predictor:
     from musicgen_space.engine.native.decoder import NativeDecoder
 
     if placement.native:
-        mode = _NATIVE_MODES[mode_of(decoder.config, placement)]
+        mode = _NATIVE_MODES[mode_of(placement)]
         native = NativeDecoder.of(decoder, mode, threads=placement.threads)
         if native is not None:
             return native
-    if mode_of(decoder.config, placement) != "none":
+    if mode_of(placement) != "none":
         from musicgen_space.engine.onnx_decoder import OnnxDecoder
 
         return OnnxDecoder(decoder, threads=placement.threads)

@@ -50,7 +50,7 @@ _LABELS = {
 }
 HINTS = {
     "variations": "Variations, made with this seed and the next ones.",
-    "extend_to": "30 s: off. Above, this is the length, up to 5 minutes.",
+    "extend_to": "30 s: off. Above, this many seconds are made in place of the length.",
     "negative_prompt": "What should not be heard. Works with guidance above 1.",
     "blend_prompt": "The music moves over to this while it goes on.",
     "guidance_scale": "How closely to follow the prompt. 1: off.",

@@ -72,7 +72,7 @@ class OwnSound:
         """Bring a sound, use it otherwise, put it away."""
         parts = [self.about, self.source, self.picker, self.use]
         brought = self.source.input(
-            studio.bring, [self.source, self.use], self.picker, concurrency_limit=None, **QUIET
+            studio.bring, [self.source, self.use], self.picker, concurrency_limit=2, **QUIET
         )
         brought.success(_seen, self.picker, parts, queue=False, **QUIET)
         # A file that can't be read: the place for one is empty again.
