@@ -20,6 +20,7 @@ from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, TextPa
 from musicgen_space.engine.checkpoint.tensors import fill, require
 from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.generate import MusicGen
+from musicgen_space.engine.memory import release
 from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import CPU, Placement
 from musicgen_space.engine.quantise import mode_of, quantised
@@ -79,6 +80,8 @@ def _build(checkpoint: Checkpoint, placement: Placement) -> MusicGen:
     # All is there and fits: now the weights are read.
     # The decoder's first: until they are quantised, they take more memory than all else.
     predictor = _predictor(decoder, checkpoint, placement)
+    del decoder
+    release()
     fill(encoder, text.sources, placement.device)
     encoder.set_input_embeddings(encoder.shared)  # its other name for the same tensor
     return MusicGen(
