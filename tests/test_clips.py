@@ -274,13 +274,13 @@ KINDS = st.sampled_from([*BY_LIBSNDFILE, *BY_FFMPEG])
 SPOTS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1)
 
 
-@settings(max_examples=60, deadline=20_000)
+@settings(max_examples=25, deadline=20_000)
 @given(KINDS, st.floats(0, 1))
 def test_cut_files_do_no_harm(files: dict[str, bytes], kind: str, share: float) -> None:
     clip_or_error(files[kind][: int(share * len(files[kind]))])
 
 
-@settings(max_examples=150, deadline=20_000)
+@settings(max_examples=50, deadline=20_000)
 @given(KINDS, SPOTS, st.booleans())
 def test_damaged_files_do_no_harm(
     files: dict[str, bytes], kind: str, spots: list[tuple[float, int]], in_the_header: bool
@@ -292,7 +292,7 @@ def test_damaged_files_do_no_harm(
     clip_or_error(bytes(data))
 
 
-@settings(max_examples=100, deadline=20_000)
+@settings(max_examples=35, deadline=20_000)
 @given(KINDS, st.integers(4, 200), st.binary(max_size=2000))
 def test_random_bytes_after_a_good_beginning_do_no_harm(
     files: dict[str, bytes], kind: str, kept: int, noise: bytes
