@@ -25,7 +25,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.mixing import OGG_ORDER, USUAL_ORDER, fit, joined, resampled
 from musicgen_space.reader import Piece, format_of, pieces_of
-from musicgen_space.request import LIMITS, MusicRequest, Receipt, Take
+from musicgen_space.request import LIMITS, TEXTS, MusicRequest, Receipt, Take
 
 __all__ = [
     "CLIP_RATE",
@@ -55,8 +55,6 @@ CLIP_RATE = 32_000
 MAX_CLIP_SECONDS = 600
 MAX_CLIP_BYTES = 50 * 2**20
 _SILENCE = 10 ** (-60 / 20)  # −60 dBFS
-
-_TEXTS = ("prompt", "negative_prompt", "blend_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +199,7 @@ def read_take(data: bytes) -> Take | None:
     if settings is None:
         return None
     samples, sample_rate = decode(data)
-    wish = {name: settings[name] for name in (*LIMITS, *_TEXTS) if name in settings}
+    wish = {name: settings[name] for name in (*LIMITS, *TEXTS) if name in settings}
     try:
         request, receipt = MusicRequest(**wish), settings.get("receipt")
         return Take(

@@ -22,6 +22,7 @@ __all__ = [
     "LIMITS",
     "MAX_PROMPT_CHARACTERS",
     "RANDOM_SEED",
+    "TEXTS",
     "Limit",
     "MusicRequest",
     "Receipt",
@@ -30,6 +31,7 @@ __all__ = [
 
 MAX_PROMPT_CHARACTERS = 1000
 RANDOM_SEED = -1
+TEXTS = ("prompt", "negative_prompt", "blend_prompt")  # only the first must say something
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class MusicRequest:
     melody: Clip | None = None
 
     def __post_init__(self) -> None:
-        for field in _TEXTS:
+        for field in TEXTS:
             text = _checked_text(field, getattr(self, field), required=field == "prompt")
             object.__setattr__(self, field, text)
         for field, limit in LIMITS.items():
@@ -190,9 +192,6 @@ class Take:
         """
         clip = self.request.continue_from
         return (self.duration - (clip.duration if clip else 0.0)) / max(self.seconds_taken, 1e-9)
-
-
-_TEXTS = ("prompt", "negative_prompt", "blend_prompt")
 
 
 def _checked_text(field: str, given: object, *, required: bool) -> str:

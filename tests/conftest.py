@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -25,10 +26,11 @@ from transformers import (
     T5Config,
 )
 
-from musicgen_space.engine.generate import MusicGen
+from musicgen_space.engine.generate import MusicGen, generate
 from musicgen_space.engine.loader import load
 from musicgen_space.engine.placement import CPU
 from musicgen_space.models import embedded_folder
+from musicgen_space.request import MusicRequest
 
 Reference = MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
 
@@ -133,3 +135,9 @@ def nano() -> MusicGen:
 def reference(folder: Path) -> Reference:
     """transformers' own model of a folder, in float32."""
     return AutoModelForTextToWaveform.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def a_second_of(model: MusicGen) -> np.ndarray:
+    """What a checkpoint plays: [1, channels, n]."""
+    pieces = generate(model, MusicRequest("jazz", duration=1, seed=1))
+    return np.concatenate([piece.samples for piece in pieces], axis=-1)

@@ -12,22 +12,17 @@ import pytest
 import torch
 import yaml
 
-from musicgen_space.engine.generate import MusicGen, generate
+from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
-from musicgen_space.request import MusicRequest
 from tests.audiocraft_format import audiocraft_from
+from tests.conftest import a_second_of
 
 KINDS = ["tiny", "tiny_stereo", "tiny_melody", "tiny_stereo_melody"]
 
 
 def not_needed(name: str) -> Path:
     raise ModelUnavailable(f"{name} was asked for")
-
-
-def sound(model: MusicGen) -> np.ndarray:
-    pieces = generate(model, MusicRequest("jazz", duration=1, seed=1))
-    return np.concatenate([piece.samples for piece in pieces], axis=-1)
 
 
 @pytest.fixture
@@ -65,7 +60,7 @@ def test_it_sounds_as_the_same_weights_in_transformers_format(
     ours = load(source)
     assert theirs.decoder.config == ours.decoder.config
     assert theirs.codec.sample_rate == ours.codec.sample_rate
-    assert np.array_equal(sound(theirs), sound(ours))
+    assert np.array_equal(a_second_of(theirs), a_second_of(ours))
     noise = 0.1 * torch.randn(1, 20000)
     assert torch.equal(theirs.codec.encode(noise), ours.codec.encode(noise))
 
@@ -78,7 +73,7 @@ def test_a_published_checkpoint_says_its_version_and_may_be_in_half_precision(
         package |= {"version": "1.3.0", "exported": True}
 
     change(folder / "state_dict.bin", export)
-    assert np.isfinite(sound(load(folder))).all()
+    assert np.isfinite(a_second_of(load(folder))).all()
 
 
 def test_weights_of_torch_s_own_attention_have_a_longer_name(folder: Path, tiny: MusicGen) -> None:
@@ -89,12 +84,12 @@ def test_weights_of_torch_s_own_attention_have_a_longer_name(folder: Path, tiny:
         }
 
     change(folder / "state_dict.bin", rename)
-    assert np.array_equal(sound(load(folder)), sound(tiny))
+    assert np.array_equal(a_second_of(load(folder)), a_second_of(tiny))
 
 
 def test_t5_is_found_beside_the_checkpoint(folder: Path, tiny: MusicGen) -> None:
     shutil.move(folder / "t5-base", folder.parent / "t5-base")
-    assert np.array_equal(sound(load(folder, fetch=not_needed)), sound(tiny))
+    assert np.array_equal(a_second_of(load(folder, fetch=not_needed)), a_second_of(tiny))
 
 
 def test_t5_is_fetched_when_it_is_not_here(folder: Path, tmp_path: Path, tiny: MusicGen) -> None:
@@ -106,7 +101,7 @@ def test_t5_is_fetched_when_it_is_not_here(folder: Path, tmp_path: Path, tiny: M
         asked.append(name)
         return Path(elsewhere)
 
-    assert np.array_equal(sound(load(folder, fetch=fetch)), sound(tiny))
+    assert np.array_equal(a_second_of(load(folder, fetch=fetch)), a_second_of(tiny))
     assert asked == ["t5-base"]
 
 
@@ -131,7 +126,7 @@ def test_encodec_may_be_named_only(folder: Path, tiny_folder: Path, tiny: MusicG
     safetensors.torch.save_file(own, codec / "model.safetensors")
     package = {"pretrained": "facebook/encodec_32khz", "exported": True, "version": "1.3.0"}
     torch.save(package, folder / "compression_state_dict.bin")
-    assert np.array_equal(sound(load(folder, fetch=not_needed)), sound(tiny))
+    assert np.array_equal(a_second_of(load(folder, fetch=not_needed)), a_second_of(tiny))
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(folder: Path) -> None:
@@ -151,7 +146,7 @@ def test_an_encodec_with_more_codebooks_gives_those_that_are_needed(
     change(folder / "compression_state_dict.bin", add)
     configure(folder / "compression_state_dict.bin", "rvq.n_q", 5)
     model = load(folder)
-    assert np.array_equal(sound(model), sound(tiny))
+    assert np.array_equal(a_second_of(model), a_second_of(tiny))
     assert model.codec.encode(torch.zeros(1, 3200)).shape == (1, 4, 5)
 
 

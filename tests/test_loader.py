@@ -19,14 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from musicgen_space.engine.checkpoint import tensors
-from musicgen_space.engine.generate import MusicGen, generate
+from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, OutOfMemory
-from musicgen_space.request import MusicRequest
 from tests.audiocraft_format import audiocraft_from, save
 from tests.audiocraft_format import codec_config as audiocraft_codec
 from tests.audiocraft_format import decoder_config as audiocraft_decoder
-from tests.conftest import TORCH
+from tests.conftest import TORCH, a_second_of
 
 
 @pytest.fixture
@@ -44,11 +43,6 @@ def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -
     weights = safetensors.torch.load_file(folder / "model.safetensors")
     change(weights)
     safetensors.torch.save_file(weights, folder / "model.safetensors")
-
-
-def sound(model: MusicGen) -> np.ndarray:
-    pieces = generate(model, MusicRequest("jazz", duration=1, seed=1))
-    return np.concatenate([piece.samples for piece in pieces], axis=-1)
 
 
 def shard(folder: Path, suffix: str, *, index: bool) -> list[Path]:
@@ -177,7 +171,7 @@ def test_weights_may_be_stored_in_any_precision(
     rewrite(folder, convert)
     stored = safetensors.torch.load_file(folder / "model.safetensors")
     model = load(folder, TORCH)
-    samples = sound(model)
+    samples = a_second_of(model)
     assert np.isfinite(samples).all()
     assert np.ptp(samples) > 0
     expected = stored["decoder.model.decoder.layer_norm.weight"].float()
@@ -190,7 +184,7 @@ def test_weights_may_be_a_pytorch_file_of_plain_tensors(folder: Path, tiny: Musi
     for zipped in (True, False):  # today's format, and torch's before 1.6
         file = folder / "pytorch_model.bin"
         torch.save(weights, file, _use_new_zipfile_serialization=zipped)
-        assert np.array_equal(sound(load(folder)), sound(tiny))
+        assert np.array_equal(a_second_of(load(folder)), a_second_of(tiny))
 
 
 def test_a_pickle_that_wants_to_run_code_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -247,7 +241,7 @@ def test_a_plain_pickle_is_no_file_of_tensors(folder: Path) -> None:
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 def test_shards_are_put_together(folder: Path, tiny: MusicGen, suffix: str, index: bool) -> None:
     shard(folder, suffix, index=index)
-    assert np.array_equal(sound(load(folder)), sound(tiny))
+    assert np.array_equal(a_second_of(load(folder)), a_second_of(tiny))
 
 
 @pytest.mark.parametrize("index", [True, False])
@@ -260,7 +254,7 @@ def test_a_missing_shard_is_named(folder: Path, index: bool) -> None:
 def test_shards_that_the_index_does_not_name_are_left_alone(folder: Path, tiny: MusicGen) -> None:
     shard(folder, "safetensors", index=True)
     (folder / "model-00003-of-00003.safetensors").write_bytes(b"from an earlier upload")
-    assert np.array_equal(sound(load(folder)), sound(tiny))
+    assert np.array_equal(a_second_of(load(folder)), a_second_of(tiny))
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', "{"])
@@ -290,7 +284,7 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
 )
 def test_a_checkpoint_of_the_first_publications_loads(folder: Path, dropped: str) -> None:
     """Old names of the weight norm, positions that were saved, an embedding saved once."""
-    before = sound(load(folder))
+    before = a_second_of(load(folder))
     weights = safetensors.torch.load_file(folder / "model.safetensors")
     old = {
         name.replace("parametrizations.weight.original0", "weight_g").replace(
@@ -306,7 +300,7 @@ def test_a_checkpoint_of_the_first_publications_loads(folder: Path, dropped: str
     old["decoder.model.decoder.embed_positions.weights"] = torch.zeros(2048, 32)
     (folder / "model.safetensors").unlink()
     torch.save(old, folder / "pytorch_model.bin")
-    assert np.array_equal(sound(load(folder)), before)
+    assert np.array_equal(a_second_of(load(folder)), before)
 
 
 def test_a_full_memory_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +347,7 @@ def test_the_model_does_not_depend_on_its_files_any_more(folder: Path, tiny: Mus
     with (folder / "model.safetensors").open("r+b") as file:
         file.write(bytes(file.seek(0, 2)))  # all zeros
         file.truncate(0)
-    assert np.array_equal(sound(model), sound(tiny))
+    assert np.array_equal(a_second_of(model), a_second_of(tiny))
 
 
 # Damage. Whatever a configuration says, it loads or is refused in words.

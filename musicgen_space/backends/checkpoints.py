@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen_space.backends.base import Loading, ModelChoice
+from musicgen_space.backends.folders import folder_of
 from musicgen_space.backends.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
 from musicgen_space.backends.resident import Residents
 from musicgen_space.errors import ModelUnavailable, OutOfMemory, is_out_of_memory
@@ -185,14 +186,7 @@ class Checkpoints:
 
 def _local_folder(name: str) -> Path | None:
     """The folder that ``name`` means; None if it is a hub's."""
-    if name == EMBEDDED_MODEL:
-        return embedded_folder()
-    if not name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        return None
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise ModelUnavailable(f"There is no folder {name}.")
-    return folder
+    return embedded_folder() if name == EMBEDDED_MODEL else folder_of(name)
 
 
 def _download(name: str, report: Report) -> Path:

@@ -197,7 +197,7 @@ class LocalBackend(Backend):
         import torch
 
         model = self._checkpoints.get(name, job.report)
-        own = isinstance(model.decoder, torch.nn.Module)  # else our kernel, with its own threads
+        own = isinstance(model.decoder, torch.nn.Module)  # the others have threads of their own
         torch.set_num_threads(self._torch_threads(model.decoder.config.weights if own else 0))
         if job.request is not None:
             self._checkpoints.make_room(job.request, name, model)

@@ -28,7 +28,15 @@ from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
 
-__all__ = ["Condition", "Decoder", "DecoderState", "Predictor", "TextCondition", "sinusoids"]
+__all__ = [
+    "Condition",
+    "Decoder",
+    "DecoderState",
+    "Predictor",
+    "TextCondition",
+    "melody_prefix",
+    "sinusoids",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +129,7 @@ class Decoder(nn.Module):
         """The state of a generation that has read nothing yet, and a melody model's prefix."""
         states = self.text_projection(condition.text.states.to(self.norm.weight.dtype))
         if self.config.follows_melody:
-            prefix = self._prefix(states, condition)
+            prefix = melody_prefix(states, condition, self.chroma_projection)
             return self._new_state(condition, columns + prefix.shape[1]), prefix
         state = self._new_state(condition, columns)
         mask = condition.text.mask
@@ -130,14 +138,6 @@ class Decoder(nn.Module):
             layer.cross_attention.project_text(states) for layer in self.layers
         )
         return state, None
-
-    def _prefix(self, states: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """Tune and text, [R, P, W]; text that is padding or absent is zeros, not masked."""
-        text = states * condition.text.mask[:, :, None]
-        text = functional.pad(text, (0, 0, 0, 0, 0, condition.rows - len(text)))
-        if condition.tune is None:
-            raise ValueError("A melody model needs a tune, if only the empty one.")
-        return torch.cat([self.chroma_projection(condition.tune.to(states)), text], dim=1)
 
     def _new_state(self, condition: Condition, positions: int) -> DecoderState:
         config, like = self.config, self.norm.weight
@@ -174,6 +174,17 @@ class Decoder(nn.Module):
         offsets = torch.arange(self.config.codebooks, device=codes.device)
         rows = codes + (offsets * (self.config.codebook_size + 1))[:, None]
         return functional.embedding(rows, self.embeddings).sum(dim=1)
+
+
+def melody_prefix(
+    states: torch.Tensor, condition: Condition, chroma_projection: nn.Module
+) -> torch.Tensor:
+    """Tune and projected text ``states``, [R, P, W]; text that is padding or absent is zeros."""
+    text = states * condition.text.mask[:, :, None]
+    text = functional.pad(text, (0, 0, 0, 0, 0, condition.rows - len(text)))
+    if condition.tune is None:
+        raise ValueError("A melody model needs a tune, if only the empty one.")
+    return torch.cat([chroma_projection(condition.tune.to(states)), text], dim=1)
 
 
 class DecoderLayer(nn.Module):

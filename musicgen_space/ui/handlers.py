@@ -25,7 +25,7 @@ from musicgen_space.backends.base import (
     Update,
 )
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnusableKey
-from musicgen_space.request import LIMITS, MusicRequest, Take
+from musicgen_space.request import LIMITS, TEXTS, MusicRequest, Take
 from musicgen_space.settings import Settings
 from musicgen_space.ui.own_sound import (
     FOLLOW,
@@ -45,7 +45,7 @@ __all__ = ["FIELDS", "MELODY_NEEDS", "Studio"]
 log = logging.getLogger(__name__)
 
 # The fields of a request that have a field of their own on the page, in a wish's order.
-FIELDS = (*LIMITS, "negative_prompt", "blend_prompt")
+FIELDS = (*LIMITS, *TEXTS[1:])
 MELODY_NEEDS = "needs a melody model, such as facebook/musicgen-melody"
 
 _SECONDS_BETWEEN_VIEWS = 0.25

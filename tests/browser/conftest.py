@@ -106,9 +106,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The page, freshly opened. Fails on a script error and on a request to another host."""
+    """The page, freshly opened."""
+    with opened(browser, address, 90_000) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Browser, address: str, patience: float) -> Iterator[Page]:
+    """The page at ``address``. Fails on a script error and on a request to another host.
+
+    ``patience`` is in milliseconds.
+    """
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(patience)
     page.add_init_script(LISTEN)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"script error: {error}"))

@@ -12,7 +12,7 @@ import soundfile
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from musicgen_space.audio import read_settings
-from tests.browser.conftest import LISTEN, foreign, serving
+from tests.browser.conftest import opened, serving
 from tests.browser.test_page import DECODE, PLAYING, ask, finished, generate
 from tests.browser.test_segmind_page import choose_segmind
 
@@ -41,17 +41,8 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def humming(browser: Browser, fast: str) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(60_000)
-    page.add_init_script(LISTEN)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
-    page.on("request", lambda request: problems.extend(foreign(request.url, fast)))
-    page.goto(fast)
-    page.wait_for_selector("#generate")
-    yield page
-    page.close()
-    assert not problems
+    with opened(browser, fast, 60_000) as page:
+        yield page
 
 
 def riff(folder: Path, seconds: float = 20, hertz: float = 440) -> FilePayload:

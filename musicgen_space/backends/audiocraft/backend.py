@@ -26,6 +26,7 @@ from musicgen_space.backends.base import (
     Update,
     Waiting,
 )
+from musicgen_space.backends.folders import folder_of, is_folder
 from musicgen_space.backends.line import Line, Ticket
 from musicgen_space.backends.published import PUBLISHED
 from musicgen_space.errors import (
@@ -171,7 +172,7 @@ class AudioCraftBackend(Backend):
             return BackendError(f"{self._python} can't import AudioCraft: {reason}.")
         if facts["loading"] and facts["unreachable"]:
             return ModelUnavailable(f"AudioCraft can't get all that {name} needs: {reason}")
-        if facts["loading"] and _is_folder(name):
+        if facts["loading"] and is_folder(name):
             return InvalidCheckpoint(f"AudioCraft can't read {name}: {reason}")
         return BackendError("Making the music failed in AudioCraft; its log says why.")
 
@@ -210,21 +211,15 @@ def _raised_there(kind: str, message: str) -> BaseException:
     return MemoryError() if kind == "MemoryError" else type(kind, (RuntimeError,), {})(message)
 
 
-def _is_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).is_dir()
-
-
 def _readable(name: str) -> bool:
-    return not _is_folder(name) or (Path(name).expanduser() / _WEIGHTS).is_file()
+    return not is_folder(name) or (Path(name).expanduser() / _WEIGHTS).is_file()
 
 
 def _located(name: str) -> str:
     """A folder by its whole path, since AudioCraft takes "melody" for a model on the hub."""
-    if not _is_folder(name):
+    folder = folder_of(name)
+    if folder is None:
         return name
-    folder = Path(name).expanduser().absolute()
-    if not folder.is_dir():
-        raise ModelUnavailable(f"There is no folder {name}.")
     if not _readable(name):
         raise InvalidCheckpoint(f"{name} has no {_WEIGHTS}: not a checkpoint of AudioCraft's.")
-    return str(folder)
+    return str(folder.absolute())

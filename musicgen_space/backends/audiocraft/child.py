@@ -50,11 +50,6 @@ class Child:
         self._reader = threading.Thread(target=self._read, name="audiocraft", daemon=True)
         self._reader.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether it can take orders."""
-        return self._process.poll() is None
-
     def order(self, order: str, **facts: Any) -> None:
         """Send an order; that the process is gone is for ``answer`` to tell."""
         stdin = _pipe(self._process.stdin)

@@ -21,10 +21,9 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
-from musicgen_space.engine.model import Condition, Decoder, sinusoids
+from musicgen_space.engine.model import Condition, Decoder, melody_prefix, sinusoids
 from musicgen_space.engine.native import build
 from musicgen_space.engine.quantise import is_half, weight_of
 
@@ -109,7 +108,7 @@ class NativeDecoder:
         states = self._text_projection(condition.text.states.float())
         prefix = None
         if self._chroma_projection is not None:
-            prefix = self._prefix(states, condition)
+            prefix = melody_prefix(states, condition, self._chroma_projection).contiguous()
             columns += prefix.shape[1]
         state = self._start(states, condition, columns)
         return self._advance(codes, state, prefix), state
@@ -117,15 +116,6 @@ class NativeDecoder:
     def decode(self, codes: torch.Tensor, state: NativeState) -> torch.Tensor:
         """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
         return self._advance(codes.unsqueeze(-1), state)
-
-    def _prefix(self, states: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """Tune and text [R, P, W]; see ``Decoder``."""
-        if condition.tune is None or self._chroma_projection is None:
-            raise ValueError("A melody model needs a tune, if only the empty one.")
-        text = states * condition.text.mask[:, :, None]
-        text = functional.pad(text, (0, 0, 0, 0, 0, condition.rows - len(text)))
-        tune = self._chroma_projection(condition.tune.float())
-        return torch.cat([tune, text], dim=1).contiguous()
 
     def _start(self, states: torch.Tensor, condition: Condition, columns: int) -> NativeState:
         """What is masked is left out, so that every row has a text of its own length."""
