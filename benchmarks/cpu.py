@@ -1,13 +1,15 @@
-"""A whole take on this machine's CPU: our engine against transformers' ``generate``.
+"""A whole take on this machine's CPU: our engine, transformers' ``generate``, AudioCraft.
 
-Each contestant has a process of its own, with the same weights; they take turns, so that both
+Each contestant has a process of its own, with the same weights; they take turns, so that all
 meet the same moods of a shared machine, and what counts is the ratio. Without a checkpoint
-the weights are random ones in musicgen-small's shape, whose speed is the same: nobody should
-have to download gigabytes to check a claim. Run it from the project's root::
+the weights are random ones in musicgen-small's shape. Measured are whole takes (text encoder,
+decoder, sampling, EnCodec, streaming) and the decoder's steps after 5, 15 and 30 s of music.
+AudioCraft takes part where ``--audiocraft`` names a Python that has it (how to get one:
+``tests/audiocraft/install.py``). Run it from the project's root::
 
     python -m benchmarks.cpu [--model FOLDER] [--seconds 10] [--peer-seconds 2] [--rounds 3]
 
-``benchmarks.decoder`` measures steps of the decoder alone, after 5, 15 and 30 s of music.
+``benchmarks.decoder`` compares the modes of our own decoder.
 """
 
 from __future__ import annotations
@@ -16,208 +18,102 @@ import argparse
 import json
 import os
 import platform
-import resource
-import shutil
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contestants import CONTESTANTS, Contestant, Result, serve
+from benchmarks.small import musicgen_small
 from musicgen_space.models import embedded_folder
 
-PROMPT = "lo-fi music with a soothing melody"
-SMALL = Path(".cache/benchmarks/musicgen-small-random")
-Result = dict[str, float]
+CONTEXTS = (5, 15, 30)  # seconds of music before the steps that are measured
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=SMALL, metavar="FOLDER")
+    parser.add_argument("--model", type=Path, metavar="FOLDER")
     parser.add_argument("--nano", action="store_true", help="the embedded checkpoint")
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--peer-seconds", type=float, default=2, help="of transformers' takes")
+    parser.add_argument("--peer-seconds", type=float, default=2, help="of the peers' takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quant", default="auto", help="as MUSICGEN_QUANT")
+    parser.add_argument("--audiocraft", type=Path, metavar="PYTHON")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/cpu.json"))
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.nano:
-        options.model = embedded_folder()
-    if options.model == SMALL and not SMALL.exists():
-        make_small(SMALL)
+    options.model = (
+        embedded_folder() if options.nano else options.model or musicgen_small()
+    ).resolve()
     if options.contestant:
-        serve(CONTESTANTS[options.contestant], options)
+        serve(options.contestant, options)
     else:
         compare(options)
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Let the contestants take turns; print the table and write the JSON."""
-    contestants = {name: Contestant(name) for name in CONTESTANTS}
-    runs: dict[str, list[Result]] = {name: [] for name in contestants}
+    """Let the contestants take turns; print the tables and write the JSON."""
+    names = [name for name in CONTESTANTS if name != "audiocraft" or options.audiocraft]
+    contestants = {name: Contestant(name) for name in names}
+    takes: dict[str, list[Result]] = {name: [] for name in names}
+    steps: dict[str, dict[int, list[float]]] = {name: {} for name in names}
     for round_ in range(options.rounds + 1):  # the first one warms up and does not count
         for name, contestant in contestants.items():
-            result = contestant.ask()
+            take = contestant.take()
             if round_:
-                runs[name].append(result)
+                takes[name].append(take)
+    for _ in range(options.rounds):
+        for context in CONTEXTS:
+            for name, contestant in contestants.items():
+                if (measured := contestant.steps(context)) is not None:
+                    steps[name].setdefault(context, []).append(measured)
     report: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "model": options.model.name,
-        "seconds": {"musicgen_space": options.seconds, "transformers": options.peer_seconds},
+        "seconds": dict.fromkeys(names, options.peer_seconds) | {"musicgen_space": options.seconds},
         "contestants": {name: each.end() for name, each in contestants.items()},
-        "runs": runs,
-        "ratio": statistics.median(
-            ours["real_time_factor"] / theirs["real_time_factor"]
-            for ours, theirs in zip(runs["musicgen_space"], runs["transformers"], strict=True)
-        ),
+        "takes": takes,
+        "steps_a_second": steps,
+        "ratio_to": {name: ratio(takes["musicgen_space"], takes[name]) for name in names[1:]},
     }
     show(report)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2))
 
 
+def ratio(ours: list[Result], theirs: list[Result]) -> float:
+    """How many times faster we are: the median over the rounds."""
+    return statistics.median(
+        our["real_time_factor"] / their["real_time_factor"]
+        for our, their in zip(ours, theirs, strict=True)
+    )
+
+
 def show(report: dict[str, Any]) -> None:
     print(f"{report['model']} on {report['machine']}\n")
     print("| | × real time (min / median / max) | first sound | load | peak memory |")
     print("|---|---|---|---|---|")
-    for name, runs in report["runs"].items():
-        factors = sorted(run["real_time_factor"] for run in runs)
-        spread = " / ".join(
-            f"{number:.2f}" for number in (factors[0], statistics.median(factors), factors[-1])
-        )
-        first = statistics.median(run["first_sound"] for run in runs)
+    for name, takes in report["takes"].items():
+        first = statistics.median(take["first_sound"] for take in takes)
         facts = report["contestants"][name]
         print(
-            f"| {name}, {report['seconds'][name]:g} s takes | {spread} | {first:.1f} s | "
+            f"| {name}, {report['seconds'][name]:g} s takes | "
+            f"{spread([take['real_time_factor'] for take in takes], 2)} | {first:.1f} s | "
             f"{facts['load']:.1f} s | {facts['peak_memory'] / 2**30:.1f} GiB |"
         )
-    print(f"\nratio, median of the rounds': {report['ratio']:.1f}")
+    contexts = " | ".join(f"after {context} s" for context in CONTEXTS)
+    print(f"\n| steps a second (min / median / max) | {contexts} |")
+    print("|---" * (len(CONTEXTS) + 1) + "|")
+    for name, steps in report["steps_a_second"].items():
+        if steps:
+            print(f"| {name} | {' | '.join(spread(steps[c], 1) for c in CONTEXTS)} |")
+    for name, times in report["ratio_to"].items():
+        print(f"\n{times:.1f} times faster than {name} (whole takes, median of the rounds)")
 
 
-class Contestant:
-    """A process that makes a take whenever it is asked for one."""
-
-    def __init__(self, name: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.cpu", *sys.argv[1:], "--contestant", name]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._load = self._read()["load"]
-
-    def ask(self) -> Result:
-        """One take's figures."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("take\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def end(self) -> Result:
-        """How long it took to load, and the most memory it had; both with the imports'."""
-        rest, _ = self._process.communicate()
-        return {"load": self._load, **json.loads(rest)}
-
-    def _read(self) -> Result:
-        assert self._process.stdout is not None
-        result: Result = json.loads(self._process.stdout.readline())
-        return result
-
-
-def serve(contestant: Callable[[argparse.Namespace], Callable[[], Result]], options: Any) -> None:
-    """What a contestant's process does."""
-    started = time.perf_counter()
-    take = contestant(options)
-    print(json.dumps({"load": time.perf_counter() - started}), flush=True)
-    for _ in sys.stdin:
-        print(json.dumps(take()), flush=True)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kilobytes, on Linux
-    print(json.dumps({"peak_memory": most * 1024}))
-
-
-def ours(options: argparse.Namespace) -> Callable[[], Result]:
-    import torch
-
-    from musicgen_space.engine.generate import generate
-    from musicgen_space.engine.loader import load
-    from musicgen_space.engine.placement import choose_placement
-    from musicgen_space.request import MusicRequest
-
-    cores = os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // 4))  # as backends/local.py does
-    model = load(options.model, choose_placement("cpu", quant=options.quant, threads=cores))
-    request = MusicRequest(PROMPT, duration=options.seconds)
-
-    def take() -> Result:
-        started, first = time.perf_counter(), 0.0
-        for piece in generate(model, request):
-            if piece.samples.size and not first:
-                first = time.perf_counter() - started
-        return measured(options.seconds, started, first)
-
-    return take
-
-
-def theirs(options: argparse.Namespace) -> Callable[[], Result]:
-    import torch
-    from transformers import AutoTokenizer, MusicgenForConditionalGeneration
-
-    model = MusicgenForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32)
-    inputs = AutoTokenizer.from_pretrained(options.model)([PROMPT], return_tensors="pt")
-    steps = round(options.peer_seconds * 50) + 3
-
-    def take() -> Result:
-        started = time.perf_counter()
-        model.eval().generate(
-            **inputs, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps
-        )
-        # It does not stream: the first sound comes with the last.
-        return measured(options.peer_seconds, started, time.perf_counter() - started)
-
-    return take
-
-
-CONTESTANTS = {"musicgen_space": ours, "transformers": theirs}
-
-
-def measured(seconds: float, started: float, first_sound: float) -> Result:
-    wall = time.perf_counter() - started
-    return {"wall": wall, "real_time_factor": seconds / wall, "first_sound": first_sound}
-
-
-def make_small(folder: Path) -> None:
-    """Random weights in the shape of facebook/musicgen-small, in float16; 1.2 GB."""
-    import torch
-    from transformers import (
-        EncodecConfig,
-        MusicgenConfig,
-        MusicgenDecoderConfig,
-        MusicgenForConditionalGeneration,
-        T5Config,
-    )
-
-    # facebook/musicgen-small, config.json: t5-base, encodec_32khz, and the decoder's defaults.
-    text = T5Config(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12)
-    codec = EncodecConfig(
-        sampling_rate=32000,
-        num_filters=64,
-        upsampling_ratios=[8, 5, 4, 4],
-        codebook_size=2048,
-        target_bandwidths=[2.2],
-        use_causal_conv=False,
-        use_conv_shortcut=False,
-        normalize=False,
-    )
-    config = MusicgenConfig(
-        text_encoder=text.to_dict(),
-        audio_encoder=codec.to_dict(),
-        decoder=MusicgenDecoderConfig().to_dict(),
-    )
-    torch.manual_seed(0)
-    MusicgenForConditionalGeneration(config).half().save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(embedded_folder() / name, folder)
+def spread(values: list[float], digits: int) -> str:
+    """The least, the median and the greatest."""
+    numbers = (min(values), statistics.median(values), max(values))
+    return " / ".join(f"{number:.{digits}f}" for number in numbers)
 
 
 if __name__ == "__main__":

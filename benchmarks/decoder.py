@@ -18,7 +18,7 @@ import torch
 
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.loader import load
-from musicgen_space.engine.model import Condition, Decoder, TextCondition
+from musicgen_space.engine.model import Condition, Decoder, Predictor, TextCondition
 from musicgen_space.engine.native.decoder import NativeDecoder
 from musicgen_space.engine.quantise import halve_lossless
 from musicgen_space.models import embedded_folder
@@ -64,7 +64,10 @@ def main() -> None:
         halve_lossless(decoder)
         contenders["torch"] = decoder
     print(f"steps a second, {options.model}  " + "".join(f"{s:>6} s" for s in options.seconds))
-    runs = {name: [prepared(each, s) for s in options.seconds] for name, each in contenders.items()}
+    runs = {}
+    for name, each in contenders.items():
+        runs[name], read = zip(*(prepared(each, s) for s in options.seconds), strict=True)
+        print(f"{name:32}" + "".join(f"{rate:8.0f}" for rate in read) + "  columns read beforehand")
     best = {name: [float("inf")] * len(options.seconds) for name in contenders}
     for _ in range(options.rounds):
         for place in range(len(options.seconds)):
@@ -91,8 +94,11 @@ def random_decoder(config: DecoderConfig) -> Decoder:
     return decoder.eval().requires_grad_(False)
 
 
-def prepared(decoder: Decoder | NativeDecoder, seconds: int) -> Callable[[], None]:
-    """A function that makes one step after ``seconds`` of music."""
+def prepared(decoder: Predictor, seconds: int) -> tuple[Callable[[], None], float]:
+    """A function that makes one step after ``seconds`` of music, and how fast these were read.
+
+    That is in columns a second, in one prefill.
+    """
     config = decoder.config
     columns = seconds * FRAME_RATE
     text = torch.randn(1, TOKENS, config.text_width)
@@ -100,13 +106,13 @@ def prepared(decoder: Decoder | NativeDecoder, seconds: int) -> Callable[[], Non
     codes = torch.randint(config.codebook_size, (1, config.codebooks, columns))
     started = time.perf_counter()
     _, state = decoder.prefill(codes, condition, columns=columns + 2000)
-    took = time.perf_counter() - started
-    print(f"  {columns} columns read beforehand, {columns / took:.0f} a second")
+    read = columns / (time.perf_counter() - started)
 
+    @torch.inference_mode()
     def step() -> None:
         decoder.decode(codes[..., 0], state)
 
-    return step
+    return step, read
 
 
 if __name__ == "__main__":

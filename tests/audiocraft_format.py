@@ -31,7 +31,9 @@ _LAYER = {
 def audiocraft_from(source: Path, folder: Path) -> Path:
     """Write the checkpoint ``source`` to ``folder``, with T5 in it; → ``folder``."""
     config = json.loads((source / "config.json").read_text())
-    weights = safetensors.torch.load_file(source / "model.safetensors")
+    weights: Weights = {}
+    for file in source.glob("*.safetensors"):
+        weights |= safetensors.torch.load_file(file)
     folder.mkdir()
     save(folder / "state_dict.bin", _decoder(weights), decoder_config(config))
     save(folder / "compression_state_dict.bin", _codec(weights), codec_config(config))

@@ -1,0 +1,65 @@
+"""A checkpoint in musicgen-small's shape with random weights, whose speed is the same.
+
+Nobody should have to download gigabytes to check a claim.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from musicgen_space.models import embedded_folder
+
+__all__ = ["in_audiocrafts_format", "musicgen_small"]
+
+_FOLDER = Path(".cache/benchmarks/musicgen-small-random")
+
+
+def musicgen_small() -> Path:
+    """The checkpoint's folder, made when it is first asked for: 1.2 GB in float16."""
+    if not _FOLDER.exists():
+        unfinished = _FOLDER.with_name("unfinished")
+        _make(unfinished)
+        unfinished.rename(_FOLDER)
+    return _FOLDER
+
+
+def in_audiocrafts_format(folder: Path) -> Path:
+    """The same weights as AudioCraft stores them, beside ``folder``."""
+    from tests.audiocraft_format import audiocraft_from
+
+    theirs = folder.with_name(f"{folder.name}-audiocraft")
+    return theirs if theirs.exists() else audiocraft_from(folder, theirs)
+
+
+def _make(folder: Path) -> None:
+    import torch
+    from transformers import (
+        EncodecConfig,
+        MusicgenConfig,
+        MusicgenDecoderConfig,
+        MusicgenForConditionalGeneration,
+        T5Config,
+    )
+
+    # facebook/musicgen-small, config.json: t5-base, encodec_32khz, and the decoder's defaults.
+    text = T5Config(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12)
+    codec = EncodecConfig(
+        sampling_rate=32000,
+        num_filters=64,
+        upsampling_ratios=[8, 5, 4, 4],
+        codebook_size=2048,
+        target_bandwidths=[2.2],
+        use_causal_conv=False,
+        use_conv_shortcut=False,
+        normalize=False,
+    )
+    config = MusicgenConfig(
+        text_encoder=text.to_dict(),
+        audio_encoder=codec.to_dict(),
+        decoder=MusicgenDecoderConfig().to_dict(),
+    )
+    torch.manual_seed(0)
+    MusicgenForConditionalGeneration(config).half().save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(embedded_folder() / name, folder)
