@@ -18,13 +18,12 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.small import in_audiocrafts_format
+from benchmarks.small import PROMPT, in_audiocrafts_format
 
 __all__ = ["CONTESTANTS", "Contestant", "Result", "serve"]
 
 Result = dict[str, float]
 
-PROMPT = "lo-fi music with a soothing melody"
 FRAME_RATE = 50
 _STEPS_SECONDS = 1.5  # for which steps are measured at a time
 

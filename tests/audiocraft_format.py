@@ -17,6 +17,8 @@ import yaml
 
 Weights = dict[str, torch.Tensor]
 
+_CONFIGS = Path(__file__).parent / "audiocraft" / "configs"
+
 _LAYER = {
     "self_attn_layer_norm": "norm1",
     "self_attn.out_proj": "self_attn.out_proj",
@@ -35,10 +37,25 @@ def audiocraft_from(source: Path, folder: Path) -> Path:
     for file in source.glob("*.safetensors"):
         weights |= safetensors.torch.load_file(file)
     folder.mkdir()
-    save(folder / "state_dict.bin", _decoder(weights), decoder_config(config))
-    save(folder / "compression_state_dict.bin", _codec(weights), codec_config(config))
+    save(folder / "state_dict.bin", _decoder(weights), _whole("text", decoder_config(config)))
+    codec = _whole("codec", codec_config(config))
+    save(folder / "compression_state_dict.bin", _codec(weights), codec)
     _write_t5(source, folder / "t5-base", config["text_encoder"], weights)
     return folder
+
+
+def _whole(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with the options that AudioCraft asks for besides."""
+    return _laid_over(yaml.safe_load((_CONFIGS / f"{name}.yaml").read_text()), config)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _laid_over(below[name], value)
+        for name, value in above.items()
+        if isinstance(value, dict) and value and isinstance(below.get(name), dict)
+    }
+    return {**below, **above, **both}
 
 
 def save(file: Path, best_state: Weights, config: dict[str, Any], **more: object) -> None:
