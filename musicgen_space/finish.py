@@ -107,7 +107,7 @@ def loudness(samples: np.ndarray, sample_rate: int) -> float:
 def true_peak(samples: np.ndarray, sample_rate: int) -> float:
     """The highest peak of [channels, n], between samples too, in dBTP; −inf for silence."""
     peak = float(np.abs(samples).max(initial=0.0))
-    for channel in samples:
+    for channel in samples.astype(np.float32, copy=False):
         seconds = (
             (channel[start : start + sample_rate, None], sample_rate)
             for start in range(0, len(channel), sample_rate)

@@ -3,7 +3,7 @@
 A model that has run out of music goes on with silence or hiss until its time is up. Music
 ends differently, and what could be music is kept:
 
-- silence is 60 dB below full scale and below the loudest moment, where reverberation is over;
+- silence is 60 dB below the loudest moment, where reverberation is said to be over;
 - noise has about as much power in high octaves as in low ones: music has far more in the low;
 - noise is rough, as much between notes as on them, and no steady chord is;
 - noise stays at one level: cymbals and reverberation die away, drums beat, a riser rises;
@@ -21,12 +21,12 @@ import numpy as np
 
 __all__ = ["tail_start"]
 
-_SILENCE = 10 ** (-60 / 20)
+_SILENCE = 10 ** (-60 / 10)  # of the power in the loudest step
 _SHORTEST_SILENCE = 0.5  # seconds
 
-_STEPS = 5  # levels are taken of 0.05 s each, …
-_BLOCK = 0.25  # … spectra of 0.25 s each, from …
-_FRAME = 0.125  # … Fourier transforms of as much, with lines 8 Hz apart
+_STEP = 0.05  # seconds that a level is taken of
+_BLOCK = 5  # steps that a spectrum is taken of, from …
+_FRAME = 0.125  # … Fourier transforms of so many seconds, with lines 8 Hz apart
 _WINDOW = 4  # blocks that are looked at together: noise evens out in a second
 _SHORTEST_NOISE = 3  # such windows, half of a second more than one
 _EDGES = 125 * 2.0 ** np.arange(7)  # Hz: six octaves
@@ -52,22 +52,22 @@ def tail_start(samples: np.ndarray, sample_rate: int) -> int:
 
 def _silence_start(samples: np.ndarray, sample_rate: int) -> int:
     """Where the silence at the end begins; the length where there is none, or nothing else."""
-    length = int(samples.shape[-1])
-    height = np.abs(samples).max(axis=0, initial=0.0)
-    threshold = _SILENCE * min(1.0, float(height.max(initial=0.0)))
-    heard = np.flatnonzero(height > threshold)
-    start = int(heard[-1]) + 1 if heard.size else length
-    return start if length - start >= _SHORTEST_SILENCE * sample_rate else length
+    length, step = int(samples.shape[-1]), _step(sample_rate)
+    powers = _powers(samples, step)
+    heard = np.flatnonzero(powers > _SILENCE * powers.max(initial=0.0))
+    silent = (len(powers) - 1 - int(heard[-1])) * step if heard.size else 0
+    return length - silent if silent >= _SHORTEST_SILENCE * sample_rate else length
 
 
 def _noise_start(samples: np.ndarray, sample_rate: int) -> int:
     """Where the noise at the end begins; the length where there is none."""
-    length, block = int(samples.shape[-1]), round(_BLOCK * sample_rate)
+    length, step = int(samples.shape[-1]), _step(sample_rate)
+    block = _BLOCK * step
     if sample_rate < 2 * _EDGES[-1]:
         return length  # so dull that noise can't be told from music
     starts = range(length % block, length, block)  # whole blocks, up to the very end
     blocks = [samples[:, start : start + block] for start in starts]
-    powers = np.array([_powers(part) for part in blocks])  # [blocks, steps]
+    powers = np.array([_powers(part, step) for part in blocks])  # [blocks, steps]
     octaves = [_octaves(part, sample_rate) for part in blocks]
     noisy = [
         _is_noise(powers[first : first + _WINDOW], octaves[first : first + _WINDOW])
@@ -87,10 +87,13 @@ def _noise_start(samples: np.ndarray, sample_rate: int) -> int:
     return starts[first]
 
 
-def _powers(block: np.ndarray) -> np.ndarray:
-    """The power of each step of a block."""
-    step = block.shape[-1] // _STEPS
-    steps = block[:, : step * _STEPS].reshape(len(block), _STEPS, step)
+def _step(sample_rate: int) -> int:
+    return max(1, round(_STEP * sample_rate))
+
+
+def _powers(samples: np.ndarray, step: int) -> np.ndarray:
+    """The power of each whole step, up to the very end."""
+    steps = samples[:, samples.shape[-1] % step :].reshape(len(samples), -1, step)
     powers: np.ndarray = np.square(steps).mean(axis=(0, 2))
     return powers
 
@@ -122,7 +125,7 @@ def _flatness(power: np.ndarray) -> float:
 def _slope(powers: np.ndarray) -> float:
     """Decibels per second of [blocks, steps]."""
     levels = _decibels(powers).ravel()
-    return float(np.polyfit(np.arange(levels.size) * (_BLOCK / _STEPS), levels, 1)[0])
+    return float(np.polyfit(np.arange(levels.size) * _STEP, levels, 1)[0])
 
 
 def _decibels(powers: np.ndarray) -> np.ndarray:
