@@ -44,6 +44,7 @@ LOUDNESS = -14.0  # LUFS
 TRUE_PEAK = -1.0  # dBTP
 
 _GATING_BLOCK = 0.4  # seconds: BS.1770-4, annex 1
+_LOWEST_RATE = 8_000  # Hz; below 4,000 its filters do not exist
 _OVERSAMPLING = 4  # BS.1770-4, annex 2
 _DECLICK = 0.02  # seconds, where a tail was cut off
 
@@ -97,8 +98,12 @@ def loudness(samples: np.ndarray, sample_rate: int) -> float:
 
     if not samples.any():
         return -math.inf
-    heard = samples if len(samples) <= 2 else fit(Clip(samples, sample_rate), sample_rate, 2)
-    block = min(_GATING_BLOCK, math.nextafter(samples.shape[-1] / sample_rate, 0))
+    heard = samples
+    if len(samples) > 2 or sample_rate < _LOWEST_RATE:
+        rate = max(sample_rate, _LOWEST_RATE)
+        heard = fit(Clip(samples, sample_rate), rate, min(len(samples), 2))
+        sample_rate = rate
+    block = min(_GATING_BLOCK, math.nextafter(heard.shape[-1] / sample_rate, 0))
     # "DeMan" are the standard's own filters at any rate; the default ones come near them.
     meter = pyloudnorm.Meter(sample_rate, filter_class="DeMan", block_size=block)
     return float(meter.integrated_loudness(heard.T))
