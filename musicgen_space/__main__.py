@@ -21,6 +21,7 @@ from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnreadableAudio
+from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
 from musicgen_space.request import CLIP_LIMITS, LIMITS, Limit, MusicRequest, Take
 from musicgen_space.settings import Settings
 
@@ -44,6 +45,15 @@ _CLIPS = {
     "continue_from": "a sound file that the music goes on from",
     "melody": "a sound file whose tune the music follows",
 }
+_FADES = {
+    "fade_in": "at the start of each file, from silence",
+    "fade_out": "at the end of each file, to silence",
+}
+_SWITCHES = {
+    "normalise": f"make each file as loud as other music ({LOUDNESS:g} LUFS), "
+    f"as far as its peaks allow ({TRUE_PEAK:g} dBTP)",
+    "trim": "cut silence or hiss off the end of each file",
+}
 _STRETCH = re.compile(r"(?P<file>.+)@(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\.\d+)?)")
 
 
@@ -59,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.list_models:
             _print_models(backends)
             return OK
-        return _make(*_understood(options, backends), options.output)
+        finish = Finish(**{field: getattr(options, field) for field in (*_SWITCHES, *_FADES)})
+        return _make(*_understood(options, backends), finish, options.output)
     except InvalidRequest as error:
         parser.error(str(InvalidRequest(_option(error.field), error.value, error.limit)))
     except UnreadableAudio as error:
@@ -141,6 +152,14 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{about}, all or from one second to another, as in song.mp3@3.5-12: "
             f"{limit.minimum:g} to {limit.maximum:g} seconds",
         )  # fmt: skip
+    for name, about in _FADES.items():
+        limit = FINISH_LIMITS[name]
+        parser.add_argument(
+            f"--{_option(name)}", type=float, default=limit.default, metavar="S",
+            help=f"{about}: {limit.minimum:g} to {limit.maximum:g} {limit.unit}",
+        )  # fmt: skip
+    for name, about in _SWITCHES.items():
+        parser.add_argument(f"--{name}", action="store_true", help=about)
     parser.add_argument("--list-models", action="store_true", help="list the models and leave")
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -159,7 +178,7 @@ def _print_models(backends: dict[str, Backend]) -> None:
             print(f"  {choice.name:38} {choice.about}")
 
 
-def _make(backend: Backend, request: MusicRequest, output: Path) -> int:
+def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path) -> int:
     stop = threading.Event()
 
     def interrupted(*_: object) -> None:
@@ -171,9 +190,10 @@ def _make(backend: Backend, request: MusicRequest, output: Path) -> int:
     for number, take in enumerate(takes, 1):
         several = request.variations > 1
         path = output.with_stem(f"{output.stem}-{number}") if several else output
-        path.write_bytes(audio.encode(take, path.suffix.lower().removeprefix(".")))
+        finished = finish.of(take)
+        path.write_bytes(audio.encode(finished, path.suffix.lower().removeprefix(".")))
         print(
-            f"{path}: {take.duration:.2f} s, {take.model}, seed {take.request.seed}, "
+            f"{path}: {finished.duration:.2f} s, {take.model}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
         )
     return INTERRUPTED if stop.is_set() else OK

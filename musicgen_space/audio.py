@@ -23,6 +23,7 @@ import soundfile
 
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
+from musicgen_space.finish import Finish
 from musicgen_space.mixing import OGG_ORDER, USUAL_ORDER, fit, joined, resampled
 from musicgen_space.reader import Piece, format_of, pieces_of
 from musicgen_space.request import LIMITS, TEXTS, MusicRequest, Receipt, Take
@@ -139,9 +140,13 @@ def formats_for(take: Take) -> list[str]:
 
 
 def settings_of(take: Take) -> dict[str, Any]:
-    """What it takes to make ``take`` again, and where it was made."""
+    """What it takes to make ``take`` again, where it was made and what was done to it since."""
     settings = {**take.request.settings(), "model": take.model, "backend": take.backend}
-    return settings if take.receipt is None else {**settings, "receipt": asdict(take.receipt)}
+    if take.receipt is not None:
+        settings["receipt"] = asdict(take.receipt)
+    if take.finish is not None:
+        settings["finish"] = dict(take.finish)
+    return settings
 
 
 def encode(take: Take, format_name: str) -> bytes:
@@ -202,6 +207,7 @@ def read_take(data: bytes) -> Take | None:
     wish = {name: settings[name] for name in (*LIMITS, *TEXTS) if name in settings}
     try:
         request, receipt = MusicRequest(**wish), settings.get("receipt")
+        finish = settings.get("finish")
         return Take(
             samples=samples,
             sample_rate=sample_rate,
@@ -210,6 +216,7 @@ def read_take(data: bytes) -> Take | None:
             model=str(settings.get("model", "")),
             seconds_taken=0.0,
             receipt=None if receipt is None else Receipt(**receipt),
+            finish=None if finish is None else Finish(**finish).settings(),
         )
     except (InvalidRequest, TypeError):  # somebody else's settings, though they look like ours
         return None

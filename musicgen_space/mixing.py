@@ -1,7 +1,6 @@
 """Channels and sample rates: many channels become two, any rate another one.
 
-soxr resamples. It is imported where it is used: a page with hosted backends only does
-without it.
+soxr resamples. It is imported where it is used: the page starts without it.
 """
 
 from __future__ import annotations

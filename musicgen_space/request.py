@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "MusicRequest",
     "Receipt",
     "Take",
+    "checked_number",
 ]
 
 MAX_PROMPT_CHARACTERS = 1000
@@ -110,7 +112,7 @@ class MusicRequest:
             text = _checked_text(field, getattr(self, field), required=field == "prompt")
             object.__setattr__(self, field, text)
         for field, limit in LIMITS.items():
-            object.__setattr__(self, field, _checked_number(field, getattr(self, field), limit))
+            object.__setattr__(self, field, checked_number(field, getattr(self, field), limit))
         for field, limit in CLIP_LIMITS.items():
             _check_clip(field, getattr(self, field), limit)
         if self.model is not None and not isinstance(self.model, str):
@@ -167,7 +169,8 @@ class Take:
     ``samples`` is float32 in −1 … 1, shape [channels, samples], at ``sample_rate`` Hz.
     ``request`` holds the seed that was really used. ``seconds_taken`` is the time it
     took to make. ``stopped`` says that it ends early because somebody pressed Stop.
-    ``receipt`` is there when somebody else's machine made it for credits.
+    ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
+    what was done to the sound since (the settings of a ``Finish``), None: nothing.
     """
 
     samples: np.ndarray
@@ -178,6 +181,7 @@ class Take:
     seconds_taken: float
     stopped: bool = False
     receipt: Receipt | None = None
+    finish: Mapping[str, Any] | None = None
 
     @property
     def duration(self) -> float:
@@ -219,7 +223,8 @@ def _check_clip(field: str, clip: object, limit: Limit) -> None:
         raise InvalidRequest(field, f"{clip.duration:.2f} seconds", must)
 
 
-def _checked_number(field: str, value: object, limit: Limit) -> float | int:
+def checked_number(field: str, value: object, limit: Limit) -> float | int:
+    """``value`` as the plain number it is; raises ``InvalidRequest`` outside ``limit``."""
     # The comparison also refuses NaN, the infinities and integers too large for a float.
     if (
         isinstance(value, bool)

@@ -94,13 +94,14 @@ def test_an_interrupt_writes_what_was_made(tiny_folder: Path, tmp_path: Path) ->
 
 
 class Studio(Backend):
-    """Makes silence at once, obeys every knob and remembers what was asked for."""
+    """Makes ``sound`` at once, obeys every knob and remembers what was asked for."""
 
     name, label, about = "studio", "Studio", "in no time"
     knobs = frozenset(MusicRequest.__dataclass_fields__)
 
     def __init__(self) -> None:
         self.asked: list[MusicRequest] = []
+        self.sound = np.zeros((1, 3200), np.float32)
 
     def models(self) -> list[ModelChoice]:
         return [ModelChoice("silence", "restful")]
@@ -110,7 +111,7 @@ class Studio(Backend):
         yield Progress(request.new_seconds, request.new_seconds, 0.1)
         for index in range(request.variations):
             wish = request.variation(index)
-            yield Take(np.zeros((1, 3200), np.float32), 32_000, wish, self.name, "silence", 0.1)
+            yield Take(self.sound, 32_000, wish, self.name, "silence", 0.1)
 
 
 @pytest.fixture
@@ -177,6 +178,34 @@ def test_variations_are_numbered_files(
         assert f"seed {seed}," in line
 
 
+def test_files_are_finished_as_wished(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = np.zeros((1, 96_000), np.float32)
+    sound[:, :64_000] = np.tile(np.repeat([0.01, -0.01], 16), 2_000)
+    studio.sound = sound
+    wish = ["--normalise", "--trim", "--fade-in", "0.5", "--fade-out", "1"]
+    assert main(["jazz", *wish, "--variations", "2", "-o", "take.wav"]) == 0
+    assert "take-2.wav: 2.00 s" in capsys.readouterr().out
+    for name in ("take-1.wav", "take-2.wav"):
+        data = Path(name).read_bytes()
+        settings = read_settings(data)
+        assert settings is not None
+        told = {"normalise": True, "trim": True, "fade_in": 0.5, "fade_out": 1.0}
+        assert settings["finish"] == told
+        samples, _ = soundfile.read(name)
+        assert len(samples) == 64_000
+        assert samples[0] == samples[-1] == 0
+        assert np.abs(samples[16_000:32_000]).min() > 0.02
+
+
+def test_without_a_finish_files_hold_the_take_as_it_is(studio: Studio) -> None:
+    studio.sound = np.full((1, 3200), 0.25, np.float32)
+    assert main(["jazz"]) == 0
+    assert np.allclose(soundfile.read("take.wav")[0], 0.25, atol=1e-4)
+    settings = read_settings(Path("take.wav").read_bytes())
+    assert settings is not None
+    assert "finish" not in settings
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -188,6 +217,8 @@ def test_variations_are_numbered_files(
         (["--continue", "song.wav@1-1.2"], "continue must last 0.5 to 25 seconds, got '0.20"),
         (["--continue", "song.wav@20-40"], "continue must be a stretch within 0 to 30.00 seconds"),
         (["--melody", "song.wav@5-3"], "melody must be a stretch within 0 to 30.00 seconds, got"),
+        (["--fade-in", "11"], "fade-in must be a number from 0 to 10 seconds, got 11"),
+        (["--fade-out", "nan"], "fade-out must be a number from 0 to 10 seconds, got nan"),
         (["--variations", "5"], "variations must be a whole number from 1 to 4, got 5"),
         (["--extend-to", "301"], "extend-to must be a number from 30 to 300 seconds, got 301"),
         (["--negative-prompt", "a" * 1001], "negative-prompt must be at most 1000 characters"),
