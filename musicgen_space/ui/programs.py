@@ -10,13 +10,13 @@ import inspect
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import anyio.to_thread
 import gradio as gr
+from gradio.components import Component
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
@@ -97,7 +97,7 @@ class Programs:
     def __init__(self, backends: dict[str, Backend], spending: Spending) -> None:
         self._backends = backends
         self._spending = spending
-        self._threads = ThreadPoolExecutor(_MOST_AT_A_TIME, "program")
+        self._threads = anyio.CapacityLimiter(_MOST_AT_A_TIME)
 
     def offer(self, page: gr.Blocks) -> None:
         """Add the endpoints to ``page``, which is being built."""
@@ -114,9 +114,9 @@ class Programs:
         event = gr.api(generate_music, api_name="generate", concurrency_limit=None)
         endpoint = page.fns[event["id"]]
         for parameter, field in zip(parameters.values(), endpoint.inputs, strict=True):
-            field.api_info().update(parameter.schema())
+            _say(field, parameter.schema, additional_description=parameter.about)
         file, _ = endpoint.outputs
-        file.api_info().update(_file_schema("the sound file"))
+        _say(file, gr.FileData.model_json_schema(), description="the sound file")
 
         def list_models() -> list[OnOffer]:
             return self._on_offer()
@@ -137,7 +137,11 @@ class Programs:
 
         Gradio ends this iterator at a yield or an await when its client cancels or is gone.
         """
-        making = asyncio.wrap_future(self._threads.submit(self._made, job, folder))
+        making = asyncio.ensure_future(
+            anyio.to_thread.run_sync(
+                self._made, job, folder, abandon_on_cancel=True, limiter=self._threads
+            )
+        )
         try:
             while not (await asyncio.wait({making}, timeout=_SECONDS_BETWEEN_NEWS))[0]:
                 job.show_progress()
@@ -156,8 +160,7 @@ class Programs:
     def _made(self, job: _Job, folder: str) -> Answer:
         """Make what ``job`` asks for; blocks. Raises ``MusicGenSpaceError``."""
         backend, music_request = self._understood(job)
-        with closing(backend.generate(music_request, job.stop)) as updates:
-            take = job.last_of(updates)
+        take = job.last_of(backend.generate(music_request, job.stop))
         if take is None:
             return None, Made(status="Stopped before there was any sound.")
         take = self._spending.without_balance(take, job.key)
@@ -173,7 +176,7 @@ class Programs:
         wish = dict(job.wish)
         backend = backend_named(self._backends, wish.pop("backend"))
         ending = wish.pop("format")
-        if ending not in audio.FORMATS:
+        if ending not in [*audio.FORMATS]:
             raise InvalidRequest("format", ending, f"must be one of {[*audio.FORMATS]}")
         choice = backend.choice(wish.pop("model") or backend.models()[0].name)
         default = {name: each.default for name, each in MusicRequest.__dataclass_fields__.items()}
@@ -182,7 +185,7 @@ class Programs:
         if "melody" in wish and choice.melody is False:
             raise InvalidRequest("melody", choice.name, MELODY_NEEDS)
         clips = {name: _clip(name, wish[name]) for name in CLIP_LIMITS if name in wish}
-        music_request = MusicRequest(**{"prompt": "", **wish, **clips}, model=choice.name)
+        music_request = MusicRequest(**{**wish, **clips}, model=choice.name)
         if isinstance(backend, HostedBackend):
             backend = paid_by(backend, job.key)
             self._spending.check(backend, job.key, job.request, _REMEDY)
@@ -218,50 +221,51 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """One parameter of an endpoint; without a default it is required."""
+    """One parameter of an endpoint, for Python and as JSON Schema; required without a default."""
 
     kind: Any
     about: str
+    schema: dict[str, Any]
     default: Any = inspect.Parameter.empty
-    limits: dict[str, Any] | None = None  # as JSON Schema says them
-
-    def schema(self) -> dict[str, Any]:
-        """What is said of it besides its type."""
-        return {**(self.limits or {}), "additional_description": self.about}
 
 
 def _parameters(backends: dict[str, Backend]) -> dict[str, _Parameter]:
     """What ``generate`` takes, by name, in order."""
-    longest = {"maxLength": MAX_PROMPT_CHARACTERS}
-    up_to = f"up to {MAX_PROMPT_CHARACTERS} characters"
-    prompt, *texts = TEXTS
-    first = next(iter(backends))
+    required, *texts = TEXTS
     return {
-        prompt: _Parameter(str, f"{ABOUT[prompt]}; {up_to}", limits={"minLength": 1, **longest}),
+        required: _text(required, minLength=1),
         **{name: _number(name, limit) for name, limit in LIMITS.items() if name != "variations"},
-        **{name: _Parameter(str, f"{ABOUT[name]}; {up_to}", "", longest) for name in texts},
-        **{
-            name: _Parameter(
-                gr.FileData | None, f"{ABOUT[name]}; {limit.range} long", None, _file_schema()
-            )
-            for name, limit in CLIP_LIMITS.items()
-        },
+        **{name: _text(name, default="") for name in texts},
+        **{name: _file(name, limit) for name, limit in CLIP_LIMITS.items()},
         "model": _Parameter(
-            str | None, "one of the backend's models; its default if not given", None
+            str, "one of the backend's models; empty: its default", {"type": "string"}, ""
         ),
-        "backend": _one_of([*backends], "where the music is made", first),
-        "format": _one_of([*audio.FORMATS], "of the sound file", next(iter(audio.FORMATS))),
+        "backend": _one_of([*backends], "where the music is made"),
+        "format": _one_of([*audio.FORMATS], "of the sound file"),
     }
 
 
+def _text(name: str, default: Any = inspect.Parameter.empty, **limits: int) -> _Parameter:
+    about = f"{ABOUT[name]}; at most {MAX_PROMPT_CHARACTERS} characters"
+    schema = {"type": "string", **limits, "maxLength": MAX_PROMPT_CHARACTERS}
+    return _Parameter(str, about, schema, default)
+
+
 def _number(name: str, limit: Limit) -> _Parameter:
-    kind = int if limit.whole else float
-    limits = {"minimum": kind(limit.minimum), "maximum": kind(limit.maximum)}
-    return _Parameter(kind, f"{limit.range}; {ABOUT[name]}", kind(limit.default), limits)
+    kind, called = (int, "integer") if limit.whole else (float, "number")
+    schema = {"type": called, "minimum": kind(limit.minimum), "maximum": kind(limit.maximum)}
+    return _Parameter(kind, f"{limit.range}; {ABOUT[name]}", schema, kind(limit.default))
 
 
-def _one_of(names: list[str], about: str, default: str) -> _Parameter:
-    return _Parameter(str, f"{about}: {', '.join(names)}", default, {"enum": names})
+def _file(name: str, limit: Limit) -> _Parameter:
+    about = f"{ABOUT[name]}; {limit.range} long"
+    return _Parameter(gr.FileData, about, gr.FileData.model_json_schema(), None)
+
+
+def _one_of(names: list[str], about: str) -> _Parameter:
+    """A choice of which the first is the default."""
+    schema = {"type": "string", "enum": names}
+    return _Parameter(str, f"{about}: {', '.join(names)}", schema, names[0])
 
 
 def _sign(function: Any, parameters: dict[str, _Parameter]) -> None:
@@ -270,8 +274,8 @@ def _sign(function: Any, parameters: dict[str, _Parameter]) -> None:
     After ``parameters`` Gradio passes the request and the key's header, named like the last.
     """
     from_gradio = {
-        "request": _Parameter(gr.Request, "", None),
-        "x_segmind_key": _Parameter(gr.Header | None, "", None),
+        "request": _Parameter(gr.Request, "", {}, None),
+        "x_segmind_key": _Parameter(gr.Header | None, "", {}, None),
     }
     every = {**parameters, **from_gradio}
     answer = tuple[gr.FileData, Made]
@@ -292,10 +296,11 @@ def _sign(function: Any, parameters: dict[str, _Parameter]) -> None:
     function.__doc__ = "\n".join([_ABOUT_GENERATE, "", "Args:", *lines])
 
 
-def _file_schema(about: str = "") -> dict[str, Any]:
-    """A file as Gradio's own components describe it, in our words."""
-    schema: dict[str, Any] = gr.FileData.model_json_schema()
-    return {**schema, "description": about}
+def _say(field: Component, schema: dict[str, Any], **words: str) -> None:
+    """Describe what Gradio knows by its Python type only: with limits, and in words."""
+    info = field.api_info()
+    info.clear()
+    info.update(schema, **words)
 
 
 def _clip(name: str, given: Any) -> Clip:
