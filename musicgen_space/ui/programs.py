@@ -113,10 +113,11 @@ class Programs:
         # No limit here: a backend knows best how many takes it can make at a time.
         event = gr.api(generate_music, api_name="generate", concurrency_limit=None)
         endpoint = page.fns[event["id"]]
-        for parameter, field in zip(parameters.values(), endpoint.inputs, strict=True):
-            _say(field, parameter.schema, additional_description=parameter.about)
-        file, _ = endpoint.outputs
-        _say(file, gr.FileData.model_json_schema(), description="the sound file")
+        for (name, parameter), field in zip(parameters.items(), endpoint.inputs, strict=True):
+            _say(field, name, {**parameter.schema, "additional_description": parameter.about})
+        file, made = endpoint.outputs
+        _say(file, "file", {**gr.FileData.model_json_schema(), "description": "the sound file"})
+        _say(made, "made", {**made.api_info(), "description": "what is in it"})
 
         def list_models() -> list[OnOffer]:
             return self._on_offer()
@@ -296,11 +297,12 @@ def _sign(function: Any, parameters: dict[str, _Parameter]) -> None:
     function.__doc__ = "\n".join([_ABOUT_GENERATE, "", "Args:", *lines])
 
 
-def _say(field: Component, schema: dict[str, Any], **words: str) -> None:
-    """Describe what Gradio knows by its Python type only: with limits, and in words."""
+def _say(field: Component, name: str, schema: dict[str, Any]) -> None:
+    """Describe what Gradio knows by its place and its Python type only."""
+    field.label = name
     info = field.api_info()
     info.clear()
-    info.update(schema, **words)
+    info.update(schema)
 
 
 def _clip(name: str, given: Any) -> Clip:
