@@ -19,6 +19,8 @@ from musicgen_space.ui.page import build_page, launch_options
 def main() -> None:
     """Serve the page until interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "mcp"):  # a line or more for each call of a program
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = Settings.from_environment()
     backends = open_backends(settings)
     for backend in backends.values():

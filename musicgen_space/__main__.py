@@ -17,34 +17,18 @@ from typing import Any
 from tqdm import tqdm
 
 from musicgen_space import __version__, audio
-from musicgen_space.backends import open_backends
+from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnreadableAudio
 from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
-from musicgen_space.request import CLIP_LIMITS, LIMITS, Limit, MusicRequest, Take
+from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Take
 from musicgen_space.settings import Settings
 
 __all__ = ["main"]
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
-# Fields of a request: what the help says about them besides their limits.
-_NUMBERS = {
-    "seed": "-1 draws one",
-    "top_p": "above 0 it replaces --top-k",
-    "guidance_scale": "1 is off",
-    "extend_to": "above 30 it is the length, in place of --duration",
-    "variations": "takes at once, with the seed and the next ones",
-}
-_TEXTS = {
-    "negative_prompt": "what the music shall move away from",
-    "blend_prompt": "what the music shall become while it goes on",
-}
-_CLIPS = {
-    "continue_from": "a sound file that the music goes on from",
-    "melody": "a sound file whose tune the music follows",
-}
 _FADES = {
     "fade_in": "at the start of each file, from silence",
     "fade_out": "at the end of each file, to silence",
@@ -87,21 +71,17 @@ def _understood(
     options: argparse.Namespace, backends: dict[str, Backend]
 ) -> tuple[Backend, MusicRequest]:
     """The options as a backend and a request; raises ``InvalidRequest``."""
-    name = options.backend or next(iter(backends))
-    if name not in backends:
-        raise InvalidRequest("backend", name, f"must be one of {[*backends]}")
+    backend = backend_named(backends, options.backend or next(iter(backends)))
     if options.output.suffix.lower().removeprefix(".") not in audio.FORMATS:
         endings = ", ".join(f".{ending}" for ending in audio.FORMATS)
         raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
     if not options.output.resolve().parent.is_dir():
         raise InvalidRequest("output", str(options.output), "must lie in a folder that exists")
-    given = {field: getattr(options, field) for field in (*LIMITS, *_TEXTS, *_CLIPS)}
+    given = {field: getattr(options, field) for field in (*LIMITS, *TEXTS[1:], *CLIP_LIMITS)}
     wish = {field: value for field, value in given.items() if value != _default(field)}
-    for field, value in wish.items():
-        if field not in backends[name].knobs:
-            raise InvalidRequest(field, value, f"can't be chosen on {backends[name].label}")
-    clips = {field: _clip(field, wish[field]) for field in _CLIPS if field in wish}
-    return backends[name], MusicRequest(options.prompt, model=options.model, **{**wish, **clips})
+    backend.check_knobs(wish)
+    clips = {field: _clip(field, wish[field]) for field in CLIP_LIMITS if field in wish}
+    return backend, MusicRequest(options.prompt, model=options.model, **{**wish, **clips})
 
 
 def _default(field: str) -> Any:
@@ -129,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="musicgen_space", description="Turn a line of text into music."
     )
-    parser.add_argument("prompt", nargs="?", default="", help="the music, described in words")
+    parser.add_argument("prompt", nargs="?", default="", help=ABOUT["prompt"])
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("take.wav"), metavar="FILE",
         help="where to write it: .wav, .flac, .ogg or .mp3 (default: %(default)s)",
@@ -139,18 +119,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, limit in LIMITS.items():
         parser.add_argument(
             f"--{_option(name)}", dest=name, type=int if limit.whole else float,
-            default=limit.default, metavar="N", help=_about_number(name, limit),
+            default=limit.default, metavar="N",
+            help=f"{limit.range}; {ABOUT[name]} (default: {limit.default:g})",
         )  # fmt: skip
-    for name, about in _TEXTS.items():
+    for name in TEXTS[1:]:
         parser.add_argument(
-            f"--{_option(name)}", default=_default(name), metavar="WORDS", help=about
+            f"--{_option(name)}", default=_default(name), metavar="WORDS", help=ABOUT[name]
         )
-    for name, about in _CLIPS.items():
-        limit = CLIP_LIMITS[name]
+    for name, limit in CLIP_LIMITS.items():
         parser.add_argument(
             f"--{_option(name)}", dest=name, metavar="FILE[@FROM-TO]",
-            help=f"{about}, all or from one second to another, as in song.mp3@3.5-12: "
-            f"{limit.minimum:g} to {limit.maximum:g} seconds",
+            help=f"{ABOUT[name]}, all or from one second to another, as in song.mp3@3.5-12: "
+            f"{limit.range}",
         )  # fmt: skip
     for name, about in _FADES.items():
         limit = FINISH_LIMITS[name]
@@ -163,12 +143,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list-models", action="store_true", help="list the models and leave")
     parser.add_argument("--version", action="version", version=__version__)
     return parser
-
-
-def _about_number(name: str, limit: Limit) -> str:
-    unit = f" {limit.unit}" if limit.unit else ""
-    about = f"; {_NUMBERS[name]}" if name in _NUMBERS else ""
-    return f"{limit.minimum:g} to {limit.maximum:g}{unit}{about} (default: {limit.default:g})"
 
 
 def _print_models(backends: dict[str, Backend]) -> None:

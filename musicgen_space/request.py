@@ -19,6 +19,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest
 
 __all__ = [
+    "ABOUT",
     "CLIP_LIMITS",
     "LIMITS",
     "MAX_PROMPT_CHARACTERS",
@@ -51,10 +52,14 @@ class Limit:
         """Whether only whole numbers are allowed."""
         return isinstance(self.default, int)
 
+    @property
+    def range(self) -> str:
+        """As in "1 to 30 seconds"."""
+        return f"{self.minimum:g} to {self.maximum:g}" + (f" {self.unit}" if self.unit else "")
+
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
-        unit = f" {self.unit}" if self.unit else ""
-        return f"must be {kind} from {self.minimum:g} to {self.maximum:g}{unit}"
+        return f"must be {kind} from {self.range}"
 
 
 # duration and seed: the limits that Segmind documents for meta-musicgen-medium.
@@ -75,6 +80,23 @@ LIMITS: dict[str, Limit] = {
 CLIP_LIMITS: dict[str, Limit] = {
     "continue_from": Limit(0.5, 25.0, 10.0, 0.1, "seconds"),
     "melody": Limit(0.5, 300.0, 30.0, 0.1, "seconds"),
+}
+
+# What the fields mean besides their limits, in a line each, where their names do not say it.
+ABOUT: dict[str, str] = {
+    "prompt": "the music, described in words",
+    "duration": "length of the music",
+    "seed": "same seed, same music; -1 draws one",
+    "top_k": "how many codes are in the draw",
+    "top_p": "above 0 it replaces top-k",
+    "temperature": "below 1 calmer, above 1 wilder",
+    "guidance_scale": "how closely to follow the prompt; 1 is off",
+    "extend_to": "above 30 it is the length, in place of the duration",
+    "variations": "takes at once, with the seed and the next ones",
+    "negative_prompt": "what the music shall move away from",
+    "blend_prompt": "what the music shall become while it goes on",
+    "continue_from": "a sound file that the music goes on from",
+    "melody": "a sound file whose tune the music follows",
 }
 
 

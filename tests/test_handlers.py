@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from musicgen_space.backends.base import Backend, HostedBackend, ModelChoice, Update
+from musicgen_space.errors import AllowanceSpent
 from musicgen_space.request import LIMITS, MusicRequest, Receipt, Take
 from musicgen_space.settings import Settings
 from musicgen_space.ui.handlers import FIELDS as FIELD_NAMES
@@ -170,6 +171,27 @@ def test_a_visitor_can_not_pass_for_many(
     with pytest.raises(gr.Error):
         press_generate(studio, visitor("3", host.format(3), noted.format(3)), *wish())
     assert len(hosted.paid) == 2
+
+
+def test_mcp_which_hides_addresses_is_one_visitor(studio: Studio, hosted: Hosted) -> None:
+    for number in (1, 2):
+        who = visitor(host="127.0.0.1", noted=f"8.8.4.{number}")
+        who.headers["x-gradio-user"] = "mcp"
+        studio.spending.check(hosted, "", who, "")
+    with pytest.raises(AllowanceSpent):
+        studio.spending.check(hosted, None, who, "")
+    studio.spending.check(hosted, "mine", who, "")
+
+
+@pytest.mark.parametrize(("key", "shown"), [("mine", 0.5), ("", None), (None, None)])
+def test_a_takes_receipt_does_not_tell_visitors_the_owners_balance(
+    studio: Studio, hosted: Hosted, key: str | None, shown: float | None
+) -> None:
+    [take] = hosted.generate(MusicRequest("jazz"), threading.Event())
+    assert isinstance(take, Take)
+    seen = studio.spending.without_balance(take, key).receipt
+    assert seen is not None
+    assert (seen.cost, seen.credits_left) == (1.0, shown)
 
 
 def test_a_balance_below_the_price_warns_once(studio: Studio, hosted: Hosted) -> None:

@@ -6,15 +6,23 @@ import importlib.util
 from collections.abc import Callable
 
 from musicgen_space.backends.base import Backend
+from musicgen_space.errors import InvalidRequest
 from musicgen_space.settings import Settings
 
-__all__ = ["open_backends"]
+__all__ = ["backend_named", "open_backends"]
 
 
 def open_backends(settings: Settings) -> dict[str, Backend]:
     """The backends that can work on this installation, by name, the default first."""
     opened = (open_backend(settings) for open_backend in _REGISTRY)
     return {backend.name: backend for backend in opened if backend is not None}
+
+
+def backend_named(backends: dict[str, Backend], name: str) -> Backend:
+    """The one that somebody asks for; raises ``InvalidRequest`` when it is not there."""
+    if not isinstance(name, str) or name not in backends:
+        raise InvalidRequest("backend", name, f"must be one of {[*backends]}")
+    return backends[name]
 
 
 def _local(settings: Settings) -> Backend | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import MusicRequest, Take
 
 __all__ = [
@@ -115,6 +116,19 @@ class Backend(ABC):
         or nothing more is yielded when there is no sound yet. Closing the iterator
         stops as well. Raises ``BackendError``.
         """
+
+    def choice(self, model: str) -> ModelChoice:
+        """One of ``models`` by name; raises ``InvalidRequest`` for others."""
+        offered = {choice.name: choice for choice in self.models()}
+        if not isinstance(model, str) or model not in offered:
+            raise InvalidRequest("model", model, f"must be one of {[*offered]}")
+        return offered[model]
+
+    def check_knobs(self, wish: Mapping[str, Any]) -> None:
+        """Raise ``InvalidRequest`` for a field of ``wish`` that this backend does not obey."""
+        for field, value in wish.items():
+            if field not in self.knobs:
+                raise InvalidRequest(field, value, f"can't be chosen on {self.label}")
 
     def warm_up(self) -> None:  # noqa: B027  (most backends are ready at once)
         """Start getting ready for a first take; returns at once."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import ipaddress
 import logging
 import threading
 import time
@@ -14,17 +13,16 @@ from typing import Any
 import gradio as gr
 
 from musicgen_space import audio
-from musicgen_space.allowance import Allowance
+from musicgen_space.backends import backend_named
 from musicgen_space.backends.base import (
     Backend,
     Chunk,
     HostedBackend,
     Loading,
-    ModelChoice,
     Progress,
     Update,
 )
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnusableKey
+from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
 from musicgen_space.request import LIMITS, TEXTS, MusicRequest, Take
 from musicgen_space.settings import Settings
 from musicgen_space.ui.own_sound import (
@@ -39,6 +37,7 @@ from musicgen_space.ui.player import View, view
 from musicgen_space.ui.progress import TakeProgress
 from musicgen_space.ui.purse import Purse
 from musicgen_space.ui.shelf import Shelf
+from musicgen_space.ui.spending import Spending, is_given, paid_by
 
 __all__ = ["FIELDS", "MELODY_NEEDS", "Studio"]
 
@@ -61,10 +60,9 @@ class Studio:
 
     def __init__(self, backends: dict[str, Backend], settings: Settings, shelf: Shelf) -> None:
         self._backends = backends
-        self._settings = settings
         self._shelf = shelf
         self.sounds = new_sounds()
-        self._allowance = Allowance(settings.segmind_takes_per_visitor)
+        self.spending = Spending(settings)
         self._visits: dict[str | None, _Visit] = {}  # by browser session
 
     def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any, Any]:
@@ -77,7 +75,9 @@ class Studio:
         try:
             backend, _ = self._understood(*wish)
             if isinstance(backend, HostedBackend):
-                self._may_spend(backend, wish[1], visit, request)
+                self.spending.check(backend, wish[1], request, "enter yours first")
+                if self.spending.is_own(wish[1]):
+                    visit.purse.check(backend.typical_price)
         except MusicGenSpaceError as error:
             # Gradio shows errors as HTML, and this text may quote what somebody typed.
             raise gr.Error(html.escape(str(error)), print_exception=False) from None
@@ -106,6 +106,7 @@ class Studio:
         try:
             for current in _views(backend.generate(music_request, stop), progress, takes):
                 yield current, gr.skip()
+            takes = [self.spending.without_balance(take, wish[1]) for take in takes]
             if takes:
                 last, seed = progress.finish(takes), takes[0].request.seed
         except MusicGenSpaceError as error:
@@ -165,16 +166,16 @@ class Studio:
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> str:
         """What the chosen backend costs, in words, with the balance of the key if there is one."""
-        backend = self._backend(backend_name)
+        backend = backend_named(self._backends, backend_name)
         words = f"{backend.label}: {backend.about}"
         if not isinstance(backend, HostedBackend):
             return f"{words}."
         purse = self._visit(request).purse
         try:
-            paying = _paid_by(backend, key)
+            paying = paid_by(backend, key)
             if not paying.has_key:
                 return f"{words}."
-            if not self._is_own(key):
+            if not self.spending.is_own(key):
                 return f"{words}. It is on the owner of this page."
             purse.look_into(paying.balance())
         except MusicGenSpaceError as error:
@@ -182,27 +183,12 @@ class Studio:
             return f"{words}. The balance is not known: {html.escape(str(error))}"
         return f"{words}, <strong>{purse.credits:.2f} credits</strong> left."
 
-    def _is_own(self, key: str) -> bool:
-        """Whether whoever is at the page spends their own credits, with this key or none."""
-        return _is_given(key) or not self._settings.strangers
-
-    def _may_spend(
-        self, backend: HostedBackend, key: str, visit: _Visit, request: gr.Request
-    ) -> None:
-        """Raise what speaks against spending somebody's credits now."""
-        if not backend.has_key:
-            raise UnusableKey(f"{backend.label} needs an API key: enter yours first.")
-        if self._is_own(key):
-            visit.purse.check(backend.typical_price)
-        else:
-            self._allowance.spend(_address_of(request))
-
     def _understood(
         self, backend_name: str, key: str, model: str, prompt: str, *rest: Any
     ) -> tuple[Backend, MusicRequest]:
         """The wish as a backend and a checked request; raises ``MusicGenSpaceError``."""
-        backend = self._backend(backend_name)
-        choice = _choice(backend, model)
+        backend = backend_named(self._backends, backend_name)
+        choice = backend.choice(model)
         *fields, own_sound, use = rest
         given = dict(zip(FIELDS, fields, strict=True))
         if use in backend.knobs:
@@ -212,14 +198,8 @@ class Studio:
         obeyed = {name: value for name, value in given.items() if name in backend.knobs}
         music_request = MusicRequest(prompt, **obeyed, model=model)
         if isinstance(backend, HostedBackend):
-            backend = _paid_by(backend, key)
+            backend = paid_by(backend, key)
         return backend, music_request
-
-    def _backend(self, name: str) -> Backend:
-        backend = self._backends.get(name)
-        if backend is None:
-            raise InvalidRequest("backend", name, f"must be one of {[*self._backends]}")
-        return backend
 
     def _visit(self, request: gr.Request) -> _Visit:
         return self._visits.setdefault(request.session_hash, _Visit())
@@ -256,41 +236,6 @@ def _comes_often(update: Update) -> bool:
     return downloading or isinstance(update, Progress | Chunk)
 
 
-def _choice(backend: Backend, model: str) -> ModelChoice:
-    offered = {choice.name: choice for choice in backend.models()}
-    if model not in offered:
-        raise InvalidRequest("model", model, f"must be one of {[*offered]}")
-    return offered[model]
-
-
-def _is_given(key: str | None) -> bool:
-    return bool((key or "").strip())
-
-
-def _paid_by(backend: HostedBackend, key: str) -> HostedBackend:
-    """The backend paid by ``key``, or by the owner's key where none is given."""
-    return backend.with_key(key) if _is_given(key) else backend
-
-
 def _without_key(wish: tuple[Any, ...]) -> tuple[Any, ...]:
     """The wish with whether there is a key in place of the key, to be kept for a moment."""
-    return (wish[0], _is_given(wish[1]), *wish[2:])
-
-
-def _address_of(request: gr.Request) -> str:
-    """Who a visitor is, as far as their allowance goes: a session is renewed by a reload.
-
-    A peer with a public address is the visitor. Anybody else is a proxy, which has noted
-    whom it speaks for: the last public address counts, since a visitor can write anything
-    before it. Of an IPv6 address the network counts, which is what a home has.
-    """
-    noted = str(request.headers.get("x-forwarded-for", "")).split(",")
-    peer = str(request.client.host)
-    for address in [peer, *reversed([part.strip() for part in noted])]:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            break
-        if ip.is_global:
-            return str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
-    return peer
+    return (wish[0], is_given(wish[1]), *wish[2:])

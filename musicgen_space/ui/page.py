@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from musicgen_space.ui.controls import (
 from musicgen_space.ui.handlers import FIELDS, Studio
 from musicgen_space.ui.picker import OwnSound
 from musicgen_space.ui.player import View, build_player, view, view_of_takes
+from musicgen_space.ui.programs import Programs
 from musicgen_space.ui.shelf import EXAMPLE, Shelf
 from musicgen_space.ui.theme import theme
 
@@ -85,16 +87,19 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
             ended.then(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
+        Programs(backends, studio.spending).offer(page)
     return page
 
 
 def launch_options() -> dict[str, Any]:
-    """What Gradio's ``launch`` takes for the looks of the page."""
+    """What Gradio's ``launch`` takes for the looks of the page, and for programs."""
     return {
         "theme": theme(),
         "css": (_HERE / "page.css").read_text(encoding="utf-8"),
         "js": (_HERE / "page.js").read_text(encoding="utf-8"),
-        "footer_links": ["gradio", "settings"],
+        "footer_links": ["api", "gradio", "settings"],
+        # An older environment may be without the library that it takes.
+        "mcp_server": importlib.util.find_spec("mcp") is not None,
         # Of an upload: more is refused on its way.
         "max_file_size": audio.MAX_CLIP_BYTES,
         # Gradio's history of runs keeps every input in the browser's storage.

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.app_server import serving
 from tests.segmind_server import Segmind, running
-
-ROOT = Path(__file__).parent.parent.parent
 
 expect.set_options(timeout=20_000)  # the browser shares two cores with the music
 
@@ -34,43 +26,6 @@ AudioBufferSourceNode.prototype.start = function (when, ...rest) {
   return start.call(this, when, ...rest);
 };
 """
-
-
-@contextmanager
-def serving(log: Path, *command: str, **environment: str) -> Iterator[str]:
-    """Run ``app.py`` as a user would, or another command; yields the page's address."""
-    folder = log.parent
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "files")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *(command or ["app.py"])],
-            cwd=ROOT,
-            env={**os.environ, **ours, **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(address):
-            assert process.poll() is None, "the app ended before it served its page"
-            assert time.monotonic() < deadline, "the app did not serve its page in time"
-            time.sleep(0.2)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except (URLError, ConnectionError):
-        return False
 
 
 @pytest.fixture(scope="session")

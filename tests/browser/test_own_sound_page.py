@@ -12,7 +12,8 @@ import soundfile
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from musicgen_space.audio import read_settings
-from tests.browser.conftest import opened, serving
+from tests.app_server import serving
+from tests.browser.conftest import opened
 from tests.browser.test_page import DECODE, PLAYING, ask, finished, generate
 from tests.browser.test_segmind_page import choose_segmind
 

@@ -210,3 +210,10 @@ def test_nothing_moves_while_a_take_is_made(page: Page) -> None:
 def test_healthz_answers(address: str) -> None:
     with urllib.request.urlopen(f"{address}/healthz") as response:
         assert response.read() == b'{"status":"ok","backends":["local","segmind"]}'
+
+
+def test_what_programs_can_call_is_shown_and_nothing_else(page: Page) -> None:
+    page.get_by_role("button", name="Use via API").click()
+    page.get_by_role("listitem").filter(has_text="cURL").click()
+    expect(page.get_by_role("heading", name="2 API endpoints")).to_be_visible()
+    expect(page.get_by_text("/generate", exact=True)).to_be_visible()

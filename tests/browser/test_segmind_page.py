@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import serving
+from tests.app_server import serving
 from tests.browser.test_page import DECODE, PHASE, ask
 from tests.segmind_server import KEY, POOR_KEY, Segmind, running
 
