@@ -77,6 +77,7 @@ class TakeIndex:
             connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
             poolclass=QueuePool,
             max_overflow=-1,  # as many as there are threads
+            hide_parameters=True,  # errors are shown, prompts of others are not
         )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)

@@ -107,13 +107,13 @@ class Library:
         with in_our_words(), self._index.reading() as session:
             return session.scalar(select(func.count()).select_from(Record).where(*found)) or 0
 
-    def entry(self, visitor: str, id: str) -> Entry | None:  # noqa: A002
+    def entry(self, visitor: str, id: str) -> Entry | None:
         """What the list shows of a take; None if there is no such one."""
         with in_our_words(), self._index.reading() as session:
             record = _listed(session, visitor, id)
             return None if record is None else entry_of(record)
 
-    def take(self, visitor: str, id: str) -> Take | None:  # noqa: A002
+    def take(self, visitor: str, id: str) -> Take | None:
         """A kept take with its sound, in 16 bits; its request is without clips.
 
         Raises ``UnreadableAudio`` when something else has changed its file.
@@ -129,7 +129,7 @@ class Library:
             return None
         return dataclasses.replace(take, seconds_taken=record.seconds_taken, stopped=record.stopped)
 
-    def rename(self, visitor: str, id: str, name: str) -> Entry | None:  # noqa: A002
+    def rename(self, visitor: str, id: str, name: str) -> Entry | None:
         """Give a take a name of up to ``MAX_NAME_CHARACTERS``; "" is its prompt again.
 
         Raises ``InvalidRequest`` for a longer one.
@@ -142,7 +142,7 @@ class Library:
             record.name, record.found_by = name, findable(name, record.prompt, record.model)
             return entry_of(record)
 
-    def favour(self, visitor: str, id: str, yes: bool) -> Entry | None:  # noqa: A002
+    def favour(self, visitor: str, id: str, yes: bool) -> Entry | None:
         """Make a take a favourite, or no longer one."""
         with self._changing() as change:
             record = _listed(change.session, visitor, id)
@@ -171,20 +171,20 @@ class Library:
         """Let go of the index."""
         self._index.close()
 
-    def _file(self, id: str) -> Path:  # noqa: A002
+    def _file(self, id: str) -> Path:
         return self._sounds / f"{id}.flac"
 
     def _keep(self, visitor: str, takes: dict[str, Take]) -> None:
         """Write the files of ``takes`` (by id), list them, and make room for them."""
         records: list[Record] = []
-        for id, take in takes.items():  # noqa: A001
+        for id, take in takes.items():
             data = encode(take, "flac")
             write_whole(self._file(id), data)
             batch = records[0].id if records else id
             records.append(record_of(visitor, take, id=id, batch=batch, size=len(data)))
         sync_folder(self._sounds)
         with self._changing() as change:
-            for id in takes:  # noqa: A001
+            for id in takes:
                 self._file(id).stat()  # if this took very long, it may have been a leftover
             change.session.add_all(records)
             change.session.flush()
@@ -200,7 +200,7 @@ class Library:
         """Remove the files of takes that could not be kept, if even that is possible."""
         with suppress(LibraryUnavailable), in_our_words(), self._index.writing() as session:
             listed = {*session.scalars(select(Record.id).where(one_of(ids)))}
-            for id in set(ids) - listed:  # noqa: A001
+            for id in set(ids) - listed:
                 remove(self._file(id))
 
     def _mark(
@@ -217,7 +217,7 @@ class Library:
         )
         with self._changing() as change:
             marked = {*change.session.scalars(statement)}
-        return [id for id in wanted if id in marked]  # noqa: A001
+        return [id for id in wanted if id in marked]
 
     @contextmanager
     def _changing(self) -> Iterator[_Change]:
@@ -226,7 +226,7 @@ class Library:
             with self._index.writing() as session:
                 change = _Change(session, drop_expired(session, time.time() - UNDO_SECONDS))
                 yield change
-            for id in change.gone:  # noqa: A001
+            for id in change.gone:
                 remove(self._file(id))
 
 
@@ -238,11 +238,11 @@ class _Change:
     gone: list[str]
 
 
-def _is(visitor: str, id: str) -> list[ColumnElement[bool]]:  # noqa: A002
+def _is(visitor: str, id: str) -> list[ColumnElement[bool]]:
     return [Record.visitor == key_of(visitor), Record.id == plain(id)]
 
 
-def _listed(session: Session, visitor: str, id: str) -> Record | None:  # noqa: A002
+def _listed(session: Session, visitor: str, id: str) -> Record | None:
     return session.scalar(select(Record).where(*_is(visitor, id), Record.deleted.is_(None)))
 
 

@@ -23,7 +23,7 @@ def mend(session: Session, sounds: Path, now: float) -> list[str]:
     ``session`` must be a writing one: then no other process lists anything meanwhile.
     """
     found = found_in(sounds)
-    rows = [*session.execute(select(Record.id, Record.size)).tuples()]
+    rows = [*session.execute(select(Record.id, Record.size))]
     broken = [take for take, size in rows if not _is_whole(found.get(f"{take}.flac"), size)]
     drop(session, broken)
     listed = {f"{take}.flac" for take, _ in rows}

@@ -23,7 +23,7 @@ def key_of(visitor: str) -> bytes:
     return hashlib.sha256(visitor.encode("utf-8", "surrogatepass")).digest()
 
 
-def record_of(visitor: str, take: Take, *, id: str, batch: str, size: int) -> Record:  # noqa: A002
+def record_of(visitor: str, take: Take, *, id: str, batch: str, size: int) -> Record:
     """The row of a new take, whose file has ``size`` bytes."""
     return Record(
         id=id,
