@@ -13,8 +13,8 @@ from musicgen_space.errors import LibraryUnavailable
 
 __all__ = ["in_our_words"]
 
-_FULL = "the disk is full. Delete some takes or other files"
-_READ_ONLY = "its folder can't be written to. MUSICGEN_LIBRARY may name another one"
+_FULL = "the disk is full. What was kept is still there; free some space on it"
+_READ_ONLY = "its folder can't be written to. MUSICGEN_LIBRARY can name another one"
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def in_our_words() -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
-        raise LibraryUnavailable(f"Kept takes are out of reach: {_why(error)}.") from error
+        raise LibraryUnavailable(f"The library of takes can't be used: {_why(error)}.") from error
 
 
 def _why(error: Exception) -> str:
