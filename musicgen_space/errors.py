@@ -8,6 +8,8 @@ one of these at a single boundary, the file that calls the foreign library.
     ├── InvalidRequest          a field of a request is outside its limits (ValueError)
     ├── InvalidSetting          an environment variable does not make sense (ValueError)
     ├── UnreadableAudio         bytes that are no sound file, or a broken one (ValueError)
+    ├── LibraryUnavailable      kept takes can't be read or written; they are still there
+    │   └── LibraryTooNew           a later version of this program wrote them
     └── BackendError            the request was fine, making the music was not
         ├── ModelUnavailable    the checkpoint is neither here nor reachable
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
@@ -57,6 +59,8 @@ __all__ = [
     "InvalidRequest",
     "InvalidSetting",
     "KeyRefused",
+    "LibraryTooNew",
+    "LibraryUnavailable",
     "MalformedRequest",
     "ModelRetired",
     "ModelUnavailable",
@@ -102,6 +106,20 @@ class InvalidSetting(MusicGenSpaceError, ValueError):
 
 class UnreadableAudio(MusicGenSpaceError, ValueError):
     """Bytes that are no sound file, or a broken one."""
+
+
+class LibraryUnavailable(MusicGenSpaceError):
+    """Kept takes can't be read or written now: a full disk, a read-only folder, a broken file."""
+
+
+class LibraryTooNew(LibraryUnavailable):
+    """The library was written by a later version of this program."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(
+            f"The takes in {folder} were kept by a newer version of MusicGen Space. "
+            "Install that one, or set MUSICGEN_LIBRARY to another folder."
+        )
 
 
 class BackendError(MusicGenSpaceError):

@@ -30,6 +30,7 @@ __all__ = [
     "Receipt",
     "Take",
     "checked_number",
+    "checked_text",
 ]
 
 MAX_PROMPT_CHARACTERS = 1000
@@ -131,7 +132,7 @@ class MusicRequest:
 
     def __post_init__(self) -> None:
         for field in TEXTS:
-            text = _checked_text(field, getattr(self, field), required=field == "prompt")
+            text = checked_text(field, getattr(self, field), required=field == "prompt")
             object.__setattr__(self, field, text)
         for field, limit in LIMITS.items():
             object.__setattr__(self, field, checked_number(field, getattr(self, field), limit))
@@ -220,14 +221,17 @@ class Take:
         return (self.duration - (clip.duration if clip else 0.0)) / max(self.seconds_taken, 1e-9)
 
 
-def _checked_text(field: str, given: object, *, required: bool) -> str:
+def checked_text(
+    field: str, given: object, *, required: bool, most: int = MAX_PROMPT_CHARACTERS
+) -> str:
+    """``given`` as one line of up to ``most`` characters; raises ``InvalidRequest``."""
     if not isinstance(given, str):
         raise InvalidRequest(field, given, "must be text")
     text = " ".join(given.split())  # line breaks and tabs are just spaces to a prompt
     if required and not text:
         raise InvalidRequest(field, given, "must not be empty: describe the music in words")
-    if len(text) > MAX_PROMPT_CHARACTERS:
-        limit = f"must be at most {MAX_PROMPT_CHARACTERS} characters"
+    if len(text) > most:
+        limit = f"must be at most {most} characters"
         raise InvalidRequest(field, f"{len(text)} characters", limit)
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise InvalidRequest(field, text, "must not contain control characters")

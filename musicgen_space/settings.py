@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from musicgen_space.addresses import Origin, is_loopback
 from musicgen_space.errors import InvalidSetting, UnusableKey
@@ -36,6 +38,11 @@ class Settings:
     MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
     MUSICGEN_AUDIOCRAFT_PYTHON  `audiocraft_python`  the Python of an environment that has
                                          AudioCraft in it
+    MUSICGEN_LIBRARY      `library`      the folder where finished takes are kept, or off; else one
+                                         for data of this user, on a Space its own storage
+    MUSICGEN_LIBRARY_MB   `library_mb`   the most that all takes in it may have
+    MUSICGEN_VISITOR_MB   `visitor_mb`   the most that each visitor's may have, where others than
+                                         the owner can open the page
     SEGMIND_API_KEY       `segmind_key`  the owner's key for the hosted API, or nothing
     SEGMIND_API           `segmind_api`  v1 (one blocking call) or v2 (a job that is polled)
     SEGMIND_BASE_URL      `segmind_base_url`   where the API is: https, or http on loopback
@@ -56,6 +63,9 @@ class Settings:
     threads: int = 0
     max_waiting: int = 8
     audiocraft_python: str | None = None
+    library: Path | None = None
+    library_mb: int = 2000
+    visitor_mb: int = 200
     segmind_key: ApiKey | None = None
     segmind_api: str = "v1"
     segmind_base_url: str = "https://api.segmind.com"
@@ -66,6 +76,16 @@ class Settings:
     def strangers(self) -> bool:
         """Whether others than the owner can open the page: it listens beyond this machine."""
         return not is_loopback(self.host)
+
+    @property
+    def library_bytes(self) -> int:
+        """The most that all kept takes may have."""
+        return self.library_mb * 2**20
+
+    @property
+    def visitor_bytes(self) -> int | None:
+        """The most that one visitor's may have; None where the owner is the only one."""
+        return self.visitor_mb * 2**20 if self.strangers else None
 
     @property
     def segmind_key_for_visitors(self) -> ApiKey | None:
@@ -92,6 +112,9 @@ class Settings:
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
             audiocraft_python=_file(environ, "MUSICGEN_AUDIOCRAFT_PYTHON"),
+            library=_library(environ, "MUSICGEN_LIBRARY"),
+            library_mb=_whole(environ, "MUSICGEN_LIBRARY_MB", default.library_mb, 1, 10**8),
+            visitor_mb=_whole(environ, "MUSICGEN_VISITOR_MB", default.visitor_mb, 1, 10**8),
             segmind_key=_key(environ, "SEGMIND_API_KEY"),
             segmind_api=_one_of(environ, "SEGMIND_API", ("v1", "v2")),
             segmind_base_url=_base_url(environ, "SEGMIND_BASE_URL", default.segmind_base_url),
@@ -135,6 +158,31 @@ def _file(environ: Mapping[str, str], name: str) -> str | None:
     if text and not os.path.isfile(path):
         raise InvalidSetting(f"{name} must be the path of a file, got {text!r}.")
     return path if text else None
+
+
+def _library(environ: Mapping[str, str], name: str) -> Path | None:
+    text = environ.get(name, "").strip()
+    if text.lower() == "off":
+        return None
+    folder = Path(os.path.abspath(os.path.expanduser(text))) if text else _data_folder(environ)
+    if folder.exists() and not folder.is_dir():
+        raise InvalidSetting(f"{name} must be a folder or off, got {text!r}.")
+    return folder
+
+
+def _data_folder(environ: Mapping[str, str]) -> Path:
+    """Where programs keep data: specifications.freedesktop.org/basedir, on a Space its storage.
+
+    A Space without storage of its own forgets all files when it restarts.
+    """
+    if environ.get("SPACE_ID"):
+        storage = Path("/data")
+        parent = storage if os.access(storage, os.W_OK) else Path(tempfile.gettempdir())
+    else:
+        given = environ.get("XDG_DATA_HOME", "")
+        usual = os.path.expanduser("~/.local/share")
+        parent = Path(given if os.path.isabs(given) else usual)
+    return parent / "musicgen-space"
 
 
 def _key(environ: Mapping[str, str], name: str) -> ApiKey | None:

@@ -21,14 +21,16 @@ ONLY = {
     "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/"],
+    "sqlalchemy": ["library/"],
     "soundfile": ["audio.py", "reader.py"],
     "soxr": ["mixing.py"],
     "pyloudnorm": ["finish.py"],
 }
 # A room → what it must not import.
 NEVER = {
-    "engine/": ["musicgen_space.backends", "musicgen_space.ui"],
-    "backends/": ["musicgen_space.ui"],
+    "engine/": ["musicgen_space.backends", "musicgen_space.ui", "musicgen_space.library"],
+    "backends/": ["musicgen_space.ui", "musicgen_space.library"],
+    "library/": ["musicgen_space.backends", "musicgen_space.ui", "musicgen_space.engine"],
 }
 # These import only the standard library, numpy and each other.
 PLAIN = ["request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"]

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from musicgen_space.errors import InvalidSetting
 from musicgen_space.settings import Settings
 
 
-def test_an_empty_environment_gives_the_defaults() -> None:
-    assert Settings.from_environment({}) == Settings()
+def test_an_empty_environment_gives_the_defaults_and_a_library() -> None:
+    library = Path.home() / ".local/share/musicgen-space"
+    assert Settings.from_environment({}) == Settings(library=library)
 
 
 def test_a_space_listens_on_every_address() -> None:
@@ -33,6 +37,9 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_MAX_MODELS", "17"),
         ("MUSICGEN_MAX_WAITING", "1.5"),
         ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
+        ("MUSICGEN_LIBRARY", __file__),
+        ("MUSICGEN_LIBRARY_MB", "0"),
+        ("MUSICGEN_VISITOR_MB", "-5"),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(name: str, value: str) -> None:
@@ -43,3 +50,32 @@ def test_a_senseless_value_is_refused_by_name(name: str, value: str) -> None:
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1", "mps"])
 def test_devices_are_written_as_torch_writes_them(device: str) -> None:
     assert Settings.from_environment({"MUSICGEN_DEVICE": f" {device.upper()} "}).device == device
+
+
+def test_the_library_is_where_it_is_wanted_or_nowhere(tmp_path: Path) -> None:
+    assert library({"MUSICGEN_LIBRARY": " OFF "}) is None
+    assert library({"MUSICGEN_LIBRARY": f" {tmp_path}/new "}) == tmp_path / "new"
+    assert library({"MUSICGEN_LIBRARY": "~/music"}) == Path.home() / "music"
+    assert library({"XDG_DATA_HOME": "/mine"}) == Path("/mine/musicgen-space")
+    assert library({"XDG_DATA_HOME": "relative"}) == library({})
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_space_keeps_takes_in_its_storage_if_it_has_some(
+    writable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: writable)
+    parent = Path("/data") if writable else Path(tempfile.gettempdir())
+    assert library({"SPACE_ID": "someone/space"}) == parent / "musicgen-space"
+
+
+def test_a_visitor_has_a_share_of_the_library_where_there_may_be_others() -> None:
+    environ = {"MUSICGEN_VISITOR_MB": "3", "MUSICGEN_LIBRARY_MB": "7"}
+    assert Settings.from_environment(environ).visitor_bytes is None
+    settings = Settings.from_environment(environ | {"GRADIO_SERVER_NAME": "0.0.0.0"})
+    assert settings.visitor_bytes == 3 * 2**20
+    assert settings.library_bytes == 7 * 2**20
+
+
+def library(environ: dict[str, str]) -> Path | None:
+    return Settings.from_environment(environ).library

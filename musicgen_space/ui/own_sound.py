@@ -7,8 +7,8 @@ from typing import Any
 
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
+from musicgen_space.outline import outline
 from musicgen_space.request import CLIP_LIMITS
-from musicgen_space.ui import pictures
 from musicgen_space.ui.kept import Kept
 
 __all__ = ["CONTINUE", "FOLLOW", "NOTHING_PICKED", "Picked", "clip_fields", "new_sounds", "picked"]
@@ -23,6 +23,7 @@ Picked = dict[str, Any]
 NOTHING_PICKED: Picked = {"clip": "", "name": "", "seconds": 0.0, "peaks": []}
 
 _BYTES_KEPT = 512 * 2**20  # three minutes in stereo are 46 MB
+_BARS = 300  # in the picker's waveform, at its widest
 
 
 def new_sounds() -> Kept[Clip]:
@@ -44,7 +45,7 @@ def picked(key: str, clip: Clip, use: str) -> Picked:
         "clip": key,
         "name": clip.name,
         "seconds": clip.duration,
-        "peaks": pictures.outline(clip.samples),
+        "peaks": outline(clip.samples, _BARS),
         "from": start,
         "to": start + length,
         "least": limit.minimum,

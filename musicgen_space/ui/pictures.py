@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-__all__ = ["outline", "peaks", "peaks_per_second", "spectrogram"]
+__all__ = ["peaks", "peaks_per_second", "spectrogram"]
 
 _PEAKS = 600  # of a whole take, whose waveform is sent again and again while it grows
 _FINEST = 20  # a second
@@ -18,7 +18,6 @@ _MEL_BANDS = 160
 _LOWEST_HZ = 40.0
 _RANGE_DB = 80.0
 _MAX_COLUMNS = 1200
-_OUTLINE = 300  # bars in the widest picture of a clip
 # From silence to full level: night blue, violet, the page's accent, cream.
 _COLOURS = np.array(
     [[13, 12, 34], [58, 32, 110], [124, 58, 196], [232, 96, 122], [255, 232, 190]], float
@@ -40,14 +39,6 @@ def peaks(samples: np.ndarray, sample_rate: int, a_second: int) -> list[int]:
     padded = np.pad(loudness, (0, -len(loudness) % step))
     percent = np.clip(padded.reshape(-1, step).max(axis=1) * 100, 0, 100)
     return [int(value) for value in percent.round()]
-
-
-def outline(samples: np.ndarray) -> list[int]:
-    """A whole sound as up to ``_OUTLINE`` peaks, in percent of its own loudest sample."""
-    loudness = np.abs(samples).max(axis=0)
-    starts = np.linspace(0, len(loudness), min(_OUTLINE, len(loudness)), endpoint=False).astype(int)
-    highest = np.maximum.reduceat(loudness, starts)
-    return [int(value) for value in (highest * 100 / max(highest.max(), 1e-6)).round()]
 
 
 def spectrogram(samples: np.ndarray, sample_rate: int) -> bytes:

@@ -1,0 +1,61 @@
+"""All of somebody's takes as one zip file."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from musicgen_space.library.entry import Entry
+from musicgen_space.library.files import remove
+
+__all__ = ["write_archive"]
+
+_MAX_TITLE = 60  # characters; file names may have 255 bytes
+
+
+def write_archive(path: Path, takes: Iterable[tuple[Entry, Path]]) -> int:
+    """Write the FLAC files of ``takes`` and takes.json to ``path``; → how many.
+
+    One that was deleted meanwhile is left out. Nothing but a whole archive stays.
+    """
+    used: Counter[str] = Counter()
+    listed = []
+    try:
+        # FLAC doesn't get smaller: it is stored as it is.
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+            for entry, file in takes:
+                name = _file_name(entry, used)
+                try:
+                    archive.write(file, name)
+                except FileNotFoundError:
+                    continue
+                listed.append({"file": name, **_described(entry)})
+            text = json.dumps(listed, ensure_ascii=False, indent=2)
+            archive.writestr("takes.json", text, zipfile.ZIP_DEFLATED)
+    except BaseException:
+        remove(path)
+        raise
+    return len(listed)
+
+
+def _file_name(entry: Entry, used: Counter[str]) -> str:
+    """A name that says what is inside, whatever system reads it: 2026-03-14 jazz, seed 7.flac."""
+    words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", entry.name))
+    title = words[:_MAX_TITLE].strip() or "take"
+    name = f"{entry.created:%Y-%m-%d} {title}, seed {entry.seed}"
+    used[name.casefold()] += 1
+    nth = used[name.casefold()]
+    return f"{name} ({nth}).flac" if nth > 1 else f"{name}.flac"
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON knows it, without what only a page needs."""
+    values = {**asdict(entry), "created": entry.created.isoformat()}
+    return {name: value for name, value in values.items() if name not in ("id", "bytes", "peaks")}

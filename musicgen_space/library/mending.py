@@ -1,0 +1,37 @@
+"""Putting a library in order that was left in the middle of something."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from musicgen_space.library.files import found_in, remove
+from musicgen_space.library.index import Record
+from musicgen_space.library.room import drop
+
+__all__ = ["mend"]
+
+_LEFTOVER_SECONDS = 600  # a younger file may be one that is just being kept
+
+
+def mend(session: Session, sounds: Path, now: float) -> list[str]:
+    """Drop rows whose file isn't there as it was written (→ their ids), and files without a row.
+
+    ``session`` must be a writing one: then no other process lists anything meanwhile.
+    """
+    found = found_in(sounds)
+    rows = [*session.execute(select(Record.id, Record.size))]
+    broken = [take for take, size in rows if not _is_whole(found.get(f"{take}.flac"), size)]
+    drop(session, broken)
+    listed = {f"{take}.flac" for take, _ in rows}
+    for name, file in found.items():
+        if name not in listed and file.st_mtime < now - _LEFTOVER_SECONDS:
+            remove(sounds / name)
+    return broken
+
+
+def _is_whole(file: os.stat_result | None, size: int) -> bool:
+    return file is not None and file.st_size == size
