@@ -30,6 +30,7 @@ class Settings:
     MUSICGEN_QUANT        `quant`        how the decoder's weights are kept on a CPU: auto, none
                                          (as published), int8 or int4
     MUSICGEN_NATIVE       `native`       0: our kernel is not compiled and used, torch computes
+    MUSICGEN_CACHE        `cache`        the folder of the compiled kernel and of converted weights
     MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
                                          one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
@@ -52,6 +53,7 @@ class Settings:
     dtype: str = "auto"
     quant: str = "auto"
     native: bool = True
+    cache: str | None = None
     max_models: int = 1
     threads: int = 0
     max_waiting: int = 8
@@ -88,6 +90,7 @@ class Settings:
             dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
             quant=_one_of(environ, "MUSICGEN_QUANT", ("auto", "none", "int8", "int4")),
             native=_one_of(environ, "MUSICGEN_NATIVE", ("1", "0")) == "1",
+            cache=_folder(environ, "MUSICGEN_CACHE"),
             max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
@@ -134,6 +137,15 @@ def _file(environ: Mapping[str, str], name: str) -> str | None:
     path = os.path.abspath(os.path.expanduser(text))
     if text and not os.path.isfile(path):
         raise InvalidSetting(f"{name} must be the path of a file, got {text!r}.")
+    return path if text else None
+
+
+def _folder(environ: Mapping[str, str], name: str) -> str | None:
+    """A folder that is made when it is needed."""
+    text = environ.get(name, "").strip()
+    path = os.path.abspath(os.path.expanduser(text))
+    if text and os.path.exists(path) and not os.path.isdir(path):
+        raise InvalidSetting(f"{name} must be the path of a folder, got {text!r}.")
     return path if text else None
 
 
