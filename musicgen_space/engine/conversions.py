@@ -14,8 +14,9 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +38,8 @@ Made = TypeVar("Made")
 MOST_BYTES = 8 * 10**9  # of all conversions together; the newest stays in any case
 SMALLEST = 100_000_000  # weights of a decoder whose conversion takes long enough to be kept
 _SAMPLE = 1024  # numbers of each tensor that a key looks at
-_SUFFIX = ".npz"
+_UNFINISHED = "unfinished-"  # what is being written is in a folder called so
+_AN_HOUR = 3600  # after which nobody is writing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,13 @@ class Conversion:
         """The conversion to ``form``; None where it isn't worth its file, or without a folder."""
         if folder is None or checkpoint.shapes.weights < SMALLEST:
             return None
-        return cls(folder / f"{_key(checkpoint, form)}{_SUFFIX}")
+        return cls(folder / "converted" / f"{_key(checkpoint, form)}.npz")
 
     def read(self, make: Callable[[Arrays], Made]) -> Made | None:
         """What ``make`` makes of the arrays; None if there are none, or damaged ones."""
         try:
             with zipfile.ZipFile(self.file) as archive:
                 made = make(_Archived(archive))
-            os.utime(self.file)  # used just now
         except FileNotFoundError:
             return None
         except MemoryError:
@@ -66,6 +67,8 @@ class Conversion:
         except Exception as error:  # a damaged archive can raise anything
             log.warning("%s can't be read, so it is made anew: %s", self.file, error)
             return None
+        with suppress(OSError):
+            os.utime(self.file)  # used just now
         return made
 
     def write(self, arrays: Arrays) -> None:
@@ -77,7 +80,7 @@ class Conversion:
             if free < 2 * size:  # whoever is short of room needs the rest for something else
                 log.warning("%s: no room for %d MB of converted weights", folder, size // 10**6)
                 return
-            with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder) as unfinished:
+            with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as unfinished:
                 written = Path(unfinished) / self.file.name
                 np.savez(written, **arrays)  # type: ignore[arg-type]
                 os.replace(written, self.file)
@@ -85,7 +88,7 @@ class Conversion:
             log.warning("The converted weights are not kept: %s", error)
         else:
             log.info("Converted weights are kept in %s", self.file)
-            _drop_oldest(folder)
+            _tidy(folder)
 
 
 class _Archived(Mapping[str, np.ndarray]):
@@ -141,21 +144,15 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def _drop_oldest(folder: Path) -> None:
-    """Keep the conversions that were used last, ``MOST_BYTES`` of them."""
-    room = MOST_BYTES
-    for index, (file, size) in enumerate(_newest_first(folder.glob(f"*{_SUFFIX}"))):
-        room -= size
-        if index and room < 0:
-            with suppress(OSError):
+def _tidy(folder: Path) -> None:
+    """Keep the conversions that were used last, and nothing of writers that were killed."""
+    with suppress(OSError):  # another process may be faster
+        room = MOST_BYTES
+        files = sorted(folder.glob("*.npz"), key=lambda file: file.stat().st_mtime_ns)
+        for file in reversed(files):
+            room -= file.stat().st_size
+            if room < 0 and file is not files[-1]:
                 file.unlink()
-
-
-def _newest_first(files: Iterable[Path]) -> list[tuple[Path, int]]:
-    """Files and their sizes in bytes, by the time of their last use."""
-    found = []
-    for file in files:
-        with suppress(OSError):  # another process was faster
-            status = file.stat()
-            found.append((status.st_mtime_ns, file, status.st_size))
-    return [(file, size) for _, file, size in sorted(found, reverse=True)]
+        for left in folder.glob(f"{_UNFINISHED}*"):
+            if time.time() - left.stat().st_mtime > _AN_HOUR:
+                shutil.rmtree(left)
