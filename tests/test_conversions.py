@@ -169,6 +169,7 @@ def test_changed_weights_are_converted_anew(
 def test_another_checkpoint_of_the_same_size_and_time_is_told_apart(
     folder: Path, placement: Placement, load: Callable
 ) -> None:
+    change_weight(folder, 0.0, (0, 0))
     load(folder, placement)
     status = (folder / "model.safetensors").stat()
     change_weight(folder, 1.0, (0, 0))

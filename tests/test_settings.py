@@ -33,6 +33,7 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_MAX_MODELS", "17"),
         ("MUSICGEN_MAX_WAITING", "1.5"),
         ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
+        ("MUSICGEN_CACHE", __file__),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(name: str, value: str) -> None:
