@@ -423,16 +423,25 @@ Model* musicgen_new(const Shape* shape, const float* embeddings, const char* lev
 void musicgen_free(Model* model) { delete model; }
 
 // Matrix `part` of `layer` (−1: the heads) from `weights` [rows, inputs], which are copied.
+// Without them its bytes are undefined, until they are written to where musicgen_packed says.
 int musicgen_set_matrix(Model* model, int layer, int part, int format, const float* weights,
                         int rows, int inputs) try {
   Matrix& m = layer < 0 ? model->heads : model->layers[layer].parts[part];
   m = Matrix(Format(format), rows, inputs);
+  if (!weights) return 0;
   model->pool.run([&](Pool::Worker& worker) {
     worker.each(m.tiles(), [&](int tile) { m.pack(tile, weights); });
   });
   return 0;
 } catch (...) {
   return -1;
+}
+
+// Where the bytes of a packed matrix are, all `bytes` of them.
+uint8_t* musicgen_packed(Model* model, int layer, int part, int64_t* bytes) {
+  const Matrix& m = layer < 0 ? model->heads : model->layers[layer].parts[part];
+  *bytes = int64_t(m.tiles()) * int64_t(m.tile_bytes);
+  return m.tile(0);
 }
 
 // Layer norm `part` of `layer` (−1: the last one); gain and bias [width] are copied.
