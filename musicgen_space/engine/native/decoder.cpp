@@ -37,9 +37,10 @@ struct Attention {
   const float* queries;
   float* outs;
   int query_stride, out_stride, count, length, growth;
-  float* scratch;  // see SCRATCH
+  float* scratch;  // [SCRATCH · positions, padded to whole tiles]
 };
-constexpr int SCRATCH = 3;  // floats for each position: two queries' scores and their halves
+constexpr int QUERIES = 2;                // of them that share what is loaded
+constexpr int SCRATCH = QUERIES * 3 / 2;  // floats of a position: scores, and their two halves
 
 // What differs between processors.
 struct Loops {

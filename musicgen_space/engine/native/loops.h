@@ -202,37 +202,38 @@ inline void append(const Cache& cache, int lane, int position, const float* key,
     values[i / TILE * tile + i % TILE * 4] = uint8_t(bytes[i] + ZERO8);
 }
 
-// How well R queries [width] fit each key of tiles [0, end): scores.
-template <int R>
-inline void score(const Cache& cache, int lane, const float* const* queries, int end,
+// How well one or two queries [width] fit each key of tiles [0, end): scores.
+inline void score(const Cache& cache, int lane, const float* const* queries, int count, int end,
                   float* const* scores) {
   const float scale = 1.0f / std::sqrt(float(cache.width));
   const size_t step = size_t(cache.fours()) * 4;
   if (!cache.in_bytes) {
-    float scaled[R][MAX_HEAD], sums[R][TILE];
-    const float* values[R];
-    for (int r = 0; r < R; ++r) {
+    const auto dot = count == 1 ? dot_float<1, float> : dot_float<2, float>;
+    float scaled[QUERIES][MAX_HEAD], sums[QUERIES][TILE];
+    const float* values[QUERIES];
+    for (int r = 0; r < count; ++r) {
       values[r] = scaled[r];
       for (int i = 0; i < cache.width; ++i) scaled[r][i] = queries[r][i] * scale;
     }
     for (int start = 0; start < end; start += TILE) {
-      dot_float<R>(cache.keys<float>(lane) + start * step, values, cache.width, sums);
-      for (int r = 0; r < R; ++r) std::memcpy(scores[r] + start, sums[r], sizeof sums[r]);
+      dot(cache.keys<float>(lane) + start * step, values, cache.width, sums);
+      for (int r = 0; r < count; ++r) std::memcpy(scores[r] + start, sums[r], sizeof sums[r]);
     }
     return;
   }
-  int8_t bytes[R][MAX_HEAD] = {};
-  int32_t sums[R][TILE], zeros[R] = {};
-  float scales[R];
-  const int8_t* values[R];
-  for (int r = 0; r < R; ++r) {
+  const auto dot = count == 1 ? dot_int8<1> : dot_int8<2>;
+  int8_t bytes[QUERIES][MAX_HEAD] = {};
+  int32_t sums[QUERIES][TILE], zeros[QUERIES] = {};
+  float scales[QUERIES];
+  const int8_t* values[QUERIES];
+  for (int r = 0; r < count; ++r) {
     values[r] = bytes[r];
     scales[r] = to_bytes(queries[r], cache.width, 127, bytes[r]) * scale;
     for (int i = 0; i < cache.width; ++i) zeros[r] += ZERO8 * bytes[r][i];
   }
   for (int start = 0; start < end; start += TILE) {
-    dot_int8<R>(cache.keys<uint8_t>(lane) + start * step, values, cache.fours(), sums);
-    for (int r = 0; r < R; ++r) {
+    dot(cache.keys<uint8_t>(lane) + start * step, values, cache.fours(), sums);
+    for (int r = 0; r < count; ++r) {
       std::memset(scores[r] + start, 0, TILE * sizeof(float));
       add_scaled(sums[r], zeros[r], cache.key_scales(lane) + start, scales[r], scores[r] + start);
     }
@@ -272,26 +273,28 @@ inline float to_halves(const float* weights, int end, int8_t* upper, int8_t* low
   return most / 16383.0f;
 }
 
-// outs [width] = the values of tiles [0, end) weighted, for R queries; `weights` become
-// their products with the values' scales, if these have some.
-template <int R>
+// outs [width] = the values of positions [0, end) weighted, for one or two queries; `weights`
+// become their products with the values' scales, if these have some.
 inline void gather(const Cache& cache, int lane, float* const* weights, int8_t* halves,
-                   const int* lengths, int end, const float* totals, float* const* outs) {
+                   const int* lengths, int count, int end, const float* totals,
+                   float* const* outs) {
   const size_t step = size_t(cache.positions) * TILE;
   if (!cache.in_bytes) {
-    float sums[R][TILE];
+    const auto dot = count == 1 ? dot_float<1, float> : dot_float<2, float>;
+    float sums[QUERIES][TILE];
     for (int start = 0; start < cache.width; start += TILE) {
-      dot_float<R>(cache.values<float>(lane) + start / TILE * step, weights, end, sums);
-      for (int r = 0; r < R; ++r)
+      dot(cache.values<float>(lane) + start / TILE * step, weights, end, sums);
+      for (int r = 0; r < count; ++r)
         for (int i = start; i < std::min(start + TILE, cache.width); ++i)
           outs[r][i] = sums[r][i - start] / totals[r];
     }
     return;
   }
-  int32_t sums[2 * R][TILE], zeros[2 * R] = {};
-  float scales[R];
-  const int8_t* values[2 * R];
-  for (int r = 0; r < R; ++r) {
+  const auto dot = count == 1 ? dot_int8<2> : dot_int8<4>;
+  int32_t sums[2 * QUERIES][TILE], zeros[2 * QUERIES] = {};
+  float scales[QUERIES];
+  const int8_t* values[2 * QUERIES];
+  for (int r = 0; r < count; ++r) {
     for (int i = 0; i < lengths[r]; ++i) weights[r][i] *= cache.value_scales(lane)[i];
     int8_t *upper = halves + 2 * r * end, *lower = upper + end;
     values[2 * r] = upper;
@@ -301,8 +304,8 @@ inline void gather(const Cache& cache, int lane, float* const* weights, int8_t* 
     for (int i = 0; i < end; ++i) zeros[2 * r + 1] += lower[i];
   }
   for (int start = 0; start < cache.width; start += TILE) {
-    dot_int8<2 * R>(cache.values<uint8_t>(lane) + start / TILE * step, values, end / 4, sums);
-    for (int r = 0; r < R; ++r)
+    dot(cache.values<uint8_t>(lane) + start / TILE * step, values, end / 4, sums);
+    for (int r = 0; r < count; ++r)
       for (int i = start; i < std::min(start + TILE, cache.width); ++i)
         outs[r][i] = (128.0f * float(sums[2 * r][i - start] - ZERO8 * zeros[2 * r]) +
                       float(sums[2 * r + 1][i - start] - ZERO8 * zeros[2 * r + 1])) *
@@ -310,28 +313,25 @@ inline void gather(const Cache& cache, int lane, float* const* weights, int8_t* 
   }
 }
 
-template <int R>
-inline void attend_together(const Cache& cache, int lane, const Attention& a, int first) {
-  const int last = a.length + (first + R - 1) * a.growth, end = padded(last, TILE);
-  const float* queries[R];
-  float *scores[R], *outs[R], totals[R];
-  int lengths[R];
-  for (int r = 0; r < R; ++r) {
-    queries[r] = a.queries + size_t(first + r) * a.query_stride;
-    outs[r] = a.outs + size_t(first + r) * a.out_stride;
-    scores[r] = a.scratch + size_t(r) * end;
-    lengths[r] = a.length + (first + r) * a.growth;
-  }
-  score<R>(cache, lane, queries, end, scores);
-  for (int r = 0; r < R; ++r) totals[r] = soften(scores[r], lengths[r], end);
-  gather<R>(cache, lane, scores, reinterpret_cast<int8_t*>(a.scratch + size_t(R) * end), lengths,
-            end, totals, outs);
-}
-
+// Every query's result is as if it were alone: what lies behind its length weighs nothing.
 inline void attend(const Cache& cache, int lane, const Attention& a) {
-  int query = 0;
-  for (; query + 2 <= a.count; query += 2) attend_together<2>(cache, lane, a, query);
-  if (query < a.count) attend_together<1>(cache, lane, a, query);
+  for (int first = 0; first < a.count; first += QUERIES) {
+    const int count = std::min(QUERIES, a.count - first);
+    const int end = padded(a.length + (first + count - 1) * a.growth, TILE);
+    const float* queries[QUERIES];
+    float *scores[QUERIES], *outs[QUERIES], totals[QUERIES];
+    int lengths[QUERIES];
+    for (int r = 0; r < count; ++r) {
+      queries[r] = a.queries + size_t(first + r) * a.query_stride;
+      outs[r] = a.outs + size_t(first + r) * a.out_stride;
+      scores[r] = a.scratch + size_t(r) * end;
+      lengths[r] = a.length + (first + r) * a.growth;
+    }
+    score(cache, lane, queries, count, end, scores);
+    for (int r = 0; r < count; ++r) totals[r] = soften(scores[r], lengths[r], end);
+    int8_t* halves = reinterpret_cast<int8_t*>(a.scratch + size_t(count) * end);
+    gather(cache, lane, scores, halves, lengths, count, end, totals, outs);
+  }
 }
 
 inline const Loops loops = {linear, normalise, quantise, append, attend};
