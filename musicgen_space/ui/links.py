@@ -51,6 +51,7 @@ def _written(value: Any) -> str:
 
 def _read(text: str) -> float | str:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text  # whoever checks it says what is wrong
+    return int(number) if number.is_integer() else number

@@ -35,8 +35,7 @@
     event.preventDefault();
     const file = new DataTransfer();
     file.items.add(event.dataTransfer.files[0]);
-    const input = document.querySelector("input[type=file]#restore, #restore input[type=file]") ??
-      button("restore").parentElement.querySelector("input[type=file]");
+    const input = document.querySelector("#wish input[type=file]:has(+ #restore)");
     input.files = file.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });

@@ -64,10 +64,10 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                 seed = seed_field(last_seed)
                 own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control()
-                restoring = restore_button()
                 with gr.Column(elem_id="actions"):
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
                     stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+                restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
                 player = build_player(shelf, view_of_example())

@@ -62,7 +62,8 @@ class Recall:
         """
         found = recalled(settings, self._backends)
         if found.notes:
-            gr.Info("<br>".join(map(html.escape, found.notes)), title="Not all of it came back")
+            lines = ["Not all of it could be restored.", *map(html.escape, found.notes)]
+            gr.Info("<br>".join(lines))
         return [
             *self._place(found),
             *(found.fields.get(name, gr.skip()) for name in ("prompt", *FIELDS)),

@@ -9,7 +9,7 @@ const chips = [...element.querySelectorAll("[aria-pressed]")];
 
 // "electric piano" comes before "piano": a word in the text belongs to the longest chip.
 const words = chips.map((chip) => chip.textContent).sort((a, b) => b.length - a.length);
-const pattern = words.map((word) => word.replace(/[^\p{L}\p{N} ]/gu, "\\$&")).join("|");
+const pattern = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|");
 const any = new RegExp(`(?<![\\p{L}\\p{N}-])(?:${pattern})(?![\\p{L}\\p{N}-])`, "giu");
 
 const found = (text, word) =>
@@ -22,17 +22,16 @@ function added(text, word) {
   return before ? `${before}, ${word}` : word;
 }
 
-// Without the word, and without the "with", "and" or commas that led to it.
+// Without the word, and without the "with a", "and" or comma that led to it.
 function removed(text, word) {
   for (const match of found(text, word).reverse()) {
     text = text.slice(0, match.index) + text.slice(match.index + word.length);
   }
-  return text
-    .split(",")
-    .map((piece) => piece.replace(/\s+/g, " ").trim())
-    .map((piece) => piece.replace(/^(?:and|with)$|^and | (?:and|with|with a|with and)$/i, "").trim())
-    .filter(Boolean)
-    .join(", ");
+  const tidy = (piece) => piece
+    .replace(/\s+/g, " ").trim()
+    .replace(/\b(with|and)(?: an?)? and\b/gi, "$1")
+    .replace(/^and\b|(?:^| )(?:with|and)(?: an?)?$/gi, "").trim();
+  return text.split(",").map(tidy).filter(Boolean).join(", ");
 }
 
 function press(chip) {

@@ -18,20 +18,9 @@ __all__ = ["VOCABULARY", "prompt_words"]
 # Words of musicgen-nano's captions, all of them plain enough for any MusicGen.
 VOCABULARY: dict[str, tuple[str, ...]] = {
     "Genre": (
-        *(
-            "lo-fi",
-            "jazz",
-            "blues",
-            "funk",
-            "soul",
-            "rock",
-            "heavy metal",
-            "pop",
-            "folk",
-            "country",
-        ),
+        *("lo-fi", "jazz", "blues", "funk", "rock", "heavy metal", "pop", "folk", "country"),
         *("techno", "house", "synthwave", "drum and bass", "hip hop", "reggae", "bossa nova"),
-        *("country", "ambient", "orchestral", "baroque", "celtic", "chiptune", "waltz", "lullaby"),
+        *("ambient", "orchestral", "baroque", "chiptune", "waltz"),
     ),
     "Mood": (
         *("happy", "sad", "calm", "energetic", "relaxed", "romantic", "dark", "dreamy", "epic"),
@@ -39,9 +28,9 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
         *("gentle", "powerful", "festive", "eerie"),
     ),
     "Instruments": (
-        *("piano", "electric piano", "acoustic guitar", "electric guitar", "distorted guitar"),
-        *("slap bass", "upright bass", "drums", "strings", "violin", "cello", "flute", "saxophone"),
-        *("trumpet", "brass", "organ", "synthesizer", "harp", "choir", "accordion", "music box"),
+        *("piano", "electric piano", "acoustic guitar", "distorted guitar", "slap bass", "drums"),
+        *("strings", "violin", "flute", "saxophone", "trumpet", "brass", "organ", "synthesizer"),
+        *("harp", "choir", "music box"),
     ),
     "Tempo": ("slow", "mid-tempo", "fast", "laid-back", "driving", "a steady beat", "no drums"),
 }
