@@ -24,36 +24,39 @@ function linkOf(query) {
 let calm = 0;  // the timer that takes the words back
 
 async function copyLink() {
-  const button = part("copy");
-  const field = part("link");
   const link = linkOf(shown().link);
-  field.hidden = true;
-  let copied = true;
   try {
     await navigator.clipboard.writeText(link);
   } catch {
     // Not over plain http, and not in every frame: the old way, or by hand.
-    field.hidden = false;
-    field.value = link;
-    field.focus();
-    field.select();
-    copied = document.execCommand("copy");
-    if (copied) {
-      field.hidden = true;
-      button.focus();
+    offer(link);
+    if (!document.execCommand("copy")) {
+      part("announcement").textContent = "The link is selected, to be copied.";
+      return;
     }
+    showLink();
+    part("copy").focus();
   }
-  const words = copied ? "Link copied" : "Copy this:";
-  button.textContent = words;
-  part("announcement").textContent = copied ? words : "The link is selected, to be copied.";
+  part("copy").textContent = part("announcement").textContent = "Link copied";
   clearTimeout(calm);
-  if (copied) calm = setTimeout(() => (button.textContent = "Copy link"), 2500);
+  calm = setTimeout(showLink, 2500);
+}
+
+// The link as text, selected, in place of the button.
+function offer(link) {
+  part("copy").hidden = true;
+  part("link").hidden = false;
+  part("link").value = link;
+  part("link").focus();
+  part("link").select();
 }
 
 function showLink() {
   part("share").hidden = !shown().link;
   part("link").hidden = true;
+  part("copy").hidden = false;
   part("copy").textContent = "Copy link";
 }
 
 part("copy").addEventListener("click", copyLink);
+part("link").addEventListener("blur", showLink);
