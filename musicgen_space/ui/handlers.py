@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ class Studio:
         self._settings = settings
         self._shelf = shelf
         self.sounds = new_sounds()
+        # Called with a blindly chosen take and its id in a library, "" for none.
+        self.when_chosen: Callable[[gr.Request, Take, str], None] = lambda *_: None
         self._allowance = Allowance(settings.segmind_takes_per_visitor)
         self._visits: dict[str | None, _Visit] = {}  # by browser session
 
@@ -162,6 +164,16 @@ class Studio:
         key = str(shown.get("clip"))
         clip = self.sounds.get(key)
         return NOTHING_PICKED if clip is None else picked(key, clip, use)
+
+    def choose_winner(self, request: gr.Request, event: gr.EventData) -> None:
+        """A take has won a blind comparison in this browser session: tell ``when_chosen``.
+
+        Nothing in ``event`` is believed but the id of a take that is there.
+        """
+        said = event._data if isinstance(event._data, dict) else {}
+        take = self._shelf.take_at(said.get("take", ""))
+        if take is not None:
+            self.when_chosen(request, take, str(said.get("kept") or ""))
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> str:
         """What the chosen backend costs, in words, with the balance of the key if there is one."""

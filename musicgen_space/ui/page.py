@@ -24,9 +24,11 @@ from musicgen_space.ui.controls import (
     slider,
 )
 from musicgen_space.ui.handlers import FIELDS, Studio
+from musicgen_space.ui.keys import list_of_keys
 from musicgen_space.ui.picker import OwnSound
 from musicgen_space.ui.player import View, build_player, view, view_of_takes
 from musicgen_space.ui.shelf import EXAMPLE, Shelf
+from musicgen_space.ui.sound_finish import sound_finish
 from musicgen_space.ui.theme import theme
 
 __all__ = ["build_page", "launch_options"]
@@ -66,7 +68,9 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                     stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 player = build_player(shelf, _first_view(example))
+                sound_finish()
                 again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
+        list_of_keys()
 
         _wire_switch(studio, backends, backend, money, key, model, knobs)
         _wire_own_sound(studio, backends, backend, model, own)
@@ -83,6 +87,7 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
             )
             ended = made.then(studio.end, None, buttons, queue=False, **QUIET)
             ended.then(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
+        player.select(studio.choose_winner, queue=False, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
     return page

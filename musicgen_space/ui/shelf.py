@@ -12,7 +12,7 @@ from musicgen_space.audio import to_int16
 from musicgen_space.request import CLIP_LIMITS, Take
 from musicgen_space.ui.kept import Kept
 
-__all__ = ["EXAMPLE", "Shelf"]
+__all__ = ["EXAMPLE", "Shelf", "whole"]
 
 EXAMPLE = "example"  # the id of what everybody finds on the page
 
@@ -68,9 +68,19 @@ class Shelf:
     def take(self, key: str, variation: int) -> Take | None:
         """A finished take; None when it is unknown or forgotten."""
         if key == EXAMPLE:
-            return self._example
+            return None if variation else self._example
         making = self._made.get(key)
         return making.takes[variation] if making and 0 <= variation < len(making.takes) else None
+
+    def take_at(self, address: object) -> Take | None:
+        """The same by its address in one piece, "key/variation", which nobody need trust."""
+        key, _, index = str(address).rpartition("/")
+        return self.take(key, whole(index)) if key else None
+
+
+def whole(text: str) -> int:
+    """A number that a page sends; −1 for anything that is no small whole number."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else -1
 
 
 def _bytes_of(takes: Sequence[Take]) -> int:
