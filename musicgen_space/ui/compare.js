@@ -88,6 +88,9 @@ function showRows() {
   const count = compared() ? many() : 0;
   while (rows.children.length > count) rows.lastChild.remove();
   while (rows.children.length < count) rows.append(newRow(rows.children.length));
+  // As wide as the longest name, within bounds.
+  const longest = Math.max(8, ...takes.map(({ name }) => name.length));
+  rows.style.setProperty("--name", `${Math.min(16, longest)}ch`);
   [...rows.children].forEach(showRow);
   showTools();
 }

@@ -68,8 +68,8 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                     stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 player = build_player(shelf, _first_view(example))
-                sound_finish()
                 again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
+                sound_finish()
         list_of_keys()
 
         _wire_switch(studio, backends, backend, money, key, model, knobs)

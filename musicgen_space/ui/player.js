@@ -115,7 +115,8 @@ const clock = (seconds) =>
 function showTime() {
   const at = now();
   const whole = blindly() ? span() : length();
-  part("time").textContent = blindly() ? clock(at) : `${clock(at)} / ${clock(whole)}`;
+  part("at").textContent = clock(at);
+  part("whole").textContent = blindly() ? "" : ` / ${clock(whole)}`;
   wave.setAttribute("aria-valuemax", whole.toFixed(1));
   wave.setAttribute("aria-valuenow", at.toFixed(1));
   wave.setAttribute("aria-valuetext", blindly() ? clock(at) : `${clock(at)} of ${clock(whole)}`);
@@ -127,9 +128,10 @@ function show() {
   const button = part("play");
   button.disabled = !available();
   button.setAttribute("aria-label", playing ? "Pause" : "Play");
-  part("status").textContent = finishing ? "Finishing …" : view.status;
+  part("status").textContent = view.status;
   part("title").textContent = shown().title;
-  part("facts").textContent = [shown().facts, ...(shown().notes ?? [])].join(" · ");
+  const notes = finishing ? ["finishing …"] : shown().notes ?? [];
+  part("facts").textContent = [shown().facts, ...notes].join(" · ");
   showTime();
 }
 
