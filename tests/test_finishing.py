@@ -108,7 +108,7 @@ def test_a_single_take_is_not_measured(shelf: Shelf, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pyloudnorm", None)  # to import it is an error now
     heard = Finishing(shelf).heard([f"{put(shelf, take())}/0"], Finish(fade_out=1, trim=True))
     assert heard is not None
-    assert (heard[0]["gain"], heard[0]["notes"]) == (1, ["no tail to cut off"])
+    assert (heard[0]["gain"], heard[0]["notes"]) == (1, ["no tail to cut off", "fade-out 1 s"])
 
 
 @pytest.mark.parametrize(

@@ -147,11 +147,18 @@ function playFrom(index, seconds) {
 function drawRows() {
   [...part("takes").children].forEach((node, row) => {
     const one = rowTake(row);
-    drawBars(node.querySelector("canvas"), one, {
+    const drawn = drawBars(node.querySelector("canvas"), one, {
       seconds: span(),
       played: takeIn(row) === chosen ? now() : 0,
       flat: blindly(),
     });
+    if (drawn && one.begins > 0 && !blindly()) drawSeam(drawn, one.begins / span());
   });
+}
+
+// Where the new music begins, after somebody's own sound.
+function drawSeam({ brush, width, height }, at) {
+  brush.fillStyle = getComputedStyle(wave).color;
+  for (let y = 0; y < height; y += 4) brush.fillRect(Math.round(at * width) - 1, y, 2, 2);
 }
 

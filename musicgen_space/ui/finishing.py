@@ -94,6 +94,8 @@ def _notes(before: Take, take: Take, finish: Finish, level: float) -> list[str]:
     return [
         *([f"{cut:.1f} s of its tail cut off"] if cut > 0.05 else []),
         *(["no tail to cut off"] if finish.trim and cut <= 0.05 else []),
+        *([f"fade-in {finish.fade_in:g} s"] if finish.fade_in else []),
+        *([f"fade-out {finish.fade_out:g} s"] if finish.fade_out else []),
         *([_level(level)] if finish.normalise and math.isfinite(level) else []),
     ]
 

@@ -178,7 +178,7 @@ function draw() {
 function drawBars(canvas, take, { seconds, played, flat = false }) {
   const scale = window.devicePixelRatio || 1;
   const { clientWidth: width, clientHeight: height } = canvas;
-  if (!width) return;
+  if (!width) return null;
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);
@@ -201,5 +201,6 @@ function drawBars(canvas, take, { seconds, played, flat = false }) {
     brush.fillStyle = loudest < 0 ? empty : (bar + 0.5) / bars < reached ? heard : made;
     brush.fillRect(bar * step, (height - tall) / 2, step - 1.5, tall);
   }
+  return { brush, width, height };
 }
 

@@ -92,6 +92,8 @@ let settling = 0; // the timer of a finish: a slider passes many values
 document.addEventListener("musicgen:finish", ({ detail }) => {
   const off = !detail.normalise && !detail.trim && !detail.fade_in && !detail.fade_out;
   clearTimeout(settling);
+  finishing = !off && takes.length > 0;
+  show();
   settling = setTimeout(() => {
     finishWanted = off ? null : detail;
     hear();
