@@ -79,6 +79,8 @@ function seek(seconds) {
   const resume = playing;
   if (playing) pause();
   position = Math.max(0, Math.min(seconds, available()));
+  const sound = source === "file" ? sounds.get(keyOf(chosen)) : null;
+  if (sound?.there) sound.audio.currentTime = position;
   if (resume && position < available() - 0.05) play();
   show();
   draw();
