@@ -27,6 +27,7 @@ __all__ = [
     "LOUDNESS",
     "TRUE_PEAK",
     "Finish",
+    "gains_to_match",
     "loudness",
     "matching_gains",
     "true_peak",
@@ -124,7 +125,12 @@ def true_peak(samples: np.ndarray, sample_rate: int) -> float:
 
 def matching_gains(takes: Iterable[Take]) -> list[float]:
     """For each take the gain, at most 1, that makes it as loud as the quietest; silence: 1."""
-    measured = [loudness(take.samples, take.sample_rate) for take in takes]
+    return gains_to_match([loudness(take.samples, take.sample_rate) for take in takes])
+
+
+def gains_to_match(levels: Iterable[float]) -> list[float]:
+    """The same for measured takes: ``levels`` is in LUFS, −inf for silence."""
+    measured = [*levels]
     quietest = min(filter(math.isfinite, measured), default=0.0)
     return [_ratio(quietest - level) if math.isfinite(level) else 1.0 for level in measured]
 

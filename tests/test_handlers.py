@@ -323,3 +323,20 @@ def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
     with pytest.raises(gr.Error, match="no WAV"):
         studio.bring(visitor(), str(tmp_path / "bad.wav"), "continue_from")
     studio.begin(visitor(), *wish_at_home(own=own))
+
+
+def test_a_blind_choice_is_told_with_the_take_and_its_place_in_a_library(studio: Studio) -> None:
+    chosen: list[tuple[Any, ...]] = []
+    studio.when_chosen = lambda *what: chosen.append(what)
+    done = press_generate(studio, visitor(), *wish_at_home(variations=2, seed=7))
+    second = done["takes"][1]["id"]
+    who = visitor()
+    studio.choose_winner(who, gr.EventData(None, {"take": second, "kept": "a1"}))
+    [(asking, take, kept)] = chosen
+    assert (asking, take.request.seed, kept) == (who, 8, "a1")
+
+
+@pytest.mark.parametrize("said", [None, {}, {"take": 7}, {"take": "unknown/0"}, {"take": ["x"]}])
+def test_a_choice_that_names_no_take_is_ignored(studio: Studio, said: Any) -> None:
+    studio.when_chosen = lambda *what: pytest.fail("nothing was chosen")
+    studio.choose_winner(visitor(), gr.EventData(None, said))

@@ -6,7 +6,7 @@ import html
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class Studio:
         self._shelf = shelf
         self.sounds = new_sounds()
         self.spending = Spending(settings)
+        # Called with a blindly chosen take and its id in a library, "" for none.
+        self.when_chosen: Callable[[gr.Request, Take, str], None] = lambda *_: None
         self._visits: dict[str | None, _Visit] = {}  # by browser session
 
     def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any, Any]:
@@ -163,6 +165,16 @@ class Studio:
         key = str(shown.get("clip"))
         clip = self.sounds.get(key)
         return NOTHING_PICKED if clip is None else picked(key, clip, use)
+
+    def choose_winner(self, request: gr.Request, event: gr.EventData) -> None:
+        """A take has won a blind comparison in this browser session: tell ``when_chosen``.
+
+        Nothing in ``event`` is believed but the id of a take that is there.
+        """
+        said = event._data if isinstance(event._data, dict) else {}
+        take = self._shelf.take_at(said.get("take", ""))
+        if take is not None:
+            self.when_chosen(request, take, str(said.get("kept") or ""))
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> str:
         """What the chosen backend costs, in words, with the balance of the key if there is one."""

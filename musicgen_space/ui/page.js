@@ -1,4 +1,5 @@
-// Keyboard, the gesture that lets the player make sound, and files dropped on the wish. Runs once, when the page loads.
+// Keyboard, the gesture that lets the player make sound, files dropped on the wish, and one
+// sound at a time. Runs once, when the page loads.
 () => {
   const button = (id) => document.querySelector(`#${id}`);
   const visible = (node) => node && node.offsetParent !== null && !node.disabled;
@@ -15,7 +16,7 @@
       setTimeout(() => button("generate").click(), 0);
     }
     // Escape that closes a list of choices is not meant for the music.
-    const choosing = document.querySelector("[role=listbox]");
+    const choosing = document.querySelector("[role=listbox], dialog[open]");
     if (event.key === "Escape" && !choosing && visible(button("stop"))) button("stop").click();
   });
 
@@ -39,4 +40,26 @@
     input.files = file.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });
+  // One sound at a time: whatever starts, a file or the player's live sound, stops the rest.
+  // The player's own sounds take over from each other without our help.
+  const sounding = new Set();
+  const owner = (node) => node.closest(".player") ?? node.querySelector?.(".player") ?? node;
+  document.addEventListener("musicgen:sound", ({ detail }) => {
+    for (const media of sounding) {
+      if (media.paused) sounding.delete(media);
+      else if (owner(media) !== owner(detail)) media.pause();
+    }
+  });
+  const starts = (media) => {
+    if (media.muted) return;
+    document.dispatchEvent(new CustomEvent("musicgen:sound", { detail: media }));
+    sounding.add(media);
+  };
+  document.addEventListener("play", ({ target }) => starts(target), true);
+  // Gradio's own player is an element outside the document, whose events nobody else sees.
+  const { play } = HTMLMediaElement.prototype;
+  HTMLMediaElement.prototype.play = function () {
+    if (!this.isConnected) starts(this);
+    return play.call(this);
+  };
 }

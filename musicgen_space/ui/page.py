@@ -26,12 +26,14 @@ from musicgen_space.ui.controls import (
 )
 from musicgen_space.ui.gallery import build_gallery, example, view_of_example, wire_gallery
 from musicgen_space.ui.handlers import FIELDS, Studio
+from musicgen_space.ui.keys import list_of_keys
 from musicgen_space.ui.picker import OwnSound
 from musicgen_space.ui.player import build_player
 from musicgen_space.ui.programs import Programs
 from musicgen_space.ui.recall import Recall
 from musicgen_space.ui.restore import restore_button, wire_restore
 from musicgen_space.ui.shelf import Shelf
+from musicgen_space.ui.sound_finish import sound_finish
 from musicgen_space.ui.theme import theme
 from musicgen_space.ui.words import prompt_words
 
@@ -74,7 +76,9 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                 # An example is ready to play for somebody who has not pressed anything yet.
                 player = build_player(shelf, view_of_example())
                 again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
+                sound_finish()
                 gallery = build_gallery()
+        list_of_keys()
 
         chosen_models = _wire_switch(studio, backends, backend, money, key, model, knobs)
         _wire_own_sound(studio, backends, backend, model, own)
@@ -94,6 +98,7 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
             )
             ended = made.then(studio.end, None, buttons, queue=False, **QUIET)
             ended.then(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
+        player.select(studio.choose_winner, queue=False, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
         Programs(backends, studio.spending).offer(page)

@@ -188,6 +188,7 @@ part("remove").addEventListener("click", () => {
   pause();
   trigger("clear");
 });
+audio.addEventListener("pause", () => { if (playing) pause(); });
 new ResizeObserver(draw).observe(strip);
 // Colours come from CSS variables: draw again when light becomes dark.
 new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] });

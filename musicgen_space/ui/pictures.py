@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["peaks", "peaks_per_second", "spectrogram"]
+from musicgen_space.request import Take
+
+__all__ = ["peaks", "peaks_per_second", "spectrogram", "waveform"]
 
 _PEAKS = 600  # of a whole take, whose waveform is sent again and again while it grows
 _FINEST = 20  # a second
@@ -39,6 +42,16 @@ def peaks(samples: np.ndarray, sample_rate: int, a_second: int) -> list[int]:
     padded = np.pad(loudness, (0, -len(loudness) % step))
     percent = np.clip(padded.reshape(-1, step).max(axis=1) * 100, 0, 100)
     return [int(value) for value in percent.round()]
+
+
+def waveform(take: Take) -> dict[str, Any]:
+    """A finished take's waveform for the player, with its length in seconds."""
+    a_second = peaks_per_second(take.duration)
+    return {
+        "wanted": take.duration,
+        "peaks": peaks(take.samples, take.sample_rate, a_second),
+        "peaks_per_second": a_second,
+    }
 
 
 def spectrogram(samples: np.ndarray, sample_rate: int) -> bytes:

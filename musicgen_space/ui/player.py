@@ -1,7 +1,7 @@
 """The player: what it is shown, as plain data, and the component that shows it.
 
-Its three parts lie beside this file: ``player.html`` (structure), ``player.js``
-and ``share.js`` (behaviour), ``page.css`` (looks).
+Its parts lie beside this file: ``player.html`` (structure), ``page.css`` (looks), and six
+scripts that make up its behaviour.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from musicgen_space import audio
+from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import MusicRequest, Receipt, Take
 from musicgen_space.ui import pictures
+from musicgen_space.ui.finishing import MOST_TAKES, Finishing, finish_of
 from musicgen_space.ui.links import query_of
-from musicgen_space.ui.shelf import Shelf
+from musicgen_space.ui.shelf import Shelf, whole
 
 __all__ = ["View", "build_player", "clock", "view", "view_of_takes"]
 
 View = dict[str, Any]
 
+_HERE = Path(__file__).parent
+_SCRIPTS = ("player.js", "live.js", "sounds.js", "compare.js", "share.js", "wiring.js")
 _PICTURE = "png"
+_NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
 
 
 def build_player(shelf: Shelf, value: View) -> gr.HTML:
@@ -31,23 +36,30 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
 
     Its value is a ``View``: ``phase`` (idle, busy, done or failed), ``status`` (one line
     beside the clock), ``announcement`` (for screen readers, when the phase changes), ``take``
-    (id), ``wanted`` (seconds), ``begins`` (seconds of the clip that is continued), ``rate``
-    (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time),
-    ``peaks``, ``peaks_per_second``, ``title``, ``facts``, ``variations`` (how many) and, when
-    they are done, ``takes``: of each its ``wanted``, ``peaks``, ``facts``, ``formats`` and
-    ``link`` (a query).
+    (the id of it all), ``variations`` (how many takes) and, when they are done, ``takes``: of
+    each its ``id`` and what ``_shown`` says. Of what is being made, the first take: ``title``,
+    ``facts``, ``wanted`` (seconds), ``begins`` (seconds of the clip that is continued), ``rate``
+    (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time), ``peaks``
+    and ``peaks_per_second``.
+
+    Which finish takes are heard with, and which of them, is up to each browser. Its event
+    ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
+    is ``kept`` as.
     """
-    here = Path(__file__).parent
+    finishing = Finishing(shelf)
 
     def chunk(address: str) -> str | None:
         """What the player calls for the next chunk; ``address`` is "take/index"."""
-        key, _, index = str(address).partition("/")
-        return shelf.chunk(key, int(index)) if index.isdecimal() else None
+        key, _, index = str(address).rpartition("/")
+        return shelf.chunk(key, whole(index))
 
-    def file(address: str) -> dict[str, str] | None:
-        """A file of a take, made when it is asked for; ``address`` is "take/variation/ending"."""
-        key, variation, ending = [*str(address).split("/"), "", ""][:3]
-        take = shelf.take(key, int(variation)) if variation.isdecimal() else None
+    def file(wish: Any) -> dict[str, str] | None:
+        """A file, made when it is asked for: the ``take``'s id, its ``ending``, a ``finish``."""
+        try:
+            take = finishing.take(wish["take"], finish_of(wish.get("finish")))
+        except (InvalidRequest, *_NOT_OURS):
+            return None
+        ending = wish.get("ending")
         if take is None or ending not in (_PICTURE, *audio.formats_for(take)):
             return None
         name = f"{file_name(take)}.{ending}"
@@ -55,13 +67,21 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
         player.temp_files.add(path)  # Gradio deletes these in time
         return {"path": path, "name": name}
 
+    def heard(wish: Any) -> list[dict[str, Any]] | dict[str, str] | None:
+        """How the ``takes`` (ids) are heard with a ``finish``; None when one is gone."""
+        try:
+            takes = [*wish["takes"]][:MOST_TAKES]
+            return finishing.heard(takes, finish_of(wish.get("finish")))
+        except InvalidRequest as error:
+            return {"trouble": str(error)}
+        except _NOT_OURS:
+            return None
+
     player = gr.HTML(
         value,
-        html_template=(here / "player.html").read_text(encoding="utf-8"),
-        js_on_load="".join(
-            (here / name).read_text(encoding="utf-8") for name in ("player.js", "share.js")
-        ),
-        server_functions=[chunk, file],
+        html_template=(_HERE / "player.html").read_text(encoding="utf-8"),
+        js_on_load="".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        server_functions=[chunk, file, heard],
         apply_default_css=False,
         elem_id="player",
     )
@@ -91,26 +111,40 @@ def view(phase: str, status: str = "", **changes: Any) -> View:
     }
 
 
-def view_of_takes(takes: Sequence[Take], key: str, /, **changes: Any) -> View:
-    """The view of finished variations, or of a single take; ``key`` is their id on the shelf."""
-    first = takes[0]
-    a_second = pictures.peaks_per_second(first.duration)
+def view_of_takes(
+    takes: Sequence[Take], key: str, /, kept: Sequence[str] = (), **changes: Any
+) -> View:
+    """The view of finished takes, one to four; ``key`` is their id on the shelf.
+
+    They may have nothing in common. ``kept`` are their ids in a library, "" for none.
+    """
+    ids = [*kept, *[""] * len(takes)]
+    shown = [
+        {"id": f"{key}/{index}", "kept": kept_as, "name": name, **_shown(take)}
+        for index, (take, kept_as, name) in enumerate(zip(takes, ids, names(takes), strict=False))
+    ]
+    of_all = ("title", "wanted", "begins", "rate", "channels", "peaks_per_second")
     return view(
         "done",
         **{
             "announcement": _announcement(len(takes)),
             "take": key,
-            "wanted": first.duration,
-            "begins": seconds_given(first.request),
-            "rate": first.sample_rate,
-            "channels": first.samples.shape[0],
-            "peaks_per_second": a_second,
-            "title": first.request.prompt,
             "variations": len(takes),
-            "takes": [_shown(take, a_second) for take in takes],
+            "takes": shown,
+            **{field: shown[0][field] for field in of_all},
             **changes,
         },
     )
+
+
+def names(takes: Sequence[Take]) -> list[str]:
+    """What tells these takes apart in a word or two."""
+    ways = [
+        [take.request.prompt for take in takes],
+        [f"seed {take.request.seed}" for take in takes],
+        [take.model for take in takes],
+    ]
+    return max(ways, key=lambda way: len({*way})) if len(takes) > 1 else ways[1]
 
 
 def seconds_given(request: MusicRequest) -> float:
@@ -142,12 +176,15 @@ def file_name(take: Take) -> str:
     return f"{slug}-seed{take.request.seed}"
 
 
-def _shown(take: Take, a_second: int) -> dict[str, Any]:
+def _shown(take: Take) -> dict[str, Any]:
     """What the player needs to know of one finished take."""
     return {
-        "wanted": take.duration,
-        "peaks": pictures.peaks(take.samples, take.sample_rate, a_second),
+        **pictures.waveform(take),
+        "title": take.request.prompt,
         "facts": facts(take),
+        "begins": seconds_given(take.request),
+        "rate": take.sample_rate,
+        "channels": take.samples.shape[0],
         "formats": audio.formats_for(take),
         "link": query_of(audio.settings_of(take)),
     }

@@ -1,6 +1,6 @@
 
 // ---- A link to the take's settings --------------------------------------------------
-// Follows player.js in the same function: `part`, `shown` and `element` are from there.
+// Part of the player: `part`, `shown` and `element` are from player.js.
 
 // The address that people see: inside another page's frame that is not always the own one.
 function outerAddress() {
@@ -52,7 +52,7 @@ function offer(link) {
 }
 
 function showLink() {
-  part("share").hidden = !shown().link;
+  part("share").hidden = !shown().link || blindly();
   part("link").hidden = true;
   part("copy").hidden = false;
   part("copy").textContent = "Copy link";

@@ -12,7 +12,7 @@ from musicgen_space.audio import to_int16
 from musicgen_space.request import CLIP_LIMITS, Take
 from musicgen_space.ui.kept import Kept
 
-__all__ = ["Shelf"]
+__all__ = ["Shelf", "whole"]
 
 # Four variations of five minutes in stereo are 350 MB, a usual take is 2.
 _BYTES_KEPT = 512 * 2**20
@@ -70,8 +70,18 @@ class Shelf:
         """A finished take; None when it is unknown or forgotten."""
         making = self._made.get(key)
         if making is None:
-            return self._examples(key)
+            return None if variation else self._examples(key)
         return making.takes[variation] if 0 <= variation < len(making.takes) else None
+
+    def take_at(self, address: object) -> Take | None:
+        """The same by its address in one piece, "key/variation", which nobody need trust."""
+        key, _, index = str(address).rpartition("/")
+        return self.take(key, whole(index)) if key else None
+
+
+def whole(text: str) -> int:
+    """A number that a page sends; −1 for anything that is no small whole number."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else -1
 
 
 def _bytes_of(takes: Sequence[Take]) -> int:

@@ -48,6 +48,20 @@ def address(segmind: Segmind, log: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page over a backend that only hums, far faster than music is made."""
+    log = tmp_path_factory.mktemp("fast") / "log"
+    with serving(log, "-m", "tests.browser.fast_page") as url:
+        yield url
+
+
+@pytest.fixture
+def humming(browser: Browser, fast: str) -> Iterator[Page]:
+    with opened(browser, fast, 60_000) as page:
+        yield page
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as playwright:

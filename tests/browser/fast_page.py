@@ -19,7 +19,10 @@ SECONDS_A_SECOND = 100  # of music, of time
 
 
 class Humming(Backend):
-    """Each seed has a pitch; what is to be continued comes first."""
+    """Each seed has a pitch; what is to be continued comes first.
+
+    From seed 1000 on every fourth take is as loud as usual, those after it are quieter.
+    """
 
     name, label, about = "local", "This machine", "hums"
     knobs = frozenset(MusicRequest.__dataclass_fields__)
@@ -49,7 +52,8 @@ class Humming(Backend):
 
     def _sound(self, request: MusicRequest) -> np.ndarray:
         at = np.arange(round(request.new_seconds * RATE), dtype=np.float32) / RATE
-        hum = (0.3 * np.sin(2 * np.pi * (200 + request.seed) * at))[None].astype(np.float32)
+        level = 0.3 / (1 + request.seed % 4) if request.seed >= 1000 else 0.3
+        hum = (level * np.sin(2 * np.pi * (200 + request.seed) * at))[None].astype(np.float32)
         clip = request.continue_from
         before = [] if clip is None else [audio.fit(clip, RATE, 1)]
         return np.concatenate([*before, hum], axis=1)

@@ -19,6 +19,7 @@ PLAYING = "document.querySelector('.player').dataset.playing"
 DECODE = """async () => {
   const audio = document.querySelector(".player audio");
   while (!audio.getAttribute("src")) await new Promise((resume) => setTimeout(resume, 50));
+  while (!audio.duration) await new Promise((resume) => setTimeout(resume, 50));
   const data = await (await fetch(audio.src)).arrayBuffer();
   const sound = await new OfflineAudioContext(1, 1, 32000).decodeAudioData(data);
   const samples = sound.getChannelData(0);

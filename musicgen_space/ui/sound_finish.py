@@ -1,0 +1,61 @@
+"""The page's "Sound finish": what is done to takes when they are played and downloaded."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK
+from musicgen_space.ui.controls import QUIET
+
+__all__ = ["sound_finish"]
+
+_LABELS = {"fade_in": "Fade in", "fade_out": "Fade out"}
+
+# The player listens: it is the one that knows which takes are heard.
+_TELL = """(normalise, trim, fade_in, fade_out) => {
+  document.dispatchEvent(new CustomEvent("musicgen:finish", { detail: {
+    normalise: !!normalise, trim: !!trim, fade_in: fade_in ?? 0, fade_out: fade_out ?? 0,
+  } }));
+  return [];
+}"""
+
+
+def sound_finish() -> None:
+    """A closed section with the settings of a ``Finish``; they stay for the next takes."""
+    with gr.Accordion("Sound finish", open=False, elem_id="finish"):
+        normalise = gr.Checkbox(
+            label="Even loudness",
+            info=_signed(
+                f"Towards {LOUDNESS:g} LUFS, what streaming services play at. "
+                f"Peaks stay below {TRUE_PEAK:g} dBTP, so a take may end up quieter."
+            ),
+            elem_id="normalise",
+        )
+        trim = gr.Checkbox(
+            label="Cut off the tail",
+            info="Silence or hiss after the music has ended. Half of a take stays in any case.",
+            elem_id="trim",
+        )
+        fades = [
+            gr.Slider(
+                limit.minimum,
+                limit.maximum,
+                value=limit.default,
+                step=limit.step,
+                label=f"{_LABELS[name]} (s)",
+                elem_id=name.replace("_", "-"),
+            )
+            for name, limit in FINISH_LIMITS.items()
+        ]
+        gr.HTML(
+            "For what you hear and download, with every take from now on. The take itself stays "
+            "as it was made: switch this off and it is back.",
+            apply_default_css=False,
+            elem_id="finish-about",
+        )
+    fields = [normalise, trim, *fades]
+    gr.on([field.change for field in fields], None, fields, None, js=_TELL, **QUIET)
+
+
+def _signed(words: str) -> str:
+    return words.replace("-", "−")
