@@ -189,7 +189,7 @@ def read_settings(data: bytes) -> dict[str, Any] | None:
     """The settings that ``encode`` wrote into a file, or None if there are none."""
     try:
         settings = json.loads(_comment_in(data))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return settings if isinstance(settings, dict) and "prompt" in settings else None
 

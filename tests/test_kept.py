@@ -10,7 +10,7 @@ import pytest
 from musicgen_space.clip import Clip
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.ui.kept import Kept
-from musicgen_space.ui.shelf import EXAMPLE, Shelf
+from musicgen_space.ui.shelf import Shelf
 
 
 def take(seconds: float = 1, **wish: object) -> Take:
@@ -68,20 +68,20 @@ def test_live_sound_comes_back_chunk_by_chunk() -> None:
 
 def test_finished_takes_and_the_example_are_found() -> None:
     example, made = take(), [take(), take()]
-    shelf = Shelf(example)
+    shelf = Shelf({"example": example}.get)
     key = shelf.start()
     assert shelf.take(key, 0) is None
     shelf.finish(key, made)
     assert [shelf.take(key, index) for index in range(3)] == [*made, None]
     assert shelf.take(key, -1) is None
-    assert shelf.take(EXAMPLE, 0) is example
-    assert Shelf().take(EXAMPLE, 0) is None
+    assert shelf.take("example", 0) is example
+    assert Shelf().take("example", 0) is None
 
 
 def test_the_memory_of_takes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("musicgen_space.ui.shelf._BYTES_KEPT", 1_000_000)
     example = take()
-    shelf = Shelf(example)
+    shelf = Shelf({"example": example}.get)
     keys = [shelf.start() for _ in range(20)]
     for key in keys:
         shelf.append(key, np.zeros((1, 32000)))
@@ -90,4 +90,4 @@ def test_the_memory_of_takes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     kept = keys[-3:]
     assert [key for key in keys if shelf.take(key, 0)] == kept
     assert [key for key in keys if shelf.chunk(key, 0)] == kept
-    assert shelf.take(EXAMPLE, 0) is example
+    assert shelf.take("example", 0) is example

@@ -27,17 +27,6 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 DRAW_SEED = f"() => Math.floor(Math.random() * {int(LIMITS['seed'].maximum) + 1})"
 
-_EXAMPLES = (
-    "lo-fi music with a soothing melody",
-    "upbeat funk with brass and slap bass",
-    "sad solo piano, slow",
-    "energetic techno, fast",
-    "calm ambient soundscape with strings",
-    "heavy metal with distorted guitar",
-    "gentle lullaby, music box",
-    "church organ, baroque",
-)
-
 _LABELS = {
     "variations": "Takes at once",
     "extend_to": "Extend to",
@@ -66,24 +55,16 @@ _GROUPS = {
 
 
 def prompt_field() -> gr.Textbox:
-    """Where the music is described, with examples to press."""
-    prompt = gr.Textbox(
+    """Where the music is described."""
+    return gr.Textbox(
         label="Describe the music",
-        placeholder=_EXAMPLES[0],
+        placeholder="lo-fi music with a soothing melody",
         lines=3,
         max_lines=8,
         max_length=MAX_PROMPT_CHARACTERS,
         autofocus=True,
         elem_id="prompt",
     )
-    gr.Examples(
-        [[example] for example in _EXAMPLES],
-        prompt,
-        label="Try",
-        elem_id="examples",
-        api_visibility="private",
-    )
-    return prompt
 
 
 def model_field(backend: Backend) -> gr.Dropdown:

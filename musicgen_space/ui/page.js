@@ -1,4 +1,4 @@
-// Keyboard, and the gesture that lets the player make sound. Runs once, when the page loads.
+// Keyboard, the gesture that lets the player make sound, and files dropped on the wish. Runs once, when the page loads.
 () => {
   const button = (id) => document.querySelector(`#${id}`);
   const visible = (node) => node && node.offsetParent !== null && !node.disabled;
@@ -17,5 +17,26 @@
     // Escape that closes a list of choices is not meant for the music.
     const choosing = document.querySelector("[role=listbox]");
     if (event.key === "Escape" && !choosing && visible(button("stop"))) button("stop").click();
+  });
+
+  // A take's file may be dropped anywhere on the wish, but for where a sound of one's own goes.
+  const welcome = (event) =>
+    event.dataTransfer?.types.includes("Files") && event.target.closest("#wish") &&
+    !event.target.closest("#own");
+  const mark = (on) => button("wish").toggleAttribute("data-dropping", !!on);
+  document.addEventListener("dragover", (event) => {
+    mark(welcome(event));
+    if (welcome(event)) event.preventDefault();
+  });
+  document.addEventListener("dragleave", (event) => mark(event.relatedTarget && welcome(event)));
+  document.addEventListener("drop", (event) => {
+    mark(false);
+    if (!welcome(event) || !event.dataTransfer.files.length) return;
+    event.preventDefault();
+    const file = new DataTransfer();
+    file.items.add(event.dataTransfer.files[0]);
+    const input = document.querySelector("#wish input[type=file]:has(+ #restore)");
+    input.files = file.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
   });
 }

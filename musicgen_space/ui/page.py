@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from musicgen_space import audio
 from musicgen_space.backends.base import Backend, HostedBackend
-from musicgen_space.request import LIMITS, Take
+from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
 from musicgen_space.ui.controls import (
     DRAW_SEED,
@@ -24,12 +24,16 @@ from musicgen_space.ui.controls import (
     seed_field,
     slider,
 )
+from musicgen_space.ui.gallery import build_gallery, example, view_of_example, wire_gallery
 from musicgen_space.ui.handlers import FIELDS, Studio
 from musicgen_space.ui.picker import OwnSound
-from musicgen_space.ui.player import View, build_player, view, view_of_takes
+from musicgen_space.ui.player import build_player
 from musicgen_space.ui.programs import Programs
-from musicgen_space.ui.shelf import EXAMPLE, Shelf
+from musicgen_space.ui.recall import Recall
+from musicgen_space.ui.restore import restore_button, wire_restore
+from musicgen_space.ui.shelf import Shelf
 from musicgen_space.ui.theme import theme
+from musicgen_space.ui.words import prompt_words
 
 __all__ = ["build_page", "launch_options"]
 
@@ -44,8 +48,6 @@ _HOW_TO_ADD_LOCAL = (
 
 def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
     """The page over ``backends``; the first is the one it opens with."""
-    # A finished example, ready to play, for somebody who has not pressed anything yet.
-    example = audio.read_take((_HERE / "welcome.ogg").read_bytes())
     shelf = Shelf(example)
     studio = Studio(backends, settings, shelf)
     first = next(iter(backends.values()))
@@ -58,6 +60,7 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=320, elem_id="wish"):
                 prompt = prompt_field()
+                prompt_words(prompt)
                 model = model_field(first)
                 duration = slider("duration", "Length", "Seconds of music.")
                 seed = seed_field(last_seed)
@@ -66,13 +69,19 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                 with gr.Column(elem_id="actions"):
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
                     stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+                restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
-                player = build_player(shelf, _first_view(example))
+                # An example is ready to play for somebody who has not pressed anything yet.
+                player = build_player(shelf, view_of_example())
                 again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
+                gallery = build_gallery()
 
-        _wire_switch(studio, backends, backend, money, key, model, knobs)
+        chosen_models = _wire_switch(studio, backends, backend, money, key, model, knobs)
         _wire_own_sound(studio, backends, backend, model, own)
         fields = {"duration": duration, "seed": seed, **knobs}
+        recall = Recall(backends, backend, model, prompt, fields, chosen_models)
+        wire_restore(page, restoring, recall)
+        wire_gallery(gallery, player, recall, backends)
         buttons = [generate, stop, again]
         wish = [backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
         drawn = again.click(None, None, seed, js=DRAW_SEED, **QUIET)
@@ -148,8 +157,11 @@ def _wire_switch(
     key: gr.Textbox,
     model: gr.Dropdown,
     knobs: dict[str, Component],
-) -> None:
-    """Switching keeps the prompt and every setting; knobs without effect are greyed out."""
+) -> gr.State:
+    """Switching keeps the prompt and every setting; knobs without effect are greyed out.
+
+    → the model chosen in each backend.
+    """
     chosen_models = gr.State({name: each.models()[0].name for name, each in backends.items()})
 
     def switched(name: str, chosen: dict[str, str]) -> list[Any]:
@@ -175,6 +187,7 @@ def _wire_switch(
     )
     for event in (backend.change, key.blur, key.submit):
         event(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
+    return chosen_models
 
 
 def _wire_own_sound(
@@ -198,9 +211,3 @@ def _wire_own_sound(
             queue=False,
             **QUIET,
         )
-
-
-def _first_view(example: Take | None) -> View:
-    if example is None:
-        return view("idle")
-    return view_of_takes([example], EXAMPLE, status="An example, made by musicgen-nano")

@@ -323,6 +323,7 @@ function show() {
 
 function showTake() {
   showDownloads();
+  showLink();
   showChips();
   showSeam();
   loadPicture();

@@ -1,7 +1,7 @@
 """The player: what it is shown, as plain data, and the component that shows it.
 
 Its three parts lie beside this file: ``player.html`` (structure), ``player.js``
-(behaviour), ``page.css`` (looks).
+and ``share.js`` (behaviour), ``page.css`` (looks).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from musicgen_space import audio
 from musicgen_space.request import MusicRequest, Receipt, Take
 from musicgen_space.ui import pictures
+from musicgen_space.ui.links import query_of
 from musicgen_space.ui.shelf import Shelf
 
 __all__ = ["View", "build_player", "clock", "view", "view_of_takes"]
@@ -33,7 +34,8 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
     (id), ``wanted`` (seconds), ``begins`` (seconds of the clip that is continued), ``rate``
     (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time),
     ``peaks``, ``peaks_per_second``, ``title``, ``facts``, ``variations`` (how many) and, when
-    they are done, ``takes``: of each its ``wanted``, ``peaks``, ``facts`` and ``formats``.
+    they are done, ``takes``: of each its ``wanted``, ``peaks``, ``facts``, ``formats`` and
+    ``link`` (a query).
     """
     here = Path(__file__).parent
 
@@ -56,7 +58,9 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
     player = gr.HTML(
         value,
         html_template=(here / "player.html").read_text(encoding="utf-8"),
-        js_on_load=(here / "player.js").read_text(encoding="utf-8"),
+        js_on_load="".join(
+            (here / name).read_text(encoding="utf-8") for name in ("player.js", "share.js")
+        ),
         server_functions=[chunk, file],
         apply_default_css=False,
         elem_id="player",
@@ -145,6 +149,7 @@ def _shown(take: Take, a_second: int) -> dict[str, Any]:
         "peaks": pictures.peaks(take.samples, take.sample_rate, a_second),
         "facts": facts(take),
         "formats": audio.formats_for(take),
+        "link": query_of(audio.settings_of(take)),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +12,7 @@ from musicgen_space.audio import to_int16
 from musicgen_space.request import CLIP_LIMITS, Take
 from musicgen_space.ui.kept import Kept
 
-__all__ = ["EXAMPLE", "Shelf"]
-
-EXAMPLE = "example"  # the id of what everybody finds on the page
+__all__ = ["Shelf"]
 
 # Four variations of five minutes in stereo are 350 MB, a usual take is 2.
 _BYTES_KEPT = 512 * 2**20
@@ -29,11 +27,14 @@ class _Making:
 
 
 class Shelf:
-    """The latest takes and those being made, each wish for music under an unguessable id."""
+    """The latest takes and those being made, each wish for music under an unguessable id.
 
-    def __init__(self, example: Take | None = None) -> None:
+    ``examples`` finds the takes that everybody may have, by ids of their own.
+    """
+
+    def __init__(self, examples: Callable[[str], Take | None] = lambda key: None) -> None:
         self._made: Kept[_Making] = Kept(_BYTES_KEPT)
-        self._example = example
+        self._examples = examples
 
     def start(self) -> str:
         """Begin to make something; → its id. The oldest takes are forgotten."""
@@ -67,10 +68,10 @@ class Shelf:
 
     def take(self, key: str, variation: int) -> Take | None:
         """A finished take; None when it is unknown or forgotten."""
-        if key == EXAMPLE:
-            return self._example
         making = self._made.get(key)
-        return making.takes[variation] if making and 0 <= variation < len(making.takes) else None
+        if making is None:
+            return self._examples(key)
+        return making.takes[variation] if 0 <= variation < len(making.takes) else None
 
 
 def _bytes_of(takes: Sequence[Take]) -> int:

@@ -1,0 +1,86 @@
+// Chips that put words into the prompt. Gradio gives: element, props, watch, trigger.
+//
+// props.value is the prompt's text, and which chips are pressed follows from it alone:
+// what is typed, recalled or pressed all looks the same.
+
+const tabs = [...element.querySelectorAll("[role=tab]")];
+const panels = [...element.querySelectorAll("[role=tabpanel]")];
+const chips = [...element.querySelectorAll("[aria-pressed]")];
+
+// "electric piano" comes before "piano": a word in the text belongs to the longest chip.
+const words = chips.map((chip) => chip.textContent).sort((a, b) => b.length - a.length);
+const pattern = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|");
+const any = new RegExp(`(?<![\\p{L}\\p{N}-])(?:${pattern})(?![\\p{L}\\p{N}-])`, "giu");
+
+const found = (text, word) =>
+  [...text.matchAll(any)].filter(([match]) => match.toLowerCase() === word);
+
+// ---- The prompt ---------------------------------------------------------------------
+
+function added(text, word) {
+  const before = text.trim().replace(/[,\s]+$/, "");
+  return before ? `${before}, ${word}` : word;
+}
+
+// Without the word, and without the "with a", "and" or comma that led to it.
+function removed(text, word) {
+  for (const match of found(text, word).reverse()) {
+    text = text.slice(0, match.index) + text.slice(match.index + word.length);
+  }
+  const tidy = (piece) => piece
+    .replace(/\s+/g, " ").trim()
+    .replace(/\b(with|and)(?: an?)? and\b/gi, "$1")
+    .replace(/^and\b|(?:^| )(?:with|and)(?: an?)?$/gi, "").trim();
+  return text.split(",").map(tidy).filter(Boolean).join(", ");
+}
+
+function press(chip) {
+  const word = chip.textContent;
+  const text = props.value ?? "";
+  const there = found(text, word).length > 0;
+  const next = there ? removed(text, word) : added(text, word);
+  if (next.length > props.most) return say("The prompt is full.");
+  props.value = next;
+  trigger("input");
+  show();
+  say(there ? `${word} taken out` : `${word} added`);
+}
+
+const say = (text) => {
+  element.querySelector("[data-part=announcement]").textContent = text;
+};
+
+function show() {
+  const inside = new Set([...(props.value ?? "").matchAll(any)].map(([word]) => word.toLowerCase()));
+  for (const chip of chips) chip.setAttribute("aria-pressed", inside.has(chip.textContent));
+  tabs.forEach((tab, index) => {
+    tab.toggleAttribute("data-used", !!panels[index].querySelector("[aria-pressed=true]"));
+  });
+}
+
+// ---- Groups -------------------------------------------------------------------------
+
+function choose(index) {
+  tabs.forEach((tab, at) => {
+    tab.setAttribute("aria-selected", at === index);
+    tab.tabIndex = at === index ? 0 : -1;
+    panels[at].toggleAttribute("data-shown", at === index);
+  });
+}
+
+element.addEventListener("click", ({ target }) => {
+  const button = target.closest("button");
+  if (chips.includes(button)) press(button);
+  else if (tabs.includes(button)) choose(tabs.indexOf(button));
+});
+element.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
+  const at = tabs.findIndex((tab) => tab.tabIndex === 0);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: -1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  choose((to + tabs.length) % tabs.length);
+  tabs.find((tab) => tab.tabIndex === 0).focus();
+});
+watch("value", show);
+choose(0);
+show();
