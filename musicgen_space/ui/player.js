@@ -312,6 +312,7 @@ function show() {
   const player = element.querySelector(".player");
   player.dataset.phase = view.phase;
   player.dataset.playing = playing ? source : "";
+  player.dataset.kept = shown().kept ?? ""; // its row in the list of takes shows that it plays
   const button = part("play");
   button.disabled = !available();
   button.setAttribute("aria-label", playing ? "Pause" : "Play");
@@ -417,8 +418,9 @@ function update() {
     [channels, filled, fetched, scheduled, position, lost] = [[], 0, 0, 0, 0, false];
     source = view.phase === "done" ? "file" : "live";
     startAlone = true;
-    // On a phone the player lies below the fold.
-    element.scrollIntoView({ block: "nearest" });
+    // On a phone the player lies below the fold. Who plays takes in their list stays there.
+    const listed = view.phase === "done" && document.activeElement?.closest("#library");
+    if (!listed) element.scrollIntoView({ block: "nearest" });
   }
   if (view.phase !== before.phase || view.take !== before.take) {
     part("announcement").textContent = view.announcement;

@@ -19,7 +19,7 @@ from musicgen_space.ui import pictures
 from musicgen_space.ui.links import query_of
 from musicgen_space.ui.shelf import Shelf
 
-__all__ = ["View", "build_player", "clock", "view", "view_of_takes"]
+__all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_takes"]
 
 View = dict[str, Any]
 
@@ -34,8 +34,8 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
     (id), ``wanted`` (seconds), ``begins`` (seconds of the clip that is continued), ``rate``
     (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time),
     ``peaks``, ``peaks_per_second``, ``title``, ``facts``, ``variations`` (how many) and, when
-    they are done, ``takes``: of each its ``wanted``, ``peaks``, ``facts``, ``formats`` and
-    ``link`` (a query).
+    they are done, ``takes``: of each its ``wanted``, ``peaks``, ``facts``, ``formats``,
+    ``link`` (a query) and ``kept`` (its id among the visitor's takes, "" if it isn't kept).
     """
     here = Path(__file__).parent
 
@@ -91,8 +91,13 @@ def view(phase: str, status: str = "", **changes: Any) -> View:
     }
 
 
-def view_of_takes(takes: Sequence[Take], key: str, /, **changes: Any) -> View:
-    """The view of finished variations, or of a single take; ``key`` is their id on the shelf."""
+def view_of_takes(
+    takes: Sequence[Take], key: str, /, *, kept: Sequence[str] = (), **changes: Any
+) -> View:
+    """The view of finished variations, or of a single take; ``key`` is their id on the shelf.
+
+    ``kept`` are their ids in the library, if they have been kept there.
+    """
     first = takes[0]
     a_second = pictures.peaks_per_second(first.duration)
     return view(
@@ -107,7 +112,10 @@ def view_of_takes(takes: Sequence[Take], key: str, /, **changes: Any) -> View:
             "peaks_per_second": a_second,
             "title": first.request.prompt,
             "variations": len(takes),
-            "takes": [_shown(take, a_second) for take in takes],
+            "takes": [
+                {**_shown(take, a_second), "kept": id}
+                for take, id in zip(takes, kept or [""] * len(takes), strict=True)
+            ],
             **changes,
         },
     )
@@ -123,10 +131,16 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def length_words(seconds: float, stopped: bool) -> str:
+    """How long a take is, and whether it was to be longer."""
+    length = f"{seconds:.4g} s" if seconds < 60 else clock(seconds)
+    return length + " (stopped)" * stopped
+
+
 def facts(take: Take) -> str:
     """One line about where a take came from."""
-    length = f"{take.duration:.4g} s" if take.duration < 60 else clock(take.duration)
-    parts = [take.model, f"seed {take.request.seed}", length + " (stopped)" * take.stopped]
+    length = length_words(take.duration, take.stopped)
+    parts = [take.model, f"seed {take.request.seed}", length]
     parts += _clip_words(take.request)
     if take.receipt is not None:
         parts += _receipt_words(take.receipt)
