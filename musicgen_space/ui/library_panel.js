@@ -8,7 +8,7 @@ const part = (name) => element.querySelector(`[data-part="${name}"]`);
 const list = part("list");
 const player = () => document.querySelector(".player");
 
-const BARS = 60;
+const BARS = 50;
 const UNDO_SECONDS = 10;
 const MOST_AT_ONCE = 4;
 
@@ -301,9 +301,16 @@ function openMenu(dots) {
   }
   dots.after(menu);
   dots.setAttribute("aria-expanded", "true");
-  menu.toggleAttribute("data-up", menu.getBoundingClientRect().bottom > innerHeight - 8 &&
+  menu.toggleAttribute("data-up", menu.getBoundingClientRect().bottom > foot() - 8 &&
     dots.getBoundingClientRect().top > menu.offsetHeight);
   menu.firstChild.focus();
+}
+
+// Where the visible part of the page ends: on a phone, above the button that stays there.
+function foot() {
+  const actions = document.querySelector("#actions");
+  const fixed = actions && getComputedStyle(actions).position === "fixed";
+  return fixed ? actions.getBoundingClientRect().top : innerHeight;
 }
 
 function closeMenu({ focus = false } = {}) {
