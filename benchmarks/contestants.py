@@ -102,12 +102,14 @@ def musicgen_space(options: Namespace) -> Loaded:
     from benchmarks.decoder import prepared
     from musicgen_space.engine.generate import generate
     from musicgen_space.engine.loader import load
+    from musicgen_space.engine.native.build import default_cache
     from musicgen_space.engine.placement import choose_placement
     from musicgen_space.request import MusicRequest
 
     cores = os.cpu_count() or 1
     torch.set_num_threads(max(1, cores // 4))  # as backends/local.py does
-    model = load(options.model, choose_placement("cpu", quant=options.quant, threads=cores))
+    placement = choose_placement("cpu", quant=options.quant, threads=cores, cache=default_cache())
+    model = load(options.model, placement)
     request = MusicRequest(PROMPT, duration=options.seconds)
 
     def take() -> Result:

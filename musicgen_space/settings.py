@@ -32,6 +32,7 @@ class Settings:
     MUSICGEN_QUANT        `quant`        how the decoder's weights are kept on a CPU: auto, none
                                          (as published), int8 or int4
     MUSICGEN_NATIVE       `native`       0: our kernel is not compiled and used, torch computes
+    MUSICGEN_CACHE        `cache`        the folder of the compiled kernel and of converted weights
     MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
                                          one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
@@ -59,6 +60,7 @@ class Settings:
     dtype: str = "auto"
     quant: str = "auto"
     native: bool = True
+    cache: Path | None = None
     max_models: int = 1
     threads: int = 0
     max_waiting: int = 8
@@ -108,6 +110,7 @@ class Settings:
             dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
             quant=_one_of(environ, "MUSICGEN_QUANT", ("auto", "none", "int8", "int4")),
             native=_one_of(environ, "MUSICGEN_NATIVE", ("1", "0")) == "1",
+            cache=_folder(environ, "MUSICGEN_CACHE"),
             max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
@@ -160,14 +163,19 @@ def _file(environ: Mapping[str, str], name: str) -> str | None:
     return path if text else None
 
 
-def _library(environ: Mapping[str, str], name: str) -> Path | None:
+def _folder(environ: Mapping[str, str], name: str) -> Path | None:
+    """A folder that is made when it is needed; None where none is named."""
     text = environ.get(name, "").strip()
-    if text.lower() == "off":
+    path = Path(os.path.abspath(os.path.expanduser(text)))
+    if text and path.exists() and not path.is_dir():
+        raise InvalidSetting(f"{name} must be the path of a folder, got {text!r}.")
+    return path if text else None
+
+
+def _library(environ: Mapping[str, str], name: str) -> Path | None:
+    if environ.get(name, "").strip().lower() == "off":
         return None
-    folder = Path(os.path.abspath(os.path.expanduser(text))) if text else _data_folder(environ)
-    if folder.exists() and not folder.is_dir():
-        raise InvalidSetting(f"{name} must be a folder or off, got {text!r}.")
-    return folder
+    return _folder(environ, name) or _data_folder(environ)
 
 
 def _data_folder(environ: Mapping[str, str]) -> Path:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from musicgen_space.clip import Clip
-from musicgen_space.engine import loader, quantise
+from musicgen_space.engine import loader
 from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen, Piece, generate
 from musicgen_space.engine.placement import CPU
@@ -270,7 +270,7 @@ def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
     packed = loader.load(embedded_folder(), TORCH)
     if "fbgemm" in torch.backends.quantized.supported_engines:
         assert any(isinstance(module, HalfLinear) for module in packed.decoder.modules())
-    monkeypatch.setattr(quantise, "halve_lossless", lambda decoder: 0)
+    monkeypatch.setattr(loader, "halve_lossless", lambda decoder: 0)
     plain = loader.load(embedded_folder(), TORCH)
     assert not any(isinstance(module, HalfLinear) for module in plain.decoder.modules())
     request = MusicRequest("upbeat funk with brass", duration=2)

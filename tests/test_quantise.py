@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from musicgen_space.engine import loader, quantise
+from musicgen_space.engine import loader
 from musicgen_space.engine.generate import MusicGen, generate
 from musicgen_space.engine.model import Condition, Decoder, Predictor, TextCondition
-from musicgen_space.engine.onnx_decoder import OnnxDecoder
+from musicgen_space.engine.onnx_decoder import OnnxDecoder, pack
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH
@@ -33,12 +33,13 @@ def pair(request: pytest.FixtureRequest) -> tuple[Decoder, OnnxDecoder]:
 def single_precision(folder: Path) -> MusicGen:
     """With torch's own float32 linears; the embedded checkpoint's would be halved."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantise, "halve_lossless", lambda decoder: 0)
+        patch.setattr(loader, "halve_lossless", lambda decoder: 0)
         return loader.load(folder, TORCH)
 
 
 def in_8_bit(decoder: Predictor) -> OnnxDecoder:
-    return OnnxDecoder(copy.deepcopy(cast(Decoder, decoder)), threads=1)
+    mine = copy.deepcopy(cast(Decoder, decoder))
+    return OnnxDecoder(mine, pack(mine), threads=1)
 
 
 def codes_of(decoder: Predictor, *shape: int) -> torch.Tensor:

@@ -40,6 +40,7 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_LIBRARY", __file__),
         ("MUSICGEN_LIBRARY_MB", "0"),
         ("MUSICGEN_VISITOR_MB", "-5"),
+        ("MUSICGEN_CACHE", __file__),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(name: str, value: str) -> None:

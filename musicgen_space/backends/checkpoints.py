@@ -95,6 +95,7 @@ class Checkpoints:
 
     @cached_property
     def _placement(self) -> Placement:
+        from musicgen_space.engine.native.build import default_cache
         from musicgen_space.engine.placement import choose_placement
 
         settings = self._settings
@@ -104,6 +105,7 @@ class Checkpoints:
             settings.quant,
             settings.threads or min(os.cpu_count() or 1, _MOST_THREADS),
             settings.native,
+            settings.cache or default_cache(),
         )
 
     @cached_property

@@ -19,11 +19,12 @@ from musicgen_space.engine.checkpoint.files import is_audiocraft
 from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, TextPart, match_codec
 from musicgen_space.engine.checkpoint.tensors import fill, require
 from musicgen_space.engine.codec import Codec
+from musicgen_space.engine.conversions import Conversion
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.memory import release
 from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import CPU, Placement
-from musicgen_space.engine.quantise import mode_of, quantised
+from musicgen_space.engine.quantise import converter, halve_lossless, mode_of
 from musicgen_space.engine.text import TextEncoder
 from musicgen_space.errors import (
     InvalidCheckpoint,
@@ -93,11 +94,21 @@ def _build(checkpoint: Checkpoint, placement: Placement) -> MusicGen:
 
 
 def _predictor(decoder: Decoder, checkpoint: Checkpoint, placement: Placement) -> Predictor:
+    to = converter(placement)
+    if to is None:
+        fill(decoder, checkpoint.decoder, placement.device, placement.dtype)
+        halve_lossless(decoder)
+        return decoder
+    conversion = Conversion.of(checkpoint, to.form, placement.cache)
+    if conversion:
+        kept = conversion.read(lambda arrays: to.restore(decoder, arrays))
+        if kept is not None:
+            return kept
     lossy = mode_of(placement) != "none"
     # Half precision costs nothing that 8 bits would keep, and half the memory.
     dtype = torch.float16 if lossy else placement.dtype
     fill(decoder, checkpoint.decoder, placement.device, dtype)
-    return quantised(decoder, placement)
+    return to.convert(decoder, conversion.write if conversion else lambda _: None)
 
 
 def _without_data(kind: Any, config: Any) -> Any:

@@ -14,9 +14,11 @@ import psutil
 import torch
 from safetensors import safe_open
 
+from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.placement import Placement
 from musicgen_space.engine.windows import WINDOW_SECONDS
+from musicgen_space.errors import InvalidCheckpoint
 
 __all__ = ["checkpoint_bytes", "free_bytes", "model_bytes", "release", "take_bytes"]
 
@@ -89,10 +91,10 @@ def take_bytes(
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    for pattern in ("*.safetensors", "*.bin"):
-        files = sorted(folder.glob(pattern))
-        if files:
-            return files
+    if is_audiocraft(folder):
+        return [file for name in AUDIOCRAFT_FILES if (file := folder / name).is_file()]
+    with suppress(InvalidCheckpoint):  # what is missing, the loader will say
+        return weight_files(folder)
     return []
 
 

@@ -1,14 +1,14 @@
 """The decoder in 8 bit through ONNX Runtime: wrapped around a loaded one from outside.
 
-Its layers become one graph of ONNX Runtime's operators. It is built in memory each time
-(musicgen-small: 10 s on two busy cores), so no copy on disk can go stale. What happens once a
-generation (text and tune) or is a mere look-up (embeddings, positions) stays in torch.
-Weights are kept in blocks of 64 numbers with a scale each, and multiplied as whole
-numbers; keys and values are float32, and written in place.
+Its layers become one graph of ONNX Runtime's operators. What happens once a generation (text
+and tune) or is a mere look-up (embeddings, positions) stays in torch. Weights are kept in
+blocks of 64 numbers with a scale each, and multiplied as whole numbers; keys and values are
+float32, and written in place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,9 @@ from musicgen_space.engine.model import (
     SelfAttention,
 )
 
-__all__ = ["OnnxDecoder", "OnnxState"]
+__all__ = ["OnnxDecoder", "OnnxState", "pack"]
 
+_GRAPH = "graph"  # its name beside its weights'
 _BLOCK = 64
 _NEVER = -1e9  # added to a score, leaves nothing of it
 _OWN = "com.microsoft"  # where ONNX Runtime's operators live beside the standard's
@@ -57,24 +58,24 @@ class OnnxState:
 
 
 class OnnxDecoder:
-    """Codes in, logits of the next codes out, as ``Decoder`` does.
+    """Codes in, logits of the next codes out, as ``Decoder`` does."""
 
-    It takes ``decoder`` over, on the CPU and not halved: weights are dropped there as they are
-    converted here, so that a model is never in memory twice.
-    """
+    def __init__(
+        self, decoder: Decoder, packed: Mapping[str, np.ndarray], *, threads: int = 0
+    ) -> None:
+        """``packed``: what ``pack`` made of the decoder, and ``decoder``: what it left there.
 
-    def __init__(self, decoder: Decoder, *, threads: int = 0) -> None:
-        """``threads``: how many compute; 0 leaves it to ONNX Runtime (one for each core)."""
+        ``threads``: how many compute; 0 leaves it to ONNX Runtime (one for each core).
+        """
         self.config = decoder.config
-        graph = _Graph(decoder)
-        self._decoder = decoder.float()  # what is left of it
+        self._decoder = decoder.float()
+        weights = dict(packed)
+        graph = weights.pop(_GRAPH).tobytes()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in graph.weights.values()]
-        options.add_external_initializers(list(graph.weights), values)
-        self._session = onnxruntime.InferenceSession(
-            graph.serialised(), options, ["CPUExecutionProvider"]
-        )
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
+        options.add_external_initializers(list(weights), values)
+        self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
 
     def prefill(
         self, codes: torch.Tensor, condition: Condition, *, columns: int
@@ -118,6 +119,16 @@ class OnnxDecoder:
         state.bind("logits", logits, output=True)
         self._session.run_with_iobinding(state.binding)
         return logits.view(rows, config.codebooks, config.codebook_size)
+
+
+def pack(decoder: Decoder) -> dict[str, np.ndarray]:
+    """The graph of a decoder, on the CPU and not halved, and the graph's weights by name.
+
+    Weights are dropped there as they are converted here, so that a model is never in memory
+    twice.
+    """
+    graph = _Graph(decoder)
+    return {**graph.weights, _GRAPH: np.frombuffer(graph.serialised(), dtype=np.uint8)}
 
 
 class _Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,8 @@ class Placement:
 
     On a CPU, ``quant`` is how the decoder's weights are kept (see ``quantise``), ``threads``
     is how many share a step of it, and ``native`` whether it is our own kernel that does.
+    ``cache`` is the folder of what is made once on this machine, the compiled kernel and
+    converted weights; None: the kernel is in its usual one, and weights are not kept.
     """
 
     device: torch.device
@@ -27,6 +30,7 @@ class Placement:
     quant: str = "none"
     threads: int = 1
     native: bool = True
+    cache: Path | None = None
 
 
 _CPU = torch.device("cpu")
@@ -40,6 +44,7 @@ def choose_placement(
     quant: str = "none",
     threads: int = 1,
     native: bool = True,
+    cache: Path | None = None,
 ) -> Placement:
     """The placement for the settings ``MUSICGEN_DEVICE``, ``MUSICGEN_DTYPE`` and so on.
 
@@ -68,6 +73,7 @@ def choose_placement(
         "none" if plain else quant,
         threads,
         native and not plain,
+        cache,
     )
 
 

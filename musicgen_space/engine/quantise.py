@@ -16,23 +16,34 @@ on x86.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from musicgen_space.engine.model import Decoder, Predictor
+from musicgen_space.engine.native import build
 from musicgen_space.engine.placement import Placement
 
+if TYPE_CHECKING:
+    from musicgen_space.engine.native.decoder import NativeDecoder
+
 __all__ = [
+    "Converter",
     "HalfLinear",
+    "converter",
     "halve_lossless",
     "has_fbgemm",
     "is_half",
     "mode_of",
-    "quantised",
     "weight_of",
 ]
+
+Arrays = Mapping[str, np.ndarray]
 
 _NATIVE_MODES: dict[str, Literal["exact", "int8", "int4"]] = {
     "none": "exact",
@@ -46,22 +57,92 @@ def mode_of(placement: Placement) -> str:
     return "int8" if placement.quant == "auto" else placement.quant
 
 
-def quantised(decoder: Decoder, placement: Placement) -> Predictor:
-    """The decoder with its weights kept as the placement says; it may go afterwards."""
-    if placement.device.type != "cpu" or placement.dtype != torch.float32:
-        return decoder
-    from musicgen_space.engine.native.decoder import NativeDecoder
+class Converter(Protocol):
+    """Makes a decoder into another predictor."""
 
+    @property
+    def form(self) -> str:
+        """A name for what comes out."""
+
+    def convert(self, decoder: Decoder, keep: Callable[[Arrays], None]) -> Predictor:
+        """The decoder converted; it may go afterwards. ``keep`` is told what ``restore`` needs."""
+
+    def restore(self, decoder: Decoder, kept: Arrays) -> Predictor:
+        """The same again from what was kept, and a ``decoder`` that has shapes only."""
+
+
+def converter(placement: Placement) -> Converter | None:
+    """What converts decoders for the placement; None if torch computes."""
+    if placement.device.type != "cpu" or placement.dtype != torch.float32:
+        return None
     if placement.native:
-        mode = _NATIVE_MODES[mode_of(placement)]
-        native = NativeDecoder.of(decoder, mode, threads=placement.threads)
-        if native is not None:
-            return native
-    if mode_of(placement) != "none":
+        library = build.load(placement.cache)
+        if library is not None:
+            return _ToNative(mode_of(placement), library, placement.threads)
+    return None if mode_of(placement) == "none" else _ToOnnx(placement.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _ToNative:
+    mode: str  # none, int8 or int4
+    library: ctypes.CDLL
+    threads: int
+
+    @property
+    def form(self) -> str:
+        return f"native {self.mode}"
+
+    def convert(self, decoder: Decoder, keep: Callable[[Arrays], None]) -> Predictor:
+        native = self._made(decoder)
+        packed = native.packed()
+        keep(packed | _rest(decoder, packed))
+        return native
+
+    def restore(self, decoder: Decoder, kept: Arrays) -> Predictor:
+        return self._made(_with_rest(decoder, kept), kept)
+
+    def _made(self, decoder: Decoder, packed: Arrays | None = None) -> NativeDecoder:
+        from musicgen_space.engine.native.decoder import NativeDecoder
+
+        mode = _NATIVE_MODES[self.mode]
+        return NativeDecoder(decoder, mode, self.library, self.threads, packed=packed)
+
+
+@dataclass(frozen=True, slots=True)
+class _ToOnnx:
+    threads: int
+    form: str = "onnx"
+
+    def convert(self, decoder: Decoder, keep: Callable[[Arrays], None]) -> Predictor:
+        from musicgen_space.engine.onnx_decoder import OnnxDecoder, pack
+
+        packed = pack(decoder)
+        keep(packed | _rest(decoder, packed))
+        return OnnxDecoder(decoder, packed, threads=self.threads)
+
+    def restore(self, decoder: Decoder, kept: Arrays) -> Predictor:
         from musicgen_space.engine.onnx_decoder import OnnxDecoder
 
-        return OnnxDecoder(decoder, threads=placement.threads)
-    halve_lossless(decoder)
+        rest = decoder.state_dict().keys()
+        packed = {name: kept[name] for name in kept if name not in rest}
+        return OnnxDecoder(_with_rest(decoder, kept), packed, threads=self.threads)
+
+
+def _rest(decoder: Decoder, packed: Arrays) -> dict[str, np.ndarray]:
+    """What else a decoder has besides the matrices that were packed, or dropped."""
+    return {
+        name: tensor.numpy()
+        for name, tensor in decoder.state_dict().items()
+        if tensor.numel() and name.removesuffix(".weight") not in packed
+    }
+
+
+def _with_rest(decoder: Decoder, kept: Arrays) -> Decoder:
+    """The decoder, without data by now, with what ``_rest`` said."""
+    there = decoder.state_dict().keys() & set(kept)
+    rest = {name: torch.from_numpy(kept[name]) for name in there}
+    decoder.load_state_dict(rest, strict=False, assign=True)
+    decoder.eval().requires_grad_(False)
     return decoder
 
 

@@ -17,7 +17,7 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.request import Take
 from musicgen_space.ui.controls import QUIET
 from musicgen_space.ui.player import View, view, view_of_takes
-from musicgen_space.ui.recall import Recall
+from musicgen_space.ui.recall import Recall, recalled
 
 __all__ = ["EXAMPLES", "build_gallery", "example", "view_of_example", "wire_gallery"]
 
@@ -74,7 +74,8 @@ def wire_gallery(
         if example(str(key)) is None:
             return [gr.skip(), *recall.nothing()]
         settings = _settings(str(key).removeprefix(_PREFIX))
-        if settings.get("backend") not in backends:  # a hosted page: the prompt is of use there
+        # A page without that model, a hosted one above all, has use for the prompt alone.
+        if recalled(settings, backends).notes:
             settings = {**settings, "backend": None, "model": None}
         return [view_of_example(str(key)), *recall.updates(settings)]
 

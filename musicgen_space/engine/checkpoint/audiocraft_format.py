@@ -50,8 +50,9 @@ def read(folder: Path, fetch: Fetch) -> Checkpoint:
     name = config.get("conditioners.description.t5.name")
     text = transformers_format.read_text(_find(name, folder, fetch))
     shapes = _shapes(config, text.config.d_model)
-    weights = plain(model.get("best_state"), folder / AUDIOCRAFT_FILES[0])
-    return Checkpoint(shapes, _decoder(weights, shapes), text, _codec(codec, folder, fetch))
+    file = folder / AUDIOCRAFT_FILES[0]
+    decoder = _decoder(plain(model.get("best_state"), file), shapes)
+    return Checkpoint(shapes, (file,), decoder, text, _codec(codec, folder, fetch))
 
 
 def _package(file: Path) -> Mapping[str, Any]:

@@ -44,9 +44,13 @@ class CodecPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A checkpoint whose configuration makes sense and whose weights are not read yet."""
+    """A checkpoint whose configuration makes sense and whose weights are not read yet.
+
+    The decoder's are in ``files``.
+    """
 
     shapes: DecoderConfig
+    files: tuple[Path, ...]
     decoder: Sources
     text: TextPart
     codec: CodecPart

@@ -33,9 +33,11 @@ def read(folder: Path) -> Checkpoint:
     shapes = _shapes(config)
     text = t5_config(_section(config, "text_encoder"))
     codec = encodec_config(_section(config, "audio_encoder"))
-    weights = read_tensors(weight_files(folder))
+    files = weight_files(folder)
+    weights = read_tensors(files)
     return Checkpoint(
         shapes,
+        tuple(files),
         _decoder(weights, shapes),
         TextPart(text, t5_sources(part(weights, "text_encoder.")), folder),
         CodecPart(codec, encodec_sources(part(weights, "audio_encoder."))),

@@ -31,6 +31,17 @@ constexpr int CHUNK = 1 << 16;  // bytes of weights that a thread takes at once
 
 enum class Then { STORE, ADD, GELU };  // what becomes of a product
 
+// Queries [count][head] that look into a lane together. The first sees `length` positions,
+// each next one `growth` more.
+struct Attention {
+  const float* queries;
+  float* outs;
+  int query_stride, out_stride, count, length, growth;
+  float* scratch;  // [SCRATCH · positions, padded to whole tiles]
+};
+constexpr int QUERIES = 2;                // of them that share what is loaded
+constexpr int SCRATCH = QUERIES * 3 / 2;  // floats of a position: scores, and their two halves
+
 // What differs between processors.
 struct Loops {
   void (*linear)(const Matrix&, const Activations&, int rows, int first, int last, float* out,
@@ -38,8 +49,7 @@ struct Loops {
   void (*normalise)(const float* x, const float* gain, const float* bias, int width, float* out);
   void (*quantise)(const Activations&, int row);
   void (*append)(const Cache&, int lane, int position, const float* key, const float* value);
-  void (*attend)(const Cache&, int lane, const float* query, int length, float* scores,
-                 float* out);
+  void (*attend)(const Cache&, int lane, const Attention&);
 };
 
 #if defined(__clang__)
@@ -165,7 +175,9 @@ struct State {
   int room;
   // What a step works in.
   int stride;                     // of `hidden`: the width, padded
-  Buffer hidden, mixed, scores;   // [M, stride], [M, queries keys values], [threads, room]
+  Buffer hidden, mixed;           // [M, stride], [M, queries keys values]
+  Buffer scratch;                 // [threads, scratch_size]
+  size_t scratch_size;
   Activations narrow, wide, last; // as wide as the model, as the feed-forward, of the heads
   Buffer logits;
 };
@@ -259,34 +271,36 @@ class Step {
     linear(m, x, rows, hidden(0), state_.stride, Then::ADD);
   }
 
-  float* scores() const {
-    return state_.scores.as<float>() + size_t(worker_.thread) * padded(state_.room, TILE);
-  }
-
-  // Column by column: a column's key is there before its query, and later ones are not yet.
+  // A column's key is there before its query; later ones it does not see.
   void attend_to_self(const Cache& cache) {
     worker_.each(state_.rows * model_.shape.heads, [&](int lane) {
-      const int row = lane / model_.shape.heads, head = lane % model_.shape.heads;
+      const float* queries = queries_of(lane);
       for (int column = 0; column < columns_; ++column) {
-        const int index = row * columns_ + column, position = state_.length + column;
-        const float* query = mixed() + size_t(index) * mixed_stride() + head * head_;
-        loops_.append(cache, lane, position, query + width_, query + 2 * width_);
-        loops_.attend(cache, lane, query, position + 1, scores(),
-                      state_.narrow.values(index) + head * head_);
+        const float* query = queries + size_t(column) * mixed_stride();
+        loops_.append(cache, lane, state_.length + column, query + width_, query + 2 * width_);
       }
+      attend(cache, lane, state_.length + 1, 1);
     });
   }
 
   void attend_to_text(const Cache& cache) {
     worker_.each(state_.text_rows * model_.shape.heads, [&](int lane) {
-      const int row = lane / model_.shape.heads, head = lane % model_.shape.heads;
-      for (int column = 0; column < columns_; ++column) {
-        const int index = row * columns_ + column;
-        const float* query = mixed() + size_t(index) * mixed_stride() + head * head_;
-        loops_.attend(cache, lane, query, state_.text_lengths[row], scores(),
-                      state_.narrow.values(index) + head * head_);
-      }
+      attend(cache, lane, state_.text_lengths[lane / model_.shape.heads], 0);
     });
+  }
+
+  // The first column's query of a row and head.
+  const float* queries_of(int lane) const {
+    const int row = lane / model_.shape.heads, head = lane % model_.shape.heads;
+    return mixed() + size_t(row) * columns_ * mixed_stride() + head * head_;
+  }
+
+  void attend(const Cache& cache, int lane, int length, int growth) {
+    const int row = lane / model_.shape.heads, head = lane % model_.shape.heads;
+    float* scratch = state_.scratch.as<float>() + worker_.thread * state_.scratch_size;
+    loops_.attend(cache, lane,
+                  {queries_of(lane), state_.narrow.values(row * columns_) + head * head_,
+                   mixed_stride(), state_.narrow.width, columns_, length, growth, scratch});
   }
 
   const Model& model_;
@@ -317,7 +331,8 @@ std::unique_ptr<State> new_state(const Model& model, int rows, int text_rows, co
   const int together = std::max(TOGETHER, rows);
   state->hidden = Buffer(size_t(together) * state->stride * 4);
   state->mixed = Buffer(size_t(together) * padded(3 * shape.width, TILE) * 4);
-  state->scores = Buffer(size_t(model.pool.threads()) * padded(std::max(room, longest), TILE) * 4);
+  state->scratch_size = size_t(SCRATCH) * padded(std::max(room, longest), TILE);
+  state->scratch = Buffer(model.pool.threads() * state->scratch_size * 4);
   state->narrow = Activations(together, shape.width);
   state->wide = Activations(together, shape.feed_forward);
   state->last = Activations(rows, shape.width);
@@ -423,16 +438,25 @@ Model* musicgen_new(const Shape* shape, const float* embeddings, const char* lev
 void musicgen_free(Model* model) { delete model; }
 
 // Matrix `part` of `layer` (−1: the heads) from `weights` [rows, inputs], which are copied.
+// Without them its bytes are undefined, until they are written to where musicgen_packed says.
 int musicgen_set_matrix(Model* model, int layer, int part, int format, const float* weights,
                         int rows, int inputs) try {
   Matrix& m = layer < 0 ? model->heads : model->layers[layer].parts[part];
   m = Matrix(Format(format), rows, inputs);
+  if (!weights) return 0;
   model->pool.run([&](Pool::Worker& worker) {
     worker.each(m.tiles(), [&](int tile) { m.pack(tile, weights); });
   });
   return 0;
 } catch (...) {
   return -1;
+}
+
+// Where the bytes of a packed matrix are, all `bytes` of them.
+uint8_t* musicgen_packed(Model* model, int layer, int part, int64_t* bytes) {
+  const Matrix& m = layer < 0 ? model->heads : model->layers[layer].parts[part];
+  *bytes = int64_t(m.tiles()) * int64_t(m.tile_bytes);
+  return m.tile(0);
 }
 
 // Layer norm `part` of `layer` (−1: the last one); gain and bias [width] are copied.

@@ -8,6 +8,8 @@ It is made from a loaded decoder and has the same interface. Three modes:
            as −127 … 127 likewise, cache in bytes (matrix.h says why 63)
 ``int4``   the same, but the feed-forward's weights in 4 bits with a scale for every 32
 
+What ``packed`` says of one decoder makes another, of the same numbers, without the weights.
+
 A row's result does not depend on the rows beside it, nor on the number of threads; so
 the kernel is free to leave the other threads out where they only wait for a core.
 """
@@ -16,9 +18,11 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -32,6 +36,8 @@ __all__ = ["Mode", "NativeDecoder", "NativeState", "levels"]
 Mode = Literal["exact", "int8", "int4"]
 
 _FLOAT32, _FLOAT16, _INT8, _INT4 = range(4)  # decoder.cpp's Format
+# How the numbers of a packed matrix are shown; what says nothing of the format is bytes.
+_DTYPES = {_FLOAT32: np.float32, _FLOAT16: np.float16, _INT8: np.uint8, _INT4: np.uint8}
 _PARTS = (
     "self_attention.queries_keys_values",
     "self_attention.output",
@@ -69,8 +75,15 @@ class NativeDecoder:
     """Codes in, logits of the next codes out; see ``model.Decoder`` for the meaning of it all."""
 
     def __init__(
-        self, decoder: Decoder, mode: Mode, library: ctypes.CDLL, threads: int, level: str
+        self,
+        decoder: Decoder,
+        mode: Mode,
+        library: ctypes.CDLL,
+        threads: int,
+        level: str = "",
+        packed: Mapping[str, np.ndarray] | None = None,
     ) -> None:
+        """It copies the matrices of layers and heads; or takes them ``packed``, by their shapes."""
         self.config: DecoderConfig = decoder.config
         self.mode: Mode = mode
         self._library = _declared(library)
@@ -87,7 +100,8 @@ class NativeDecoder:
         if not self._handle:
             raise MemoryError(f"No native decoder of these shapes on level {level!r}.")
         weakref.finalize(self, self._library.musicgen_free, self._handle)
-        self._copy_weights(decoder)
+        self._matrices: dict[str, tuple[int, int, int]] = {}  # layer, part and format by name
+        self._copy_weights(decoder, packed)
 
     @classmethod
     def of(
@@ -95,11 +109,17 @@ class NativeDecoder:
     ) -> NativeDecoder | None:
         """The same decoder on the kernel, or None where there is no compiler for it.
 
-        It copies the weights of the layers and the heads, so ``decoder`` may go afterwards.
-        ``level`` is one of ``levels()``; "" is the best.
+        ``decoder`` may go afterwards. ``level`` is one of ``levels()``; "" is the best.
         """
         library = build.load()
         return None if library is None else cls(decoder, mode, library, threads, level)
+
+    def packed(self) -> dict[str, np.ndarray]:
+        """The matrices as they are kept, by their names in ``Decoder``; not to outlive this."""
+        return {
+            name: self._bytes_of(layer, part).view(_DTYPES[kept])
+            for name, (layer, part, kept) in self._matrices.items()
+        }
 
     def prefill(
         self, codes: torch.Tensor, condition: Condition, *, columns: int
@@ -159,15 +179,17 @@ class NativeDecoder:
             raise _FAILURES[failed]
         return logits
 
-    def _copy_weights(self, decoder: Decoder) -> None:
+    def _copy_weights(self, decoder: Decoder, packed: Mapping[str, np.ndarray] | None) -> None:
         for index, layer in enumerate(decoder.layers):
             for part, name in enumerate(_PARTS):
                 if layer.looks_at_text or not name.startswith("cross_attention"):
-                    self._copy_matrix(index, part, layer.get_submodule(name), self._format(name))
+                    linear, whole = layer.get_submodule(name), f"layers.{index}.{name}"
+                    self._copy_matrix(whole, index, part, linear, self._format(name), packed)
             for part, name in enumerate(_NORMS):
                 if layer.looks_at_text or not name.startswith("cross_attention"):
                     self._copy_norm(index, part, getattr(layer, name))
-        self._copy_matrix(_HEADS, 0, decoder.heads, self._format("heads"))
+        heads = self._format("heads")
+        self._copy_matrix("heads", _HEADS, 0, decoder.heads, heads, packed)
         self._copy_norm(_HEADS, 0, decoder.norm)
 
     def _format(self, part: str) -> int:
@@ -175,14 +197,37 @@ class NativeDecoder:
             return _FLOAT16
         return _INT4 if self.mode == "int4" and part in _FEED_FORWARD else _INT8
 
-    def _copy_matrix(self, layer: int, part: int, linear: nn.Module, kept: int) -> None:
-        weight = weight_of(linear).float().contiguous()
-        if kept == _FLOAT16 and not is_half(weight):
+    def _copy_matrix(
+        self,
+        name: str,
+        layer: int,
+        part: int,
+        linear: nn.Module,
+        kept: int,
+        packed: Mapping[str, np.ndarray] | None,
+    ) -> None:
+        weight, ready = weight_of(linear), None if packed is None else packed[name]
+        if ready is None:
+            weight = weight.float().contiguous()
+        if kept == _FLOAT16 and not (is_half(weight) if ready is None else ready.itemsize == 2):
             kept = _FLOAT32
         if self._library.musicgen_set_matrix(
-            self._handle, layer, part, kept, _address(weight), *weight.shape
+            *(self._handle, layer, part, kept),
+            *(_address(weight) if ready is None else None, *weight.shape),
         ):
             raise MemoryError("There is no memory for the decoder's weights.")
+        self._matrices[name] = layer, part, kept
+        if ready is not None:
+            place = self._bytes_of(layer, part)
+            if ready.nbytes != place.nbytes:
+                raise ValueError(f"{name} has {ready.nbytes} bytes, not {place.nbytes}.")
+            place[:] = ready.view(np.uint8)
+
+    def _bytes_of(self, layer: int, part: int) -> np.ndarray:
+        """A packed matrix in place."""
+        count = ctypes.c_int64()
+        address = self._library.musicgen_packed(self._handle, layer, part, ctypes.byref(count))
+        return np.ctypeslib.as_array((ctypes.c_uint8 * count.value).from_address(address))
 
     def _copy_norm(self, layer: int, part: int, norm: nn.LayerNorm) -> None:
         gain, bias = (vector.detach().float().contiguous() for vector in (norm.weight, norm.bias))
@@ -230,6 +275,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "new": (pointer, [pointer, pointer, text, number]),
         "free": (None, [pointer]),
         "set_matrix": (number, [pointer, *[number] * 3, pointer, number, number]),
+        "packed": (pointer, [pointer, number, number, pointer]),
         "set_norm": (number, [pointer, number, number, pointer, pointer]),
         "start": (pointer, [pointer, number, number, pointer, pointer, pointer, number]),
         "end": (None, [pointer]),

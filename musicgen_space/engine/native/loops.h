@@ -178,55 +178,71 @@ inline void linear(const Matrix& m, const Activations& x, int rows, int first, i
 // Put the key and value [width] of `position` into a cache's lane.
 inline void append(const Cache& cache, int lane, int position, const float* key,
                    const float* value) {
-  const int width = cache.width, tile = position / TILE, within = position % TILE;
+  const int width = cache.width, within = position % TILE;
+  const size_t tile = size_t(cache.positions) * TILE;  // of values
   if (!cache.in_bytes) {
-    float* keys = cache.keys<float>(lane) + size_t(tile) * TILE * cache.fours() * 4;
+    float* keys = cache.keys<float>(lane) + size_t(position - within) * cache.fours() * 4;
+    float* values = cache.values<float>(lane) + position * TILE;
     for (int i = 0; i < width; ++i) keys[i * TILE + within] = key[i];
-    std::memcpy(cache.values<float>(lane) + size_t(position) * width, value, width * 4);
-    return;
-  }
-  int8_t bytes[MAX_HEAD] = {};
-  uint8_t* keys = cache.keys<uint8_t>(lane) + size_t(tile) * cache.fours() * LINE;
-  cache.key_scales(lane)[position] = to_bytes(key, width, LEVELS8, bytes);
-  for (int i = 0; i < width; ++i) bytes[i] = int8_t(bytes[i] + ZERO8);
-  for (int four = 0; four < cache.fours(); ++four)
-    std::memcpy(keys + four * LINE + within * 4, bytes + four * 4, 4);
-  cache.value_scales(lane)[position] =
-      to_bytes(value, width, 127, cache.values<int8_t>(lane) + size_t(position) * width);
-}
-
-// How well `query` fits each key of tiles [0, length): scores, room for whole tiles.
-inline void score(const Cache& cache, int lane, const float* query, int length, float* scores) {
-  const float scale = 1.0f / std::sqrt(float(cache.width));
-  const int step = cache.fours() * 4 * TILE;
-  if (!cache.in_bytes) {
-    float scaled[MAX_HEAD], sums[1][TILE];
-    for (int i = 0; i < cache.width; ++i) scaled[i] = query[i] * scale;
-    const float* values[1] = {scaled};
-    for (int tile = 0; tile * TILE < length; ++tile) {
-      dot_float<1>(cache.keys<float>(lane) + size_t(tile) * step, values, cache.width, sums);
-      std::memcpy(scores + tile * TILE, sums, sizeof sums);
+    for (int start = 0; start < width; start += TILE, values += tile) {
+      if (within == 0) std::memset(values, 0, TILE * TILE * sizeof *values);  // no NaN ahead
+      std::memcpy(values, value + start, std::min(TILE, width - start) * sizeof *values);
     }
     return;
   }
   int8_t bytes[MAX_HEAD] = {};
-  int32_t sums[1][TILE];
-  const float query_scale = to_bytes(query, cache.width, 127, bytes) * scale;
-  const float* key_scales = cache.key_scales(lane);
-  int32_t zeros = 0;
-  for (int i = 0; i < cache.width; ++i) zeros += ZERO8 * bytes[i];
-  const int8_t* values[1] = {bytes};
-  for (int tile = 0; tile * TILE < length; ++tile) {
-    dot_int8<1>(cache.keys<uint8_t>(lane) + size_t(tile) * step, values, cache.fours(), sums);
-    float* to = scores + tile * TILE;
-    std::memset(to, 0, TILE * sizeof *to);
-    add_scaled(sums[0], zeros, key_scales + tile * TILE, query_scale, to);
+  uint8_t* keys = cache.keys<uint8_t>(lane) + size_t(position - within) * cache.fours() * 4;
+  uint8_t* values = cache.values<uint8_t>(lane) + position / 4 * LINE + position % 4;
+  cache.key_scales(lane)[position] = to_bytes(key, width, LEVELS8, bytes);
+  for (int i = 0; i < width; ++i) bytes[i] = int8_t(bytes[i] + ZERO8);
+  for (int four = 0; four < cache.fours(); ++four)
+    std::memcpy(keys + four * LINE + within * 4, bytes + four * 4, 4);
+  cache.value_scales(lane)[position] = to_bytes(value, width, LEVELS8, bytes);
+  for (int i = 0; i < width; ++i)
+    values[i / TILE * tile + i % TILE * 4] = uint8_t(bytes[i] + ZERO8);
+}
+
+// How well one or two queries [width] fit each key of tiles [0, end): scores.
+inline void score(const Cache& cache, int lane, const float* const* queries, int count, int end,
+                  float* const* scores) {
+  const float scale = 1.0f / std::sqrt(float(cache.width));
+  const size_t step = size_t(cache.fours()) * 4;
+  if (!cache.in_bytes) {
+    const auto dot = count == 1 ? dot_float<1, float> : dot_float<2, float>;
+    float scaled[QUERIES][MAX_HEAD], sums[QUERIES][TILE];
+    const float* values[QUERIES];
+    for (int r = 0; r < count; ++r) {
+      values[r] = scaled[r];
+      for (int i = 0; i < cache.width; ++i) scaled[r][i] = queries[r][i] * scale;
+    }
+    for (int start = 0; start < end; start += TILE) {
+      dot(cache.keys<float>(lane) + start * step, values, cache.width, sums);
+      for (int r = 0; r < count; ++r) std::memcpy(scores[r] + start, sums[r], sizeof sums[r]);
+    }
+    return;
+  }
+  const auto dot = count == 1 ? dot_int8<1> : dot_int8<2>;
+  int8_t bytes[QUERIES][MAX_HEAD] = {};
+  int32_t sums[QUERIES][TILE], zeros[QUERIES] = {};
+  float scales[QUERIES];
+  const int8_t* values[QUERIES];
+  for (int r = 0; r < count; ++r) {
+    values[r] = bytes[r];
+    scales[r] = to_bytes(queries[r], cache.width, 127, bytes[r]) * scale;
+    for (int i = 0; i < cache.width; ++i) zeros[r] += ZERO8 * bytes[r][i];
+  }
+  for (int start = 0; start < end; start += TILE) {
+    dot(cache.keys<uint8_t>(lane) + start * step, values, cache.fours(), sums);
+    for (int r = 0; r < count; ++r) {
+      std::memset(scores[r] + start, 0, TILE * sizeof(float));
+      add_scaled(sums[r], zeros[r], cache.key_scales(lane) + start, scales[r], scores[r] + start);
+    }
   }
 }
 
-// scores [whole tiles] → weights in place, not yet divided by their sum, which is returned.
-inline float soften(float* scores, int length) {
-  const int end = padded(length, TILE);
+// Scores of whole tiles [0, end) → weights in place, zero from `length` on; not yet divided
+// by their sum, which is returned.
+inline float soften(float* scores, int length, int end) {
   for (int i = length; i < end; ++i) scores[i] = -INFINITY;
   float lanes[TILE], most = -INFINITY;
   std::memcpy(lanes, scores, sizeof lanes);
@@ -238,40 +254,84 @@ inline float soften(float* scores, int length) {
   for (int i = 0; i < end; i += TILE)
     for (int lane = 0; lane < TILE; ++lane) {
       scores[i + lane] = exponential(scores[i + lane] - most);
-      lanes[lane] += scores[i + lane];
+      lanes[lane] += scores[i + lane];  // e⁻⁸⁷ each beyond `length`: nothing
     }
-  return total(lanes);  // what is beyond `length` adds e⁻⁸⁷ each: nothing
+  for (int i = length; i < end; ++i) scores[i] = 0;
+  return total(lanes);
 }
 
-// out [width] += values [count][width] weighted.
-template <class Value>
-inline void gather(const Value* values, const float* weights, int count, int width, float* out) {
-  int i = 0;
-  for (; i + 4 <= count; i += 4) {
-    const Value* four = values + size_t(i) * width;
-    const float a = weights[i], b = weights[i + 1], c = weights[i + 2], d = weights[i + 3];
-    for (int j = 0; j < width; ++j)
-      out[j] += (a * float(four[j]) + b * float(four[width + j])) +
-                (c * float(four[2 * width + j]) + d * float(four[3 * width + j]));
+// Weights [end] → whole numbers of 14 bits, their upper and lower seven apart; the scale.
+inline float to_halves(const float* weights, int end, int8_t* upper, int8_t* lower) {
+  const float round = 12582912.0f;  // as above
+  const float most = largest(weights, end);
+  const float inverse = most > 0 ? 16383.0f / most : 0.0f;
+  for (int i = 0; i < end; ++i) {
+    const int32_t whole = int32_t((weights[i] * inverse + round) - round);
+    upper[i] = int8_t(whole >> 7);
+    lower[i] = int8_t(whole & 127);
   }
-  for (; i < count; ++i)
-    for (int j = 0; j < width; ++j) out[j] += weights[i] * float(values[size_t(i) * width + j]);
+  return most / 16383.0f;
 }
 
-// Attention of one query [width] to the first `length` positions of a lane → out [width].
-inline void attend(const Cache& cache, int lane, const float* query, int length, float* scores,
-                   float* out) {
-  float sums[MAX_HEAD] = {};
-  score(cache, lane, query, length, scores);
-  const float sum = soften(scores, length);
-  if (cache.in_bytes) {
-    const float* scales = cache.value_scales(lane);
-    for (int i = 0; i < length; ++i) scores[i] *= scales[i];
-    gather(cache.values<int8_t>(lane), scores, length, cache.width, sums);
-  } else {
-    gather(cache.values<float>(lane), scores, length, cache.width, sums);
+// outs [width] = the values of positions [0, end) weighted, for one or two queries; `weights`
+// become their products with the values' scales, if these have some.
+inline void gather(const Cache& cache, int lane, float* const* weights, int8_t* halves,
+                   const int* lengths, int count, int end, const float* totals,
+                   float* const* outs) {
+  const size_t step = size_t(cache.positions) * TILE;
+  if (!cache.in_bytes) {
+    const auto dot = count == 1 ? dot_float<1, float> : dot_float<2, float>;
+    float sums[QUERIES][TILE];
+    for (int start = 0; start < cache.width; start += TILE) {
+      dot(cache.values<float>(lane) + start / TILE * step, weights, end, sums);
+      for (int r = 0; r < count; ++r)
+        for (int i = start; i < std::min(start + TILE, cache.width); ++i)
+          outs[r][i] = sums[r][i - start] / totals[r];
+    }
+    return;
   }
-  for (int i = 0; i < cache.width; ++i) out[i] = sums[i] / sum;
+  const auto dot = count == 1 ? dot_int8<2> : dot_int8<4>;
+  int32_t sums[2 * QUERIES][TILE], zeros[2 * QUERIES] = {};
+  float scales[QUERIES];
+  const int8_t* values[2 * QUERIES];
+  for (int r = 0; r < count; ++r) {
+    for (int i = 0; i < lengths[r]; ++i) weights[r][i] *= cache.value_scales(lane)[i];
+    int8_t *upper = halves + 2 * r * end, *lower = upper + end;
+    values[2 * r] = upper;
+    values[2 * r + 1] = lower;
+    scales[r] = to_halves(weights[r], end, upper, lower) / totals[r];
+    for (int i = 0; i < end; ++i) zeros[2 * r] += upper[i];
+    for (int i = 0; i < end; ++i) zeros[2 * r + 1] += lower[i];
+  }
+  for (int start = 0; start < cache.width; start += TILE) {
+    dot(cache.values<uint8_t>(lane) + start / TILE * step, values, end / 4, sums);
+    for (int r = 0; r < count; ++r)
+      for (int i = start; i < std::min(start + TILE, cache.width); ++i)
+        outs[r][i] = (128.0f * float(sums[2 * r][i - start] - ZERO8 * zeros[2 * r]) +
+                      float(sums[2 * r + 1][i - start] - ZERO8 * zeros[2 * r + 1])) *
+                     scales[r];
+  }
+}
+
+// Every query's result is as if it were alone: what lies behind its length weighs nothing.
+inline void attend(const Cache& cache, int lane, const Attention& a) {
+  for (int first = 0; first < a.count; first += QUERIES) {
+    const int count = std::min(QUERIES, a.count - first);
+    const int end = padded(a.length + (first + count - 1) * a.growth, TILE);
+    const float* queries[QUERIES];
+    float *scores[QUERIES], *outs[QUERIES], totals[QUERIES];
+    int lengths[QUERIES];
+    for (int r = 0; r < count; ++r) {
+      queries[r] = a.queries + size_t(first + r) * a.query_stride;
+      outs[r] = a.outs + size_t(first + r) * a.out_stride;
+      scores[r] = a.scratch + size_t(r) * end;
+      lengths[r] = a.length + (first + r) * a.growth;
+    }
+    score(cache, lane, queries, count, end, scores);
+    for (int r = 0; r < count; ++r) totals[r] = soften(scores[r], lengths[r], end);
+    int8_t* halves = reinterpret_cast<int8_t*>(a.scratch + size_t(count) * end);
+    gather(cache, lane, scores, halves, lengths, count, end, totals, outs);
+  }
 }
 
 inline const Loops loops = {linear, normalise, quantise, append, attend};

@@ -223,9 +223,9 @@ struct Activations {
 
 // Keys and values of one layer, for R rows of H heads; a row and head is a lane.
 //
-// Keys lie in tiles of 16 positions, as a matrix whose rows are positions; values position
-// by position. In bytes, a position has a scale for its key and one for its value, and
-// keys are kept as INT8, values as −127 … 127.
+// Both lie as matrices do, in FLOAT32 or INT8: keys in tiles of 16 positions, their features
+// the inputs; values in tiles of 16 features, the positions their inputs. In bytes, a
+// position has a scale for its key and one for its value.
 struct Cache {
   bool in_bytes = false;
   int width = 0;      // of a head
@@ -237,7 +237,7 @@ struct Cache {
       : in_bytes(in_bytes), width(width), positions(padded(room, TILE)) {
     const size_t count = size_t(lanes) * positions, size = in_bytes ? 1 : 4;
     keys_ = Buffer(count * fours() * 4 * size);
-    values_ = Buffer(count * width * size);
+    values_ = Buffer(count * padded(width, TILE) * size);
     key_scales_ = Buffer(in_bytes ? count * 4 : 0);
     value_scales_ = Buffer(in_bytes ? count * 4 : 0);
   }
@@ -248,7 +248,7 @@ struct Cache {
   }
   template <class T>
   T* values(int lane) const {
-    return values_.as<T>() + size_t(lane) * positions * width;
+    return values_.as<T>() + size_t(lane) * positions * padded(width, TILE);
   }
   float* key_scales(int lane) const { return key_scales_.as<float>() + size_t(lane) * positions; }
   float* value_scales(int lane) const {
