@@ -10,6 +10,7 @@ const player = () => document.querySelector(".player");
 
 const BARS = 50;
 const UNDO_SECONDS = 10;
+const WORDS_SECONDS = 5;
 const MOST_AT_ONCE = 4;
 
 let rows = [];            // as they are shown
@@ -349,7 +350,8 @@ function rename(row) {
     if (!open) return;
     open = false;
     const focused = document.activeElement === field;
-    field.replaceWith(name);
+    field.remove();
+    name.hidden = false;
     if (focused) item.querySelector(".dots").focus();
     if (!save || field.value === before) return;
     name.textContent = field.value;
@@ -364,7 +366,8 @@ function rename(row) {
     event.stopPropagation();
   });
   field.addEventListener("blur", () => close(true));
-  name.replaceWith(field);
+  name.before(field);
+  name.hidden = true;
   field.select();
   field.focus();
 }
@@ -411,17 +414,17 @@ function say(words, { undo = false } = {}) {
   part("said").textContent = words;
   part("undo").hidden = !undo;
   part("bar").hidden = false;
-  wait();
+  wait(undo ? UNDO_SECONDS : WORDS_SECONDS);
 }
 
 // Whoever is at the bar, with the mouse or with the keyboard, has all the time they want.
-function wait() {
+function wait(seconds) {
   clearTimeout(barTimer);
   barTimer = setTimeout(() => {
     const bar = part("bar");
-    if (bar.matches(":hover") || bar.contains(document.activeElement)) wait();
+    if (bar.matches(":hover") || bar.contains(document.activeElement)) wait(seconds);
     else hideBar();
-  }, UNDO_SECONDS * 1000);
+  }, seconds * 1000);
 }
 
 function hideBar() {
