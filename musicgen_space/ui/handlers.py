@@ -163,7 +163,7 @@ class Studio:
         """A kept take as somebody's own sound, to go on from it or to follow its melody."""
         with _told():
             [take] = self.takes.takes(asked, most=1).values()
-            name = f"“{_short(take.request.prompt)}”"
+            name = f"“{_short(self.takes.entry(asked).name)}”"
             return self._take_up(request, Clip(take.samples, take.sample_rate, name), use)
 
     def open_takes(self, asked: Any) -> View:

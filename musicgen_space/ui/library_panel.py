@@ -119,7 +119,15 @@ def wire_library_panel(
             raise gr.Error(refusal, title="Not with this model", print_exception=False)
         return own.showing(studio.bring_take(request, asked, use), use)
 
-    panel.hear(studio.open_takes, panel, player, concurrency_limit=2, **QUIET)
+    # Who presses one after the other wants the last.
+    panel.hear(
+        studio.open_takes,
+        panel,
+        player,
+        concurrency_limit=2,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     recalled = panel.recall(settings, panel, recall.outputs, concurrency_limit=None, **QUIET)
     recalled.success(None, None, None, js=_SHOW_WISH, **QUIET)
     brought = panel.bring(bring, [panel, *place], own.parts, concurrency_limit=2, **QUIET)

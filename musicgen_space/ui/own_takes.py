@@ -154,6 +154,8 @@ class OwnTakes:
         made: list[Path] = []
 
         def answer(visitor: str, library: Library) -> Answer:
+            if not library.count(visitor):
+                return {"trouble": "There is nothing to export."}
             if not self._exporting.acquire(blocking=False):
                 return {"trouble": "Other takes are being packed: try again in a moment."}
             try:
