@@ -11,9 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from musicgen_space.backends import open_backends
-from musicgen_space.errors import InvalidSetting
+from musicgen_space.errors import InvalidSetting, LibraryUnavailable
+from musicgen_space.library import Library
 from musicgen_space.settings import Settings
 from musicgen_space.ui.page import build_page, launch_options
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -26,11 +29,13 @@ def main() -> None:
     for backend in backends.values():
         backend.warm_up()
 
+    library = open_library(settings)
+
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
 
     try:
-        build_page(backends, settings).launch(
+        build_page(backends, settings, library).launch(
             server_name=settings.host,
             server_port=settings.port,
             share=False,  # a public tunnel would let strangers spend the owner's key
@@ -40,6 +45,23 @@ def main() -> None:
     finally:
         for backend in backends.values():
             backend.close()
+        if library is not None:
+            library.close()
+
+
+def open_library(settings: Settings) -> Library | None:
+    """Where finished takes are kept; None where none are to be, or can't be."""
+    if settings.library is None:
+        return None
+    try:
+        return Library(
+            settings.library,
+            total_bytes=settings.library_bytes,
+            visitor_bytes=settings.visitor_bytes,
+        )
+    except LibraryUnavailable as error:
+        log.error("Takes are not kept. %s", error)
+        return None
 
 
 if __name__ == "__main__":

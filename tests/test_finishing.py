@@ -190,7 +190,7 @@ def test_a_finish_out_of_its_limits_is_explained(shelf: Shelf) -> None:
 
 def test_takes_of_different_prompts_each_tell_their_own(shelf: Shelf) -> None:
     takes = [take(prompt="jazz", seconds=1), take(prompt="techno", seconds=3)]
-    shown = view_of_takes(takes, "key", ["", "kept-2"], status="From your library")
+    shown = view_of_takes(takes, "key", kept=["", "kept-2"], status="From your library")
     first, second = shown["takes"]
     assert (first["id"], second["id"]) == ("key/0", "key/1")
     assert (first["kept"], second["kept"]) == ("", "kept-2")

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from musicgen_space.backends.base import Backend, HostedBackend, ModelChoice, Update
-from musicgen_space.errors import AllowanceSpent
+from musicgen_space.errors import AllowanceSpent, LibraryUnavailable, MusicGenSpaceError
+from musicgen_space.library import Library
 from musicgen_space.request import LIMITS, MusicRequest, Receipt, Take
 from musicgen_space.settings import Settings
 from musicgen_space.ui.handlers import FIELDS as FIELD_NAMES
@@ -23,6 +24,7 @@ from musicgen_space.ui.own_sound import NOTHING_PICKED
 from musicgen_space.ui.shelf import Shelf
 
 RATE = 32000
+ME = {"visitor": "0123456789abcdef" * 3}
 NO_SOUND = (NOTHING_PICKED, "continue_from")
 FIELDS = (*(limit.default for limit in LIMITS.values()), "", "")
 
@@ -118,7 +120,7 @@ def riff(tmp_path: Path) -> str:
 
 def press_generate(studio: Studio, who: Any, *what: Any) -> dict[str, Any]:
     studio.begin(who, *what)
-    return list(studio.make(who, *what))[-1][0]
+    return list(studio.make(who, None, *what))[-1][0]
 
 
 def test_a_take_on_ones_own_key_is_paid_by_it(studio: Studio, hosted: Hosted) -> None:
@@ -139,17 +141,17 @@ def test_the_owners_key_has_a_limit_for_each_visitor(
 
 
 def test_making_without_asking_first_spends_nothing(studio: Studio, hosted: Hosted) -> None:
-    assert next(studio.make(visitor(), *wish()))[0]["phase"] == "failed"
+    assert next(studio.make(visitor(), None, *wish()))[0]["phase"] == "failed"
     assert hosted.paid == []
 
 
 def test_one_permit_is_for_one_take_of_that_wish(studio: Studio, hosted: Hosted) -> None:
     studio.begin(visitor(), *wish("mine", "jazz"))
-    assert next(studio.make(visitor(), *wish("mine", "techno")))[0]["phase"] == "failed"
+    assert next(studio.make(visitor(), None, *wish("mine", "techno")))[0]["phase"] == "failed"
     studio.begin(visitor(), *wish("mine", "jazz"))
-    assert next(studio.make(visitor(), *wish("", "jazz")))[0]["phase"] == "failed"
+    assert next(studio.make(visitor(), None, *wish("", "jazz")))[0]["phase"] == "failed"
     press_generate(studio, visitor(), *wish("mine"))
-    assert next(studio.make(visitor(), *wish("mine")))[0]["phase"] == "failed"
+    assert next(studio.make(visitor(), None, *wish("mine")))[0]["phase"] == "failed"
     assert hosted.paid == [("mine", "jazz")]
 
 
@@ -226,7 +228,7 @@ def test_what_is_wished_for_in_words_and_numbers_is_what_is_made(
 def test_variations_come_as_takes_to_choose_from(studio: Studio) -> None:
     what = wish_at_home(variations=3, seed=7)
     studio.begin(visitor(), *what)
-    done, seed = [*studio.make(visitor(), *what)][-1]
+    done, seed = [*studio.make(visitor(), None, *what)][-1]
     assert [take["facts"].split(" · ")[1] for take in done["takes"]] == [
         "seed 7",
         "seed 8",
@@ -268,7 +270,7 @@ def test_a_permit_is_for_the_stretch_that_was_checked(
     shown = studio.bring(visitor(), riff, "continue_from")
     studio.begin(visitor(), *wish_at_home(own=(shown, "continue_from")))
     other = wish_at_home(own=({**shown, "from": 12}, "continue_from"))
-    assert next(studio.make(visitor(), *other))[0]["phase"] == "failed"
+    assert next(studio.make(visitor(), None, *other))[0]["phase"] == "failed"
     assert home.wishes == []
 
 
@@ -311,7 +313,7 @@ def test_a_sound_that_is_gone_when_its_turn_comes_is_told(studio: Studio, riff: 
     what = wish_at_home(own=(studio.bring(visitor(), riff, "continue_from"), "continue_from"))
     studio.begin(visitor(), *what)
     studio.put_away(visitor())
-    last = [*studio.make(visitor(), *what)][-1][0]
+    last = [*studio.make(visitor(), None, *what)][-1][0]
     assert (last["phase"], "choose it again" in last["status"]) == ("failed", True)
 
 
@@ -325,18 +327,98 @@ def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
     studio.begin(visitor(), *wish_at_home(own=own))
 
 
-def test_a_blind_choice_is_told_with_the_take_and_its_place_in_a_library(studio: Studio) -> None:
-    chosen: list[tuple[Any, ...]] = []
-    studio.when_chosen = lambda *what: chosen.append(what)
-    done = press_generate(studio, visitor(), *wish_at_home(variations=2, seed=7))
-    second = done["takes"][1]["id"]
-    who = visitor()
-    studio.choose_winner(who, gr.EventData(None, {"take": second, "kept": "a1"}))
-    [(asking, take, kept)] = chosen
-    assert (asking, take.request.seed, kept) == (who, 8, "a1")
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    library = Library(tmp_path / "library", total_bytes=10**8, visitor_bytes=None)
+    yield library
+    library.close()
 
 
-@pytest.mark.parametrize("said", [None, {}, {"take": 7}, {"take": "unknown/0"}, {"take": ["x"]}])
-def test_a_choice_that_names_no_take_is_ignored(studio: Studio, said: Any) -> None:
-    studio.when_chosen = lambda *what: pytest.fail("nothing was chosen")
-    studio.choose_winner(visitor(), gr.EventData(None, said))
+@pytest.fixture
+def keeping(home: Home, hosted: Hosted, library: Library) -> Studio:
+    """A public page that keeps takes."""
+    backends = {"hosted": hosted, "home": home}
+    return Studio(backends, Settings(host="0.0.0.0"), Shelf(), library)
+
+
+def made_for(studio: Studio, whose: Any, *what: Any) -> dict[str, Any]:
+    studio.begin(visitor(), *what)
+    return [*studio.make(visitor(), whose, *what)][-1][0]
+
+
+def test_what_is_made_is_kept_for_whose_page_it_was(keeping: Studio, library: Library) -> None:
+    done = made_for(keeping, ME, *wish_at_home(variations=2))
+    entries = library.search(ME["visitor"])
+    assert {take["kept"] for take in done["takes"]} == {entry.id for entry in entries}
+    assert (done["phase"], done["status"], len(entries)) == ("done", "", 2)
+    nobodys = made_for(keeping, {"visitor": "owner"}, *wish_at_home())
+    assert [take["kept"] for take in nobodys["takes"]] == [""]
+    assert library.search("owner") == []
+
+
+def test_a_take_that_can_not_be_kept_is_on_the_page_all_the_same(
+    keeping: Studio, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise LibraryUnavailable("The disk is full.")
+
+    monkeypatch.setattr(library, "keep", full)
+    done = made_for(keeping, ME, *wish_at_home())
+    assert (done["phase"], len(done["takes"])) == ("done", 1)
+    assert done["status"] == "Not kept in your takes, so download it. The disk is full."
+
+
+def test_what_was_finished_before_a_failure_is_kept(
+    keeping: Studio, home: Home, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = home.generate
+
+    def failing(request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+        yield next(whole(request, stop))
+        raise MusicGenSpaceError("No more.")
+
+    monkeypatch.setattr(home, "generate", failing)
+    assert made_for(keeping, ME, *wish_at_home(variations=2))["phase"] == "failed"
+    assert library.count(ME["visitor"]) == 1
+
+
+def test_kept_takes_are_opened_and_compared(keeping: Studio, library: Library) -> None:
+    made_for(keeping, ME, *wish_at_home(variations=2))
+    ids = [entry.id for entry in library.search(ME["visitor"])]
+    shown = keeping.open_takes({**ME, "ids": ids})
+    assert [take["kept"] for take in shown["takes"]] == ids
+    assert (shown["phase"], shown["variations"], shown["title"]) == ("done", 2, "jazz")
+    with pytest.raises(gr.Error, match="not there any more"):
+        keeping.open_takes({"visitor": "f" * 48, "ids": ids})
+
+
+def test_a_kept_take_is_continued_from_its_end(
+    keeping: Studio, home: Home, library: Library
+) -> None:
+    made_for(keeping, ME, *wish_at_home(duration=20))
+    asked = {**ME, "ids": [library.search(ME["visitor"])[0].id]}
+    assert keeping.settings_of_take(asked)["prompt"] == "jazz"
+    shown = keeping.bring_take(visitor(), asked, "continue_from")
+    assert (shown["name"], shown["from"], shown["to"]) == ("“jazz”", 10, 20)
+    made_for(keeping, ME, *wish_at_home(own=(shown, "continue_from")))
+    clip = home.wishes[-1].continue_from
+    assert clip is not None
+    assert (clip.start, clip.duration) == (10, 10)
+
+
+def test_the_winner_of_a_blind_comparison_becomes_a_favourite(
+    keeping: Studio, library: Library
+) -> None:
+    done = made_for(keeping, ME, *wish_at_home(variations=2))
+    winner = done["takes"][1]["kept"]
+    keeping.choose_winner(ME, gr.EventData(None, {"kept": winner}))
+    assert [entry.id for entry in library.search(ME["visitor"], favourites=True)] == [winner]
+
+
+@pytest.mark.parametrize("said", [None, {}, {"kept": 7}, {"kept": "unknown"}, {"kept": ["x"]}])
+def test_a_winner_that_is_not_kept_changes_nothing(
+    keeping: Studio, library: Library, said: Any
+) -> None:
+    made_for(keeping, ME, *wish_at_home())
+    keeping.choose_winner(ME, gr.EventData(None, said))
+    assert library.search(ME["visitor"], favourites=True) == []

@@ -6,7 +6,8 @@ import html
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from musicgen_space.backends.base import (
     Progress,
     Update,
 )
+from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
+from musicgen_space.library import Library
 from musicgen_space.request import LIMITS, TEXTS, MusicRequest, Take
 from musicgen_space.settings import Settings
 from musicgen_space.ui.own_sound import (
@@ -33,7 +36,8 @@ from musicgen_space.ui.own_sound import (
     new_sounds,
     picked,
 )
-from musicgen_space.ui.player import View, view
+from musicgen_space.ui.own_takes import OwnTakes
+from musicgen_space.ui.player import View, view, view_of_takes
 from musicgen_space.ui.progress import TakeProgress
 from musicgen_space.ui.purse import Purse
 from musicgen_space.ui.shelf import Shelf
@@ -48,6 +52,7 @@ FIELDS = (*LIMITS, *TEXTS[1:])
 MELODY_NEEDS = "needs a melody model, such as facebook/musicgen-melody"
 
 _SECONDS_BETWEEN_VIEWS = 0.25
+_LONGEST_NAME = 60  # characters of a sound's name that was a prompt
 
 
 class Studio:
@@ -58,13 +63,18 @@ class Studio:
     with and kept nowhere.
     """
 
-    def __init__(self, backends: dict[str, Backend], settings: Settings, shelf: Shelf) -> None:
+    def __init__(
+        self,
+        backends: dict[str, Backend],
+        settings: Settings,
+        shelf: Shelf,
+        library: Library | None = None,
+    ) -> None:
         self._backends = backends
         self._shelf = shelf
         self.sounds = new_sounds()
         self.spending = Spending(settings)
-        # Called with a blindly chosen take and its id in a library, "" for none.
-        self.when_chosen: Callable[[gr.Request, Take, str], None] = lambda *_: None
+        self.takes = OwnTakes(library, settings, backends)
         self._visits: dict[str | None, _Visit] = {}  # by browser session
 
     def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any, Any]:
@@ -74,22 +84,22 @@ class Studio:
         over the network, finds no permit.
         """
         visit = self._visit(request)
-        try:
+        with _told():
             backend, _ = self._understood(*wish)
             if isinstance(backend, HostedBackend):
                 self.spending.check(backend, wish[1], request, "enter yours first")
                 if self.spending.is_own(wish[1]):
                     visit.purse.check(backend.typical_price)
-        except MusicGenSpaceError as error:
-            # Gradio shows errors as HTML, and this text may quote what somebody typed.
-            raise gr.Error(html.escape(str(error)), print_exception=False) from None
         visit.stop.set()
         visit.stop = threading.Event()
         visit.permit = _without_key(wish)
         return gr.update(visible=False), gr.update(visible=True), gr.update(interactive=False)
 
-    def make(self, request: gr.Request, *wish: Any) -> Iterator[tuple[View, Any]]:
-        """Make the takes; yields the player's view and, at the end, the seed that was used."""
+    def make(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[View, Any]]:
+        """Make the takes; yields the player's view and, at the end, the seed that was used.
+
+        What was finished is kept for ``whose`` it is, even if something fails after it.
+        """
         visit = self._visit(request)
         stop, permit, visit.permit = visit.stop, visit.permit, None
         if permit != _without_key(wish):
@@ -105,12 +115,11 @@ class Studio:
         last: View = view("idle", "Stopped before there was any sound.")
         seed = gr.skip()
         takes: list[Take] = []
+        finished = False
         try:
             for current in _views(backend.generate(music_request, stop), progress, takes):
                 yield current, gr.skip()
-            takes = [self.spending.without_balance(take, wish[1]) for take in takes]
-            if takes:
-                last, seed = progress.finish(takes), takes[0].request.seed
+            finished = True
         except MusicGenSpaceError as error:
             last = view("failed", str(error), title=music_request.prompt)
         except Exception:
@@ -118,10 +127,14 @@ class Studio:
             message = "Something went wrong here, not with your prompt. Please try again."
             last = view("failed", message, title=music_request.prompt)
         finally:
+            takes = [self.spending.without_balance(take, wish[1]) for take in takes]
             for take in takes:
                 visit.purse.pay(take.receipt)
+            kept, note = self.takes.keep(whose, takes)
             if not takes:
                 progress.give_up()
+        if takes and finished:
+            last, seed = progress.finish(takes, kept, note), takes[0].request.seed
         yield last, seed
 
     def end(self) -> tuple[Any, Any, Any]:
@@ -141,17 +154,33 @@ class Studio:
 
     def bring(self, request: gr.Request, path: str | None, use: str) -> Picked:
         """Read a sound that somebody chose or recorded; → it as the picker shows it."""
-        try:
-            if path is None:
-                return NOTHING_PICKED
-            clip = audio.read_clip(Path(path))
-            shown = picked("", clip, use)
-        except MusicGenSpaceError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from None
-        self.put_away(request)
-        visit = self._visit(request)
-        visit.sound = self.sounds.add(clip, clip.samples.nbytes)
-        return {**shown, "clip": visit.sound}
+        if path is None:
+            return NOTHING_PICKED
+        with _told():
+            return self._take_up(request, audio.read_clip(Path(path)), use)
+
+    def bring_take(self, request: gr.Request, asked: Any, use: str) -> Picked:
+        """A kept take as somebody's own sound, to go on from it or to follow its melody."""
+        with _told():
+            [take] = self.takes.takes(asked, most=1).values()
+            name = f"“{_short(self.takes.entry(asked).name)}”"
+            return self._take_up(request, Clip(take.samples, take.sample_rate, name), use)
+
+    def open_takes(self, asked: Any) -> View:
+        """Kept takes in the player, to be heard and compared."""
+        with _told():
+            found = self.takes.takes(asked)
+        takes = [*found.values()]
+        key = self._shelf.start()
+        self._shelf.finish(key, takes)
+        prompts = {take.request.prompt for take in takes}
+        title = takes[0].request.prompt if len(prompts) == 1 else f"{len(takes)} takes of yours"
+        return view_of_takes(takes, key, kept=[*found], title=title)
+
+    def settings_of_take(self, asked: Any) -> Mapping[str, Any]:
+        """What made a kept take."""
+        with _told():
+            return self.takes.entry(asked).settings
 
     def put_away(self, request: gr.Request) -> Picked:
         """Forget somebody's own sound."""
@@ -166,15 +195,12 @@ class Studio:
         clip = self.sounds.get(key)
         return NOTHING_PICKED if clip is None else picked(key, clip, use)
 
-    def choose_winner(self, request: gr.Request, event: gr.EventData) -> None:
-        """A take has won a blind comparison in this browser session: tell ``when_chosen``.
-
-        Nothing in ``event`` is believed but the id of a take that is there.
-        """
+    def choose_winner(self, whose: Any, event: gr.EventData) -> None:
+        """The take that has won a blind comparison becomes a favourite, if it is kept."""
         said = event._data if isinstance(event._data, dict) else {}
-        take = self._shelf.take_at(said.get("take", ""))
-        if take is not None:
-            self.when_chosen(request, take, str(said.get("kept") or ""))
+        if said.get("kept"):
+            asked = {**whose, "ids": [said["kept"]]} if isinstance(whose, dict) else {}
+            self.takes.favour_take({**asked, "favourite": True})
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> str:
         """What the chosen backend costs, in words, with the balance of the key if there is one."""
@@ -213,6 +239,14 @@ class Studio:
             backend = paid_by(backend, key)
         return backend, music_request
 
+    def _take_up(self, request: gr.Request, clip: Clip, use: str) -> Picked:
+        """Keep somebody's own sound in place of the one before; → it as the picker shows it."""
+        shown = picked("", clip, use)
+        self.put_away(request)
+        visit = self._visit(request)
+        visit.sound = self.sounds.add(clip, clip.samples.nbytes)
+        return {**shown, "clip": visit.sound}
+
     def _visit(self, request: gr.Request) -> _Visit:
         return self._visits.setdefault(request.session_hash, _Visit())
 
@@ -225,6 +259,16 @@ class _Visit:
         self.purse = Purse()
         self.permit: tuple[Any, ...] | None = None  # the wish that was checked, without its key
         self.sound: str | None = None  # the id of the visitor's own sound
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of ours are told at the page."""
+    try:
+        yield
+    except MusicGenSpaceError as error:
+        # Gradio shows errors as HTML, and this text may quote what somebody typed.
+        raise gr.Error(html.escape(str(error)), print_exception=False) from None
 
 
 def _views(updates: Iterator[Update], progress: TakeProgress, takes: list[Take]) -> Iterator[View]:
@@ -251,3 +295,7 @@ def _comes_often(update: Update) -> bool:
 def _without_key(wish: tuple[Any, ...]) -> tuple[Any, ...]:
     """The wish with whether there is a key in place of the key, to be kept for a moment."""
     return (wish[0], is_given(wish[1]), *wish[2:])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"

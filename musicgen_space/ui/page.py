@@ -11,6 +11,7 @@ from gradio.components import Component
 
 from musicgen_space import audio
 from musicgen_space.backends.base import Backend, HostedBackend
+from musicgen_space.library import Library
 from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
 from musicgen_space.ui.controls import (
@@ -27,6 +28,11 @@ from musicgen_space.ui.controls import (
 from musicgen_space.ui.gallery import build_gallery, example, view_of_example, wire_gallery
 from musicgen_space.ui.handlers import FIELDS, Studio
 from musicgen_space.ui.keys import list_of_keys
+from musicgen_space.ui.library_panel import (
+    NEW_TAKES,
+    build_library_panel,
+    wire_library_panel,
+)
 from musicgen_space.ui.picker import OwnSound
 from musicgen_space.ui.player import build_player
 from musicgen_space.ui.programs import Programs
@@ -48,10 +54,15 @@ _HOW_TO_ADD_LOCAL = (
 )
 
 
-def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
-    """The page over ``backends``; the first is the one it opens with."""
+def build_page(
+    backends: dict[str, Backend], settings: Settings, library: Library | None = None
+) -> gr.Blocks:
+    """The page over ``backends``; the first is the one it opens with.
+
+    Takes are kept in ``library``, if there is one.
+    """
     shelf = Shelf(example)
-    studio = Studio(backends, settings, shelf)
+    studio = Studio(backends, settings, shelf, library)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
     with gr.Blocks(
@@ -78,6 +89,7 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
                 again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
                 sound_finish()
                 gallery = build_gallery()
+        panel = build_library_panel(studio.takes, wanted=settings.library is not None)
         list_of_keys()
 
         chosen_models = _wire_switch(studio, backends, backend, money, key, model, knobs)
@@ -86,19 +98,22 @@ def build_page(backends: dict[str, Backend], settings: Settings) -> gr.Blocks:
         recall = Recall(backends, backend, model, prompt, fields, chosen_models)
         wire_restore(page, restoring, recall)
         wire_gallery(gallery, player, recall, backends)
+        renewed = wire_library_panel(panel, studio, player, recall, own, backends, (backend, model))
         buttons = [generate, stop, again]
         wish = [backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
         drawn = again.click(None, None, seed, js=DRAW_SEED, **QUIET)
-        for trigger in (generate.click, drawn.then):
+        for trigger in (generate.click, drawn.then, renewed):
             # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
             # a backend knows best how many takes it can make at a time.
             begun = trigger(studio.begin, wish, buttons, concurrency_limit=None, **QUIET)
             made = begun.success(
-                studio.make, wish, [player, last_seed], concurrency_limit=None, **QUIET
+                studio.make, [panel, *wish], [player, last_seed], concurrency_limit=None, **QUIET
             )
+            made.then(None, None, None, js=NEW_TAKES, **QUIET)
             ended = made.then(studio.end, None, buttons, queue=False, **QUIET)
             ended.then(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
-        player.select(studio.choose_winner, queue=False, **QUIET)
+        won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
+        won.then(None, None, None, js=NEW_TAKES, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
         Programs(backends, studio.spending).offer(page)

@@ -20,7 +20,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.ui.controls import QUIET
 from musicgen_space.ui.handlers import MELODY_NEEDS, Studio
 from musicgen_space.ui.kept import Kept
-from musicgen_space.ui.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED
+from musicgen_space.ui.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
 
 __all__ = ["OwnSound"]
 
@@ -30,8 +30,9 @@ _ABOUT = "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or r
 
 @dataclass(frozen=True, slots=True)
 class OwnSound:
-    """The parts of "Your own sound": the first two are seen, or the last two."""
+    """The parts of "Your own sound": ``about`` and ``source`` are seen, or the last two."""
 
+    section: gr.Accordion
     about: gr.HTML
     source: gr.Audio
     picker: gr.HTML
@@ -42,8 +43,10 @@ class OwnSound:
         """An accordion, closed, as it is with the first backend and its first model."""
         backend, model = backends[0], backends[0].models()[0].name
         useful = any(CONTINUE in each.knobs for each in backends)
-        with gr.Accordion("Your own sound", open=False, visible=useful, elem_id="own"):
+        section = gr.Accordion("Your own sound", open=False, visible=useful, elem_id="own")
+        with section:
             return cls(
+                section,
                 gr.HTML(_about(backend, model), apply_default_css=False, elem_id="own-about"),
                 gr.Audio(
                     sources=["upload", "microphone"],
@@ -67,6 +70,26 @@ class OwnSound:
     def choice(self) -> list[Component]:
         """What a wish needs of it."""
         return [self.picker, self.use]
+
+    @property
+    def parts(self) -> list[Component]:
+        """What ``showing`` has updates for."""
+        return [self.section, self.about, self.source, self.picker, self.use]
+
+    def showing(self, shown: Picked, use: str) -> list[Any]:
+        """A sound that came from elsewhere, picked for ``use``, with everything open."""
+        seen = _seen(shown)
+        seen[2:] = [gr.update(value=shown, visible=True), gr.update(value=use, visible=True)]
+        return [gr.update(open=True), *seen]
+
+    def refusal(self, backend: Backend, model: str, use: str) -> str:
+        """Why a model can't use somebody's own sound so; "" if it can."""
+        possible = _possible(backend, model)
+        if use in possible:
+            return ""
+        if possible and use == FOLLOW:
+            return f"Following a melody {MELODY_NEEDS}: choose one first."
+        return f"Not on {backend.label}: choose another place first."
 
     def wire(self, studio: Studio) -> None:
         """Bring a sound, use it otherwise, put it away."""

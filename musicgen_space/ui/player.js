@@ -127,6 +127,7 @@ function showTime() {
 function show() {
   player.dataset.phase = view.phase;
   player.dataset.playing = playing ? source : "";
+  player.dataset.kept = (!blindly() && shown().kept) || ""; // its row in the list of takes shows that it plays
   const button = part("play");
   button.disabled = !available();
   button.setAttribute("aria-label", playing ? "Pause" : "Play");

@@ -21,7 +21,7 @@ from musicgen_space.ui.finishing import MOST_TAKES, Finishing, finish_of
 from musicgen_space.ui.links import query_of
 from musicgen_space.ui.shelf import Shelf, whole
 
-__all__ = ["View", "build_player", "clock", "view", "view_of_takes"]
+__all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_takes"]
 
 View = dict[str, Any]
 
@@ -112,16 +112,16 @@ def view(phase: str, status: str = "", **changes: Any) -> View:
 
 
 def view_of_takes(
-    takes: Sequence[Take], key: str, /, kept: Sequence[str] = (), **changes: Any
+    takes: Sequence[Take], key: str, /, *, kept: Sequence[str] = (), **changes: Any
 ) -> View:
     """The view of finished takes, one to four; ``key`` is their id on the shelf.
 
-    They may have nothing in common. ``kept`` are their ids in a library, "" for none.
+    They may have nothing in common. ``kept`` are their ids in the library, if they are kept.
     """
-    ids = [*kept, *[""] * len(takes)]
+    ids = kept or [""] * len(takes)
     shown = [
         {"id": f"{key}/{index}", "kept": kept_as, "name": name, **_shown(take)}
-        for index, (take, kept_as, name) in enumerate(zip(takes, ids, names(takes), strict=False))
+        for index, (take, kept_as, name) in enumerate(zip(takes, ids, names(takes), strict=True))
     ]
     of_all = ("title", "wanted", "begins", "rate", "channels", "peaks_per_second")
     return view(
@@ -157,10 +157,16 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def length_words(seconds: float, stopped: bool) -> str:
+    """How long a take is, and whether it was to be longer."""
+    length = f"{seconds:.4g} s" if seconds < 60 else clock(seconds)
+    return length + " (stopped)" * stopped
+
+
 def facts(take: Take) -> str:
     """One line about where a take came from."""
-    length = f"{take.duration:.4g} s" if take.duration < 60 else clock(take.duration)
-    parts = [take.model, f"seed {take.request.seed}", length + " (stopped)" * take.stopped]
+    length = length_words(take.duration, take.stopped)
+    parts = [take.model, f"seed {take.request.seed}", length]
     parts += _clip_words(take.request)
     if take.receipt is not None:
         parts += _receipt_words(take.receipt)

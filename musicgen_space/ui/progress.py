@@ -49,10 +49,15 @@ class TakeProgress:
             self.view["speed"] = round(update.real_time_factor, 3)
         return self.view
 
-    def finish(self, takes: Sequence[Take]) -> View:
-        """Take in what came of it, at least one take; → the view of it."""
+    def finish(self, takes: Sequence[Take], kept: Sequence[str] = (), note: str = "") -> View:
+        """Take in what came of it, at least one take; → the view of it.
+
+        ``kept`` are their ids in the library, ``note`` is what there is to say of them.
+        """
         self._shelf.finish(self.view["take"], takes)
-        self.view = view_of_takes(takes, self.view["take"], chunks=self.view["chunks"])
+        self.view = view_of_takes(
+            takes, self.view["take"], kept=kept, chunks=self.view["chunks"], status=note
+        )
         return self.view
 
     def give_up(self) -> None:

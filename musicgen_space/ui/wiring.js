@@ -13,8 +13,9 @@ function update() {
     [channels, filled, fetched, scheduled, position, lost] = [[], 0, 0, 0, 0, false];
     source = view.phase === "done" ? "file" : "live";
     startAlone = true;
-    // On a phone the player lies below the fold.
-    element.scrollIntoView({ block: "nearest" });
+    // On a phone the player lies below the fold. Who plays takes in their list stays there.
+    const listed = view.phase === "done" && document.activeElement?.closest("#library");
+    if (!listed) element.scrollIntoView({ block: "nearest" });
   }
   if (view.phase !== before.phase || another) {
     part("announcement").textContent = view.announcement;

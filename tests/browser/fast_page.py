@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from app import open_library
 from musicgen_space import audio
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
 from musicgen_space.request import MusicRequest, Take
@@ -61,6 +62,6 @@ class Humming(Backend):
 
 if __name__ == "__main__":
     settings = Settings.from_environment()
-    build_page({"local": Humming()}, settings).launch(
+    build_page({"local": Humming()}, settings, open_library(settings)).launch(
         server_name=settings.host, server_port=settings.port, **launch_options()
     )

@@ -1,0 +1,235 @@
+"""The list of kept takes, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
+
+from tests.app_server import serving
+from tests.browser.conftest import opened
+from tests.browser.test_own_sound_page import choose_model, hum
+from tests.browser.test_page import PHASE, finished
+
+AUDIO = "document.querySelector('.player audio')"
+TOKEN = re.compile(r"[0-9a-f]{48}")
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    log = tmp_path_factory.mktemp("library") / "log"
+    with serving(log, "-m", "tests.browser.fast_page") as url:
+        yield url
+
+
+@pytest.fixture
+def humming(browser: Browser, fast: str) -> Iterator[Page]:
+    with opened(browser, fast, 60_000) as page:
+        yield page
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator("#library li").filter(has_text=name)
+
+
+def names(page: Page) -> Locator:
+    return page.locator("#library .name")
+
+
+def choose(page: Page, name: str, action: str) -> None:
+    row(page, name).get_by_role("button", name="More for").click()
+    page.get_by_role("menuitem", name=action).click()
+
+
+def number(page: Page, field: str) -> Locator:
+    return page.locator(f"#{field} input[type=number]")
+
+
+def test_a_take_is_listed_when_it_is_made_and_is_there_after_a_reload(humming: Page) -> None:
+    library = humming.locator("#library")
+    expect(library).to_contain_text("What you make is kept here: press Generate.")
+    expect(humming.get_by_label("Search your takes")).to_be_hidden()
+    danger = "<img src=x onerror=window.hacked=1>"
+    hum(humming, danger)
+    hum(humming, "kept jazz", seconds=4, seed=7)
+    expect(names(humming)).to_have_text(["kept jazz", danger])
+    expect(row(humming, "jazz")).to_contain_text("just now · plain · This machine · seed 7 · 4 s")
+    humming.reload()
+    expect(names(humming)).to_have_text(["kept jazz", danger])
+    expect(library.locator(".count")).to_have_text("2")
+    assert not humming.evaluate("window.hacked")
+    listen = row(humming, "jazz").get_by_role("button", name="Listen to kept jazz")
+    listen.click()
+    humming.wait_for_function(f"{AUDIO}.currentTime > 0.2")
+    expect(listen).to_have_attribute("aria-pressed", "true")
+    expect(humming.locator(".player [data-part=facts]")).to_contain_text("seed 7")
+    listen.click()
+    expect(listen).to_have_attribute("aria-pressed", "false")
+    assert humming.evaluate(f"{AUDIO}.paused")
+
+
+def test_takes_are_searched_favoured_and_named(humming: Page) -> None:
+    for prompt in ("slow waltz", "fast waltz"):
+        hum(humming, prompt)
+    search = humming.get_by_label("Search your takes")
+    search.fill("WALTZ slow")
+    expect(names(humming)).to_have_text(["slow waltz"])
+    row(humming, "slow waltz").get_by_role("button", name="Favourite").click()
+    search.fill("waltz")
+    expect(names(humming)).to_have_count(2)
+    humming.get_by_role("button", name="Favourites").click()
+    expect(names(humming)).to_have_text(["slow waltz"])
+    humming.get_by_role("button", name="Favourites").click()
+    expect(names(humming)).to_have_count(2)
+    choose(humming, "fast waltz", "Rename")
+    field = humming.get_by_role("textbox", name="Name of the take")
+    expect(field).to_be_focused()
+    field.fill("no")
+    field.press("Escape")
+    expect(names(humming).first).to_have_text("fast waltz")
+    choose(humming, "fast waltz", "Rename")
+    field.fill("Sunday waltz")
+    field.press("Enter")
+    expect(names(humming).first).to_have_text("Sunday waltz")
+    expect(row(humming, "Sunday").get_by_role("button", name="More for Sunday")).to_be_focused()
+    expect(row(humming, "Sunday").locator(".prompt-of")).to_have_text("fast waltz")
+    search.fill("sunday")
+    expect(names(humming)).to_have_text(["Sunday waltz"])
+    search.fill("nothing of the kind")
+    expect(humming.locator("#library")).to_contain_text("No take with “nothing of the kind”.")
+
+
+def test_a_deleted_take_comes_back_with_keys_alone(humming: Page) -> None:
+    for prompt in ("polka one", "polka two", "polka three"):
+        hum(humming, prompt, seconds=1)
+    humming.get_by_label("Search your takes").fill("polka")
+    expect(names(humming)).to_have_text(["polka three", "polka two", "polka one"])
+    row(humming, "two").get_by_role("button", name="More for").press("Enter")
+    humming.keyboard.press("End")
+    humming.keyboard.press("Enter")
+    expect(names(humming)).to_have_text(["polka three", "polka one"])
+    expect(row(humming, "one").get_by_role("button", name="More for")).to_be_focused()
+    expect(humming.get_by_role("status").filter(has_text="Take deleted")).to_be_visible()
+    humming.keyboard.press("Control+z")
+    expect(names(humming)).to_have_text(["polka three", "polka two", "polka one"])
+    expect(row(humming, "two").get_by_role("button", name="More for")).to_be_focused()
+    choose(humming, "one", "Delete")
+    expect(names(humming)).to_have_count(2)
+    humming.get_by_role("button", name="Undo").click()
+    expect(names(humming)).to_have_count(3)
+
+
+def test_a_takes_settings_are_used_again(humming: Page) -> None:
+    hum(humming, "organ fugue", seconds=2, seed=1234)
+    hum(humming, "something else", seconds=3, seed=1)
+    choose(humming, "organ fugue", "Use these settings")
+    expect(humming.locator("#prompt textarea")).to_have_value("organ fugue")
+    expect(number(humming, "seed")).to_have_value("1234")
+    expect(number(humming, "duration")).to_have_value("2")
+    expect(humming.locator("#generate")).to_be_focused()
+    choose(humming, "something else", "Same prompt, new seed")
+    expect(humming.locator(".player [data-part=title]")).to_have_text("something else")
+    finished(humming)
+    expect(row(humming, "something else")).to_have_count(2)
+    assert int(number(humming, "seed").input_value()) not in (1, 1234)
+
+
+def test_a_take_is_continued_and_followed(humming: Page) -> None:
+    hum(humming, "long hum", seconds=20)
+    choose(humming, "long hum", "Use as melody")
+    expect(humming.get_by_text("needs a melody model, such as")).to_be_visible()
+    choose(humming, "long hum", "Continue from here")
+    picker = humming.locator("#picker")
+    expect(picker.locator(".name")).to_have_text("“long hum”")
+    expect(picker.get_by_role("slider", name="From")).to_have_attribute("aria-valuenow", "10.0")
+    hum(humming, "and on", seconds=3)
+    expect(humming.locator(".player [data-part=facts]")).to_contain_text("13 s · goes on from")
+    # What a sound is in can't be made again of settings alone: they are filled in, no more.
+    choose(humming, "and on", "Same prompt, new seed")
+    expect(number(humming, "seed")).not_to_have_value("42")
+    expect(row(humming, "and on")).to_have_count(1)
+    choose_model(humming, "tuneful")
+    choose(humming, "long hum", "Use as melody")
+    expect(picker.get_by_role("slider", name="From")).to_have_attribute("aria-valuenow", "0.0")
+    expect(humming.get_by_label("Follow its melody")).to_be_checked()
+
+
+def test_takes_are_compared_and_all_are_exported(humming: Page) -> None:
+    for seconds, prompt in enumerate(("samba", "tango"), start=2):
+        hum(humming, prompt, seconds=seconds)
+    compare = humming.get_by_role("button", name="Compare", exact=False)
+    expect(compare).to_be_disabled()
+    for prompt in ("samba", "tango"):
+        row(humming, prompt).get_by_role("checkbox").check()
+    compare.click()
+    chips = humming.get_by_role("radiogroup", name="Takes").get_by_role("radio")
+    expect(chips).to_have_count(2)
+    humming.wait_for_function(f"{AUDIO}.currentTime > 0")
+    with humming.expect_download() as download:
+        humming.get_by_role("button", name="Export all").click()
+    assert download.value.suggested_filename == "musicgen-takes.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None
+        listed = json.loads(archive.read("takes.json"))
+        assert {"samba", "tango"} <= {take["prompt"] for take in listed}
+        assert {take["file"] for take in listed} == {*archive.namelist()} - {"takes.json"}
+
+
+def test_a_phone_shows_the_list_without_scrolling_sideways(humming: Page) -> None:
+    hum(humming, "a long prompt " * 12)
+    humming.set_viewport_size({"width": 390, "height": 844})
+    assert humming.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    names(humming).first.scroll_into_view_if_needed()
+    choose(humming, "a long prompt", "Delete")
+    expect(humming.get_by_role("button", name="Undo")).to_be_in_viewport()
+
+
+def visit(context: BrowserContext, address: str) -> tuple[Page, list[str]]:
+    """A visitor's page, and every address that it asks for."""
+    page = context.new_page()
+    addresses: list[str] = []
+
+    def note(request: Request) -> None:
+        addresses.append(request.url)
+
+    page.on("request", note)
+    page.goto(address)
+    page.wait_for_selector("#generate")
+    return page, addresses
+
+
+def test_on_a_shared_page_each_browser_finds_its_own_takes_only(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("shared")
+    command = ("-m", "tests.browser.fast_page")
+    with serving(folder / "log", *command, GRADIO_SERVER_NAME="0.0.0.0") as address:
+        ours, theirs, blocked = (browser.new_context() for _ in range(3))
+        page, addresses = visit(ours, address)
+        expect(page.locator("#library")).to_contain_text("for this browser only")
+        hum(page, "secret melody", seconds=1)
+        expect(names(page)).to_have_text(["secret melody"])
+        other, _ = visit(theirs, address)
+        hum(other, "another one", seconds=1)
+        expect(names(other)).to_have_text(["another one"])
+        page.reload()
+        expect(names(page)).to_have_text(["secret melody"])
+        page.get_by_role("button", name="Listen to").click()
+        page.wait_for_function(f"{PHASE} == 'done' && {AUDIO}.currentTime > 0")
+        token = page.evaluate("localStorage.getItem('musicgen-space:visitor')")
+        assert TOKEN.fullmatch(token)
+        assert token != other.evaluate("localStorage.getItem('musicgen-space:visitor')")
+        assert not [address for address in addresses if token in address]
+        written = [file for file in folder.rglob("*") if file.is_file()]
+        assert not [file for file in written if token.encode() in file.read_bytes()]
+        blocked.add_init_script(
+            "Object.defineProperty(window, 'localStorage', { get() { throw new Error(); } })"
+        )
+        forgetful, _ = visit(blocked, address)
+        expect(forgetful.locator("#library")).to_contain_text("found in this tab only")
+        for context in (ours, theirs, blocked):
+            context.close()
