@@ -112,7 +112,7 @@ function show(found, answer) {
   part("tools").hidden = !answer.any;
   part("more").hidden = rows.length >= count;
   part("count").textContent = answer.any ? `${count}` : "";
-  part("count").setAttribute("aria-label", `${count} ${count === 1 ? "take" : "takes"}`);
+  part("count-words").textContent = answer.any ? `${count} ${count === 1 ? "take" : "takes"}` : "";
   part("empty").hidden = rows.length > 0;
   part("empty").textContent =
     !answer.any ? "What you make is kept here: press Generate."
