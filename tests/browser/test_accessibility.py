@@ -1,4 +1,4 @@
-"""Whether people who can't see or use a mouse get along: axe-core's rules, and the order of focus."""
+"""Whether the page serves those who can not see or use a mouse: axe-core, the order of focus."""
 
 from __future__ import annotations
 
