@@ -24,7 +24,7 @@ from training.music import soundfont, tiny_soundfont
 from training.music.dataset import Dataset, write
 from training.presets import HELD_OUT_SEEDS, TRAINING_SEEDS, Preset
 
-__all__ = ["STAGES", "Run", "run"]
+__all__ = ["STAGES", "Run", "Stage", "run"]
 
 _FINGERPRINT, _REPORT = "fingerprint.txt", "report.json"
 Report = dict[str, Any]

@@ -42,5 +42,5 @@ def figures(
         made = codec.decoder(quantised)[:, 0]
         sound = torch.from_numpy(sounds).to(device)
         distances.append(mel(made[:, : sound.shape[1]], sound[:, : made.shape[1]]).item())
-    used = [len(torch.unique(codes[:, codebook])) for codebook in range(codes.shape[1])]
+    used = [float(len(torch.unique(codebook))) for codebook in codes.unbind(1)]
     return {"held-out mel distance": float(np.mean(distances)), "entries used": used}

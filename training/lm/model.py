@@ -50,11 +50,15 @@ def build(preset: LanguagePreset, codec: EncodecModel) -> MusicgenForConditional
         max_position_embeddings=_POSITIONS,
         audio_channels=1,
     )
-    return MusicgenForConditionalGeneration(
+    model = MusicgenForConditionalGeneration(
         text_encoder=T5EncoderModel(text),
         audio_encoder=codec,
         decoder=MusicgenForCausalLM(decoder),
     )
+    # Chosen here, as nothing chooses for models that are put together. It takes masks of bool.
+    model.text_encoder.set_attn_implementation("sdpa")
+    model.decoder.set_attn_implementation("sdpa")
+    return model
 
 
 def trained_parts(model: MusicgenForConditionalGeneration) -> list[nn.Parameter]:
@@ -80,7 +84,7 @@ def cross_entropy(
     hidden = model.decoder.model(
         input_ids=known.flatten(0, 1),
         encoder_hidden_states=states,
-        encoder_attention_mask=reads[:, None, None, :].expand(-1, 1, known.shape[-1], -1),
+        encoder_attention_mask=reads[:, None, None, :],
         use_cache=False,
     ).last_hidden_state
     special = model.decoder.config.pad_token_id  # stands where there is nothing to predict
@@ -103,8 +107,7 @@ def _text(
 
     Who is told nothing reads zeros, which add exactly nothing, as in guidance.
     """
-    seen = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
-    states = model.text_encoder(tokens, attention_mask=seen).last_hidden_state
+    states = model.text_encoder(tokens, attention_mask=mask[:, None, None, :]).last_hidden_state
     states = model.enc_to_dec_proj(states)
     heard = mask & told[:, None]
     return states * heard[..., None], heard | ~told[:, None]
