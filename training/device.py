@@ -1,10 +1,12 @@
-"""Where training computes."""
+"""Where training computes, and in which numbers."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "half_precision"]
 
 
 def choose_device() -> torch.device:
@@ -19,3 +21,9 @@ def choose_device() -> torch.device:
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     return torch.device("cuda")
+
+
+def half_precision(device: torch.device) -> AbstractContextManager[None]:
+    """bfloat16 on a GPU. No cache of converted weights: a recorded step must convert them anew."""
+    on_gpu = device.type == "cuda"
+    return torch.autocast(device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from training.codec.discriminators import (
 )
 from training.codec.losses import MelDistance
 from training.codec.quantiser import Quantiser
+from training.device import half_precision
 from training.graphs import Losses, captured
 from training.journal import Journal
 from training.music.dataset import Dataset, as_floats
@@ -61,7 +61,7 @@ class CodecTrainer:
         embeddings = self.embed()
         if quantised:
             embeddings, commitment, used = self.quantiser(embeddings)
-        with self._half_precision():
+        with half_precision(self.device):
             made = network.run(self.model.decoder.layers, embeddings)[:, 0]
         made = made.float()
         losses = {"mel": self._mel(made, self.sound), "wave": functional.l1_loss(made, self.sound)}
@@ -79,7 +79,7 @@ class CodecTrainer:
 
     def embed(self) -> torch.Tensor:
         """The clips' embeddings [B, D, T]."""
-        with self._half_precision():
+        with half_precision(self.device):
             return network.run(self.model.encoder.layers, self.sound[:, None])
 
     def finished(self) -> EncodecModel:
@@ -90,27 +90,25 @@ class CodecTrainer:
         return self.model.eval()
 
     def _teach_judges(self, made: torch.Tensor) -> torch.Tensor:
-        with self._half_precision():
+        with half_precision(self.device):
             loss = hinge_judge(self._judges(self.sound), self._judges(made))
         _descend(self._judges_optimizer, loss, list(self._judges.parameters()))
         return loss
 
     def _be_judged(self, made: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self._judges.requires_grad_(False)
-        with self._half_precision():
+        with half_precision(self.device):
             real, judged = self._judges(self.sound), self._judges(made)
         self._judges.requires_grad_(True)
         return hinge_generator(judged), features_apart(real, judged)
 
-    def _half_precision(self) -> AbstractContextManager[None]:
-        """bfloat16 on a GPU. No cache of converted weights: a recording must convert them anew."""
-        on_gpu = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False)
-
     def _adam(self, weights: list[nn.Parameter], rate: torch.Tensor) -> torch.optim.Optimizer:
-        on_gpu = self.device.type == "cuda"
         return torch.optim.AdamW(
-            weights, lr=rate, betas=(0.8, 0.99), weight_decay=1e-4, capturable=on_gpu
+            weights,
+            lr=rate,
+            betas=(0.8, 0.99),
+            weight_decay=1e-4,
+            capturable=self.device.type == "cuda",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import nn
 from transformers import EncodecModel, MusicgenForConditionalGeneration
 
 from musicgen_space.engine.delay import DelayPattern
+from training.device import half_precision
 from training.graphs import Losses, captured
 from training.journal import Journal
 from training.lm.captions import CaptionReader, train_tokenizer, with_noise
@@ -89,13 +89,8 @@ class LanguageTrainer:
         columns: torch.Tensor,
     ) -> torch.Tensor:
         """The cross-entropy by codebook [K]: see ``cross_entropy``."""
-        with self._half_precision():
+        with half_precision(self.device):
             return cross_entropy(self.model, tokens, mask, told, columns)
-
-    def _half_precision(self) -> AbstractContextManager[None]:
-        """bfloat16 on a GPU. No cache of converted weights: a recording must convert them anew."""
-        on_gpu = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False)
 
 
 def train(
