@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 from training import journal
@@ -14,16 +15,18 @@ def plot_losses(folder: Path, file: Path) -> None:
     from matplotlib.figure import Figure  # without pyplot, which would look for a screen
 
     lines = journal.read(folder)
-    names = [name for name in lines[0] if name not in ("step", "seconds")]
+    # In order of appearance: some losses come in later.
+    names = [name for name in dict.fromkeys(chain(*lines)) if name not in ("step", "seconds")]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    steps = [line["step"] for line in lines]
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, name in zip(panels, names, strict=False):
-        panel.plot(steps, [line[name] for line in lines], linewidth=1)
-        panel.set_title(name.replace("_", " "), fontsize=9)
+        there = [line for line in lines if name in line]
+        steps, losses = [line["step"] for line in there], [line[name] for line in there]
+        panel.plot(steps, losses, marker="." if len(there) < 10 else "", linewidth=1)
+        panel.set_title(name, fontsize=9)
         panel.grid(alpha=0.3)
-    for panel in list(panels)[len(names) :]:
+    for panel in panels[len(names) :]:
         panel.set_axis_off()
     figure.savefig(file, dpi=110)

@@ -109,7 +109,8 @@ def _k_means(vectors: torch.Tensor, size: int) -> torch.Tensor:
     def drawn() -> torch.Tensor:
         return vectors[torch.randint(len(vectors), (size,), device=vectors.device)]
 
-    centres = drawn()
+    different = torch.randperm(len(vectors), device=vectors.device)[:size]
+    centres = vectors[different] if len(different) == size else drawn()
     for _ in range(_ROUNDS):
         counts, totals = _tally(vectors, _nearest(vectors, centres), size)
         means = totals / counts.clamp_min(1)[:, None]
