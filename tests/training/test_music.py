@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.music import tiny_soundfont
 from training.music.compose import DRUMS, SECONDS, compose
 from training.music.dataset import Dataset, write
 from training.music.drums import KITS
@@ -17,13 +16,6 @@ from training.music.render import SAMPLE_RATE, render
 from training.music.soundfont import SoundfontMissing, find
 from training.music.styles import STYLES
 from training.music.theory import SCALES
-
-
-@pytest.fixture(scope="module")
-def font(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("font") / "tiny.sf2"
-    tiny_soundfont.write(file)
-    return file
 
 
 def test_a_seed_is_a_piece() -> None:

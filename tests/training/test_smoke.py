@@ -16,7 +16,8 @@ from training.presets import SMOKE
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> stages.Run:
+def smoke(font: Path, tmp_path_factory: pytest.TempPathFactory) -> stages.Run:
+    assert font  # or it was skipped: this needs one, too
     run = stages.Run(SMOKE, tmp_path_factory.mktemp("training"))
     stages.run(run)
     return run

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tinysoundfont
 
 from training.music.compose import BASS, COMPING, DRUMS, LEAD, Note, Piece
+
+if TYPE_CHECKING:
+    import tinysoundfont
 
 __all__ = ["SAMPLE_RATE", "render"]
 
@@ -33,6 +36,8 @@ def render(piece: Piece, seconds: float, soundfont: Path) -> np.ndarray:
 @cache
 def _synth(soundfont: Path) -> tuple[tinysoundfont.Synth, int]:
     """A synthesiser and the number of its ``soundfont``: one a process, as it takes seconds."""
+    import tinysoundfont  # only rendering needs it, and some Pythons have none ready-made
+
     synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE)
     return synth, synth.sfload(str(soundfont))
 
