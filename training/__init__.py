@@ -1,0 +1,1 @@
+"""How the embedded checkpoint, musicgen-nano, is made."""

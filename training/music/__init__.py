@@ -1,0 +1,1 @@
+"""Captioned music by program: a seed becomes notes and a caption, notes become sound."""
