@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -31,6 +32,10 @@ from musicgen_space.engine.loader import load
 from musicgen_space.engine.placement import CPU
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
+
+# How long an example takes says nothing on a machine that others use, too.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 Reference = MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
 

@@ -94,7 +94,7 @@ def test_every_format_becomes_a_clip(kind: str, files: dict[str, bytes], tmp_pat
     assert np.sqrt((middle**2).mean()) == pytest.approx(0.5 / 2**0.5, rel=0.05)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rate=st.integers(8_000, 192_000) | st.sampled_from([8_000, 32_000, 44_100, 96_000, 192_000]),
     channels=st.integers(1, 8),
@@ -274,13 +274,13 @@ KINDS = st.sampled_from([*BY_LIBSNDFILE, *BY_FFMPEG])
 SPOTS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1)
 
 
-@settings(max_examples=25, deadline=20_000)
+@settings(max_examples=25)
 @given(KINDS, st.floats(0, 1))
 def test_cut_files_do_no_harm(files: dict[str, bytes], kind: str, share: float) -> None:
     clip_or_error(files[kind][: int(share * len(files[kind]))])
 
 
-@settings(max_examples=50, deadline=20_000)
+@settings(max_examples=50)
 @given(KINDS, SPOTS, st.booleans())
 def test_damaged_files_do_no_harm(
     files: dict[str, bytes], kind: str, spots: list[tuple[float, int]], in_the_header: bool
@@ -292,7 +292,7 @@ def test_damaged_files_do_no_harm(
     clip_or_error(bytes(data))
 
 
-@settings(max_examples=35, deadline=20_000)
+@settings(max_examples=35)
 @given(KINDS, st.integers(4, 200), st.binary(max_size=2000))
 def test_random_bytes_after_a_good_beginning_do_no_harm(
     files: dict[str, bytes], kind: str, kept: int, noise: bytes

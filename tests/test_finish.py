@@ -9,7 +9,7 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_space import audio
@@ -97,7 +97,6 @@ def test_no_finish_gives_the_very_same_take() -> None:
     assert Finish().of(take) is take
 
 
-@settings(deadline=None)  # the first one imports scipy
 @given(
     st.integers(0, 5000),
     st.integers(1, 2),
@@ -153,7 +152,6 @@ def test_loudness_is_as_the_standard_says(rate: int) -> None:
     assert loudness(np.tile(tone, (2, 1)), rate) == pytest.approx(0.0, abs=0.05)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 16_000))
 def test_short_takes_have_a_loudness(length: int) -> None:
     assert not math.isnan(loudness(np.full((1, length), 0.1), RATE))
