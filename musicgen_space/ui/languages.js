@@ -49,12 +49,13 @@ const { language, translated, retold } = (() => {
   const shapeOf = (piece) =>
     piece === "{n}" ? NUMBER : piece === "{}" ? "(.+)" : piece.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
 
-  // What the widget's HTML says from the beginning.
+  // What the widget's HTML says from the beginning, but for what may be anybody's words.
   const ATTRIBUTES = ["aria-label", "title", "placeholder", "alt"];
   const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const node = texts.currentNode;
     const words = node.data.trim();
+    if (node.parentElement.closest("[translate=no]")) continue;
     if (inTable(words)) node.data = node.data.replace(words, () => inTable(words));
   }
   for (const node of element.querySelectorAll(ATTRIBUTES.map((name) => `[${name}]`).join())) {
