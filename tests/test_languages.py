@@ -72,6 +72,14 @@ def test_words_for_the_prompt_stay_english(language: str) -> None:
     assert not {word for group in VOCABULARY.values() for word in group} & tables()[language].keys()
 
 
+def test_scripts_name_their_texts_in_full() -> None:
+    """Else nobody would find out that one has no translation."""
+    for file in UI.glob("*.js"):
+        if file.name != "languages.js":
+            calls = re.findall(r"\btranslated\(\s*(.)", file.read_text("utf-8"))
+            assert {*calls} <= {'"'}, file.name
+
+
 def test_gradio_gets_all_tables() -> None:
     assert translations().translations_dict == tables()
     assert "__i18n__" in say("Generate")
