@@ -12,6 +12,9 @@ const compared = () => many() > 1;
 const takeIn = (row) => order[row] ?? row;
 const rowOf = (index) => (order.length ? order.indexOf(index) : index);
 
+// What tells a take apart: its seed in words, or a prompt or a model as they are.
+const nameOf = ({ name }) => (/^seed \d+$/.test(name) ? retold(name) : name);
+
 // What a row shows: of takes that are still being made, only the first one's sound is there.
 const rowTake = (row) => takes[takeIn(row)] ?? (row ? { ...view, peaks: [] } : view);
 
@@ -46,7 +49,7 @@ function setBlind(on) {
   order = on ? shuffled(takes.length) : [];
   if (on && chosen !== takeIn(0)) choose(takeIn(0));
   else showAll();
-  part("announcement").textContent = on ? "The takes are shuffled, without names." : "";
+  part("announcement").textContent = on ? translated("The takes are shuffled, without names.") : "";
 }
 
 function shuffled(count) {
@@ -65,8 +68,8 @@ function decide() {
   blind = "told";
   winner = id;
   showAll();
-  part("announcement").textContent =
-    `You chose ${LETTERS[rowOf(chosen)]}: take ${chosen + 1}, ${takes[chosen].name}.`;
+  const what = [LETTERS[rowOf(chosen)], chosen + 1, nameOf(takes[chosen])];
+  part("announcement").textContent = translated("You chose {}: take {n}, {}.", ...what);
   trigger("select", { take: id, kept });
 }
 
@@ -89,7 +92,7 @@ function showRows() {
   while (rows.children.length > count) rows.lastChild.remove();
   while (rows.children.length < count) rows.append(newRow(rows.children.length));
   // As wide as the longest name, within bounds.
-  const longest = Math.max(8, ...takes.map(({ name }) => name.length));
+  const longest = Math.max(8, ...takes.map((each) => nameOf(each).length));
   rows.style.setProperty("--name", `${Math.min(16, longest)}ch`);
   [...rows.children].forEach(showRow);
   showTools();
@@ -100,15 +103,15 @@ function showRow(node, row) {
   const entry = takes[index];
   const won = !!entry && entry.id === winner;
   const letter = LETTERS[row];
-  const label = blindly() ? letter : `Take ${index + 1}`;
+  const label = blindly() ? letter : translated("Take {n}", index + 1);
   node.disabled = !entry;
   node.setAttribute("aria-checked", index === chosen);
-  node.setAttribute("aria-label", won ? `${label}, chosen` : label);
+  node.setAttribute("aria-label", won ? translated("{}, chosen", label) : label);
   node.title = blindly() || !entry ? "" : entry.title;
   node.tabIndex = index === chosen ? 0 : -1;
   node.toggleAttribute("data-won", won);
   node.querySelector(".mark").textContent = blind ? letter : index + 1;
-  node.querySelector(".name").textContent = blindly() ? "" : entry?.name ?? "";
+  node.querySelector(".name").textContent = blindly() || !entry ? "" : nameOf(entry);
 }
 
 function showTools() {
@@ -117,7 +120,7 @@ function showTools() {
   part("match").setAttribute("aria-pressed", matched);
   part("blind").setAttribute("aria-pressed", blind !== "");
   part("verdict").hidden = !blindly();
-  part("winner").textContent = `Choose ${LETTERS[rowOf(chosen)] ?? ""}`;
+  part("winner").textContent = translated("Choose {}", LETTERS[rowOf(chosen)] ?? "");
 }
 
 function newRow(row) {

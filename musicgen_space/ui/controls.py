@@ -9,6 +9,7 @@ from gradio.components import Component
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
+from musicgen_space.ui.languages import say
 
 __all__ = [
     "DRAW_SEED",
@@ -28,37 +29,37 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 DRAW_SEED = f"() => Math.floor(Math.random() * {int(LIMITS['seed'].maximum) + 1})"
 
 _LABELS = {
-    "variations": "Takes at once",
-    "extend_to": "Extend to",
-    "negative_prompt": "Leave out",
-    "blend_prompt": "Turn into",
-    "guidance_scale": "Guidance",
-    "temperature": "Temperature",
-    "top_k": "Top-k",
-    "top_p": "Top-p",
+    "variations": say("Takes at once"),
+    "extend_to": say("Extend to"),
+    "negative_prompt": say("Leave out"),
+    "blend_prompt": say("Turn into"),
+    "guidance_scale": say("Guidance"),
+    "temperature": say("Temperature"),
+    "top_k": say("Top-k"),
+    "top_p": say("Top-p"),
 }
 HINTS = {
-    "variations": "Variations, made with this seed and the next ones.",
-    "extend_to": "30 s: off. Above, this many seconds are made in place of the length.",
-    "negative_prompt": "What should not be heard. Works with guidance above 1.",
-    "blend_prompt": "The music moves over to this while it goes on.",
-    "guidance_scale": "How closely to follow the prompt. 1: off.",
-    "temperature": "Below 1 calmer, above 1 wilder.",
-    "top_k": "How many codes are in the draw. Fewer: safer. 1: always the likeliest.",
-    "top_p": "Above 0 it replaces top-k: draw from the codes that share this probability.",
+    "variations": say("Variations, made with this seed and the next ones."),
+    "extend_to": say("30 s: off. Above, this many seconds are made in place of the length."),
+    "negative_prompt": say("What should not be heard. Works with guidance above 1."),
+    "blend_prompt": say("The music moves over to this while it goes on."),
+    "guidance_scale": say("How closely to follow the prompt. 1: off."),
+    "temperature": say("Below 1 calmer, above 1 wilder."),
+    "top_k": say("How many codes are in the draw. Fewer: safer. 1: always the likeliest."),
+    "top_p": say("Above 0 it replaces top-k: draw from the codes that share this probability."),
 }
 _PLACEHOLDERS = {"negative_prompt": "drums, vocals", "blend_prompt": "a string orchestra"}
 _GROUPS = {
-    "The music": ("variations", "extend_to", "negative_prompt", "blend_prompt"),
-    "How it is drawn": ("guidance_scale", "temperature", "top_k", "top_p"),
+    say("The music"): ("variations", "extend_to", "negative_prompt", "blend_prompt"),
+    say("How it is drawn"): ("guidance_scale", "temperature", "top_k", "top_p"),
 }
 
 
 def prompt_field() -> gr.Textbox:
     """Where the music is described."""
     return gr.Textbox(
-        label="Describe the music",
-        placeholder="lo-fi music with a soothing melody",
+        label=say("Describe the music"),
+        placeholder=say("lo-fi music with a soothing melody"),
         lines=3,
         max_lines=8,
         max_length=MAX_PROMPT_CHARACTERS,
@@ -70,7 +71,7 @@ def prompt_field() -> gr.Textbox:
 def model_field(backend: Backend) -> gr.Dropdown:
     """The models of the backend that the page opens with."""
     choices = model_choices(backend)
-    return gr.Dropdown(choices, value=choices[0][1], label="Model", elem_id="model")
+    return gr.Dropdown(choices, value=choices[0][1], label=say("Model"), elem_id="model")
 
 
 def model_choices(backend: Backend) -> list[tuple[str, str]]:
@@ -81,10 +82,10 @@ def model_choices(backend: Backend) -> list[tuple[str, str]]:
 def seed_field(last_seed: gr.State) -> gr.Slider:
     """The seed with its dice and the way back to the last one."""
     with gr.Row(elem_id="seed-row"):
-        seed = slider("seed", "Seed", "Same seed, same music. −1: a new one each time.")
+        seed = slider("seed", say("Seed"), say("Same seed, same music. −1: a new one each time."))
         with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
-            dice = gr.Button("Random", size="sm", elem_id="dice")
-            last = gr.Button("Last used", size="sm", elem_id="last-seed")
+            dice = gr.Button(say("Random"), size="sm", elem_id="dice")
+            last = gr.Button(say("Last used"), size="sm", elem_id="last-seed")
     dice.click(None, None, seed, js=DRAW_SEED, **QUIET)
     last.click(lambda used: used, last_seed, seed, queue=False, **QUIET)
     return seed
@@ -93,7 +94,7 @@ def seed_field(last_seed: gr.State) -> gr.Slider:
 def more_control() -> dict[str, Component]:
     """What most people never touch, by field, in two groups."""
     fields: dict[str, Component] = {}
-    with gr.Accordion("More control", open=False, elem_id="more"):
+    with gr.Accordion(say("More control"), open=False, elem_id="more"):
         for title, names in _GROUPS.items():
             gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
             for name in names:

@@ -16,6 +16,7 @@ from musicgen_space import audio
 from musicgen_space.backends.base import Backend
 from musicgen_space.request import Take
 from musicgen_space.ui.controls import QUIET
+from musicgen_space.ui.languages import script
 from musicgen_space.ui.player import View, view, view_of_takes
 from musicgen_space.ui.recall import Recall, recalled
 
@@ -58,7 +59,7 @@ def build_gallery() -> gr.HTML:
     return gr.HTML(
         "",
         html_template=(_HERE / "gallery.html").read_text(encoding="utf-8"),
-        js_on_load=(_HERE / "gallery.js").read_text(encoding="utf-8"),
+        js_on_load=script("gallery.js"),
         cards=cards,
         apply_default_css=False,
         elem_id="examples",

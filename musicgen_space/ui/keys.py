@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from musicgen_space.ui.languages import script
+
 __all__ = ["list_of_keys"]
 
 
@@ -14,7 +16,7 @@ def list_of_keys() -> gr.HTML:
     here = Path(__file__).parent
     return gr.HTML(
         html_template=(here / "keys.html").read_text(encoding="utf-8"),
-        js_on_load=(here / "keys.js").read_text(encoding="utf-8"),
+        js_on_load=script("keys.js"),
         apply_default_css=False,
         elem_id="keys",
     )

@@ -50,10 +50,10 @@ props.value = { visitor };
 async function ask(name, fields = {}) {
   try {
     const answer = await server[name]({ visitor, ...fields });
-    if (answer.trouble) say(answer.trouble);
+    if (answer.trouble) say(retold(answer.trouble));
     return answer.trouble ? null : answer;
   } catch {
-    say("The server did not answer. Please try again.");
+    say(translated("The server did not answer. Please try again."));
     return null;
   }
 }
@@ -112,12 +112,14 @@ function show(found, answer) {
   part("tools").hidden = !answer.any;
   part("more").hidden = rows.length >= count;
   part("count").textContent = answer.any ? `${count}` : "";
-  part("count-words").textContent = answer.any ? `${count} ${count === 1 ? "take" : "takes"}` : "";
+  const many = count === 1 ? translated("1 take") : translated("{n} takes", count);
+  part("count-words").textContent = answer.any ? many : "";
   part("empty").hidden = rows.length > 0;
   part("empty").textContent =
-    !answer.any ? "What you make is kept here: press Generate."
-    : words.trim() ? `No ${favourites ? "favourite" : "take"} with “${words.trim()}”.`
-    : "No favourites yet: press a star.";
+    !answer.any ? translated("What you make is kept here: press Generate.")
+    : words.trim() && favourites ? translated("No favourite with “{}”.", words.trim())
+    : words.trim() ? translated("No take with “{}”.", words.trim())
+    : translated("No favourites yet: press a star.");
   showMarks();
   showPlaying();
 }
@@ -135,7 +137,7 @@ function newItem({ id }) {
   item.dataset.id = id;
   const mark = make("input", "mark");
   mark.type = "checkbox";
-  mark.title = "Mark to compare";
+  mark.title = translated("Mark to compare");
   const listen = make("button", "listen");
   const words = make("div", "words-of");
   const facts = make("p", "facts-of");
@@ -147,7 +149,7 @@ function newItem({ id }) {
   const dots = menu.firstChild;
   dots.setAttribute("aria-haspopup", "menu");
   dots.setAttribute("aria-expanded", "false");
-  dots.title = "More";
+  dots.title = translated("More");
   item.append(mark, listen, newWave(), words, star, menu);
   items.set(id, item);
   return item;
@@ -169,16 +171,16 @@ function fill(item, row) {
   const put = (selector, words) => { item.querySelector(selector).textContent = words; };
   put(".name", row.name);
   put(".prompt-of", named ? row.prompt : "");
-  put(".facts-of span", ` · ${row.facts}`);
+  put(".facts-of span", ` · ${retold(row.facts)}`);
   item.querySelector(".prompt-of").hidden = !named;
   item.querySelector(".words-of").title = row.prompt;
-  item.querySelector(".mark").setAttribute("aria-label", `Mark to compare: ${called}`);
-  item.querySelector(".listen").setAttribute("aria-label", `Listen to ${called}`);
-  item.querySelector(".dots").setAttribute("aria-label", `More for ${called}`);
+  item.querySelector(".mark").setAttribute("aria-label", translated("Mark to compare: {}", called));
+  item.querySelector(".listen").setAttribute("aria-label", translated("Listen to {}", called));
+  item.querySelector(".dots").setAttribute("aria-label", translated("More for {}", called));
   const star = item.querySelector(".star");
-  star.setAttribute("aria-label", `Favourite: ${called}`);
+  star.setAttribute("aria-label", translated("Favourite: {}", called));
   star.setAttribute("aria-pressed", row.favourite);
-  star.title = row.favourite ? "No longer a favourite" : "Favourite";
+  star.title = row.favourite ? translated("No longer a favourite") : translated("Favourite");
   item.querySelector(".wave-of path").setAttribute("d", bars(row.peaks));
   tellTime(item, row);
 }
@@ -201,10 +203,10 @@ function tellTime(item, { created }) {
 function ago(date) {
   const minutes = Math.floor((Date.now() - date) / 60000);
   const days = Math.floor(minutes / 1440);
-  if (minutes < 1) return "just now";
-  if (minutes < 60) return `${minutes} min ago`;
-  if (days < 1) return `${Math.floor(minutes / 60)} h ago`;
-  if (days < 7) return days === 1 ? "yesterday" : `${days} days ago`;
+  if (minutes < 1) return translated("just now");
+  if (minutes < 60) return translated("{n} min ago", minutes);
+  if (days < 1) return translated("{n} h ago", Math.floor(minutes / 60));
+  if (days < 7) return days === 1 ? translated("yesterday") : translated("{n} days ago", days);
   return date.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
 }
 
@@ -224,7 +226,7 @@ const busy = () => {
 };
 
 function isFree() {
-  if (busy()) say("A take is being made: wait for it, or stop it.");
+  if (busy()) say(translated("A take is being made: wait for it, or stop it."));
   return !busy();
 }
 
@@ -252,7 +254,7 @@ function showMarks() {
     mark.disabled = !mark.checked && marked.size >= MOST_AT_ONCE;
   }
   part("compare").disabled = marked.size < 2;
-  part("compare").textContent = marked.size < 2 ? "Compare" : `Compare ${marked.size}`;
+  part("compare").textContent = marked.size < 2 ? translated("Compare") : translated("Compare {n}", marked.size);
 }
 
 function showPlaying() {
@@ -268,12 +270,12 @@ function showPlaying() {
 // ---- One take's menu ----------------------------------------------------------------
 
 const ACTIONS = [
-  ["Use these settings", (row) => send("recall", { ids: [row.id] })],
-  ["Same prompt, new seed", renew],
-  ["Continue from here", (row) => send("bring", { ids: [row.id], use: "continue_from" })],
-  ["Use as melody", (row) => send("bring", { ids: [row.id], use: "melody" })],
-  ["Rename", rename],
-  ["Delete", remove],
+  [translated("Use these settings"), (row) => send("recall", { ids: [row.id] })],
+  [translated("Same prompt, new seed"), renew],
+  [translated("Continue from here"), (row) => send("bring", { ids: [row.id], use: "continue_from" })],
+  [translated("Use as melody"), (row) => send("bring", { ids: [row.id], use: "melody" })],
+  [translated("Rename"), rename],
+  [translated("Delete"), remove],
 ];
 
 // What somebody's own sound is in, settings alone don't make again: then they are filled in only.
@@ -281,7 +283,7 @@ function renew(row) {
   if (!isFree()) return;
   const sound = row.sound || document.querySelector("#picker")?.offsetParent;
   if (!sound) gesture();
-  else if (!row.sound) say("Your own sound would be used: remove it, or press Generate.");
+  else if (!row.sound) say(translated("Your own sound would be used: remove it, or press Generate."));
   send(sound ? "recall" : "renew", { ids: [row.id], renew: true });
 }
 
@@ -343,7 +345,7 @@ function rename(row) {
   const field = make("input", "new-name");
   field.maxLength = 120;
   field.value = row.name.slice(0, field.maxLength);
-  field.setAttribute("aria-label", "Name of the take; empty: its prompt");
+  field.setAttribute("aria-label", translated("Name of the take; empty: its prompt"));
   const before = field.value;
   let open = true;
   const close = async (save) => {
@@ -394,7 +396,8 @@ async function remove(row) {
   show(left, { count: Math.max(0, count - 1), any: true });
   if (focused) (next?.querySelector(".dots") ?? part("heading")).focus();
   deleted = [...deleted, row.id];
-  say(deleted.length > 1 ? `${deleted.length} takes deleted` : "Take deleted", { undo: true });
+  const many = deleted.length > 1;
+  say(many ? translated("{n} takes deleted", deleted.length) : translated("Take deleted"), { undo: true });
   reload();
 }
 
@@ -406,7 +409,7 @@ async function undo() {
   await reload();
   const item = items.get(ids.at(-1));
   (item?.querySelector(".dots") ?? part("heading")).focus();
-  say(answer.ids.length ? "Brought back" : "It is not there any more.");
+  say(answer.ids.length ? translated("Brought back") : translated("It is not there any more."));
 }
 
 function say(words, { undo = false } = {}) {
@@ -500,8 +503,8 @@ part("undo").addEventListener("click", undo);
 document.addEventListener("musicgen:kept", reload);
 setInterval(() => rows.forEach((row) => tellTime(items.get(row.id), row)), 60000);
 part("kept").textContent = forgetful
-  ? "This browser keeps nothing: your takes are found in this tab only."
-  : props.about;
+  ? translated("This browser keeps nothing: your takes are found in this tab only.")
+  : retold(props.about);
 
 // The player's own picture of itself says what it plays.
 const watching = new MutationObserver(showPlaying);

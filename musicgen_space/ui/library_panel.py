@@ -17,6 +17,7 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.request import LIMITS
 from musicgen_space.ui.controls import QUIET
 from musicgen_space.ui.handlers import Studio
+from musicgen_space.ui.languages import script
 from musicgen_space.ui.own_takes import Answer, OwnTakes
 from musicgen_space.ui.picker import OwnSound
 from musicgen_space.ui.recall import Recall
@@ -67,7 +68,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
     panel = gr.HTML(
         None,
         html_template=(here / "library_panel.html").read_text(encoding="utf-8"),
-        js_on_load=(here / "library_panel.js").read_text(encoding="utf-8"),
+        js_on_load=script("library_panel.js"),
         server_functions=[
             *map(
                 _answering,

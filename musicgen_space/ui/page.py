@@ -28,6 +28,7 @@ from musicgen_space.ui.controls import (
 from musicgen_space.ui.gallery import build_gallery, example, view_of_example, wire_gallery
 from musicgen_space.ui.handlers import FIELDS, Studio
 from musicgen_space.ui.keys import list_of_keys
+from musicgen_space.ui.languages import say, script, translations
 from musicgen_space.ui.library_panel import (
     NEW_TAKES,
     build_library_panel,
@@ -49,8 +50,8 @@ _HERE = Path(__file__).parent
 _HOUR = 3600
 
 _HOW_TO_ADD_LOCAL = (
-    "To make music on this machine too, install the rest: "
-    "<code>pip install -r requirements.txt</code>."
+    f"{say('To make music on this machine too, install the rest:')} "
+    "<code>pip install -r requirements.txt</code>"
 )
 
 
@@ -75,18 +76,18 @@ def build_page(
                 prompt = prompt_field()
                 prompt_words(prompt)
                 model = model_field(first)
-                duration = slider("duration", "Length", "Seconds of music.")
+                duration = slider("duration", say("Length"), say("Seconds of music."))
                 seed = seed_field(last_seed)
                 own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control()
                 with gr.Column(elem_id="actions"):
-                    generate = gr.Button("Generate", variant="primary", elem_id="generate")
-                    stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+                    generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
+                    stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
                 player = build_player(shelf, view_of_example())
-                again = gr.Button("Same prompt, new seed", size="sm", elem_id="again")
+                again = gr.Button(say("Same prompt, new seed"), size="sm", elem_id="again")
                 sound_finish()
                 gallery = build_gallery()
         panel = build_library_panel(studio.takes, wanted=settings.library is not None)
@@ -126,6 +127,7 @@ def launch_options() -> dict[str, Any]:
         "theme": theme(),
         "css": (_HERE / "page.css").read_text(encoding="utf-8"),
         "js": (_HERE / "page.js").read_text(encoding="utf-8"),
+        "i18n": translations(),
         "footer_links": ["api", "gradio", "settings"],
         # An older environment may be without the library that it takes.
         "mcp_server": importlib.util.find_spec("mcp") is not None,
@@ -145,21 +147,24 @@ def _header(backends: dict[str, Backend]) -> tuple[gr.Radio, gr.HTML, gr.Textbox
         with gr.Column(scale=5, min_width=240):
             gr.HTML("<h1>MusicGen Space</h1>", apply_default_css=False)
             money = gr.HTML(
-                f"{first.label}: {first.about}.", apply_default_css=False, elem_id="money"
+                f"{first.label}: {first.about}.",
+                js_on_load=script("retold.js"),
+                apply_default_css=False,
+                elem_id="money",
             )
             gr.HTML(missing, apply_default_css=False, visible=bool(missing))
         with gr.Column(scale=6, min_width=240):
             backend = gr.Radio(
-                [(backend.label, name) for name, backend in backends.items()],
+                [(say(backend.label), name) for name, backend in backends.items()],
                 value=first.name,
-                label="Where the music is made",
+                label=say("Where the music is made"),
                 show_label=False,
                 container=False,
                 elem_id="backend",
             )
             key = gr.Textbox(
-                label="Segmind API key",
-                info="Stays in this tab. Make one at segmind.com under API keys.",
+                label=say("Segmind API key"),
+                info=say("Stays in this tab. Make one at segmind.com under API keys."),
                 type="password",
                 max_lines=1,
                 max_length=500,
@@ -190,7 +195,9 @@ def _wire_switch(
             gr.update(visible=isinstance(place, HostedBackend)),
             gr.update(choices=model_choices(place), value=chosen[name]),
             *(
-                gr.update(interactive=obeyed, info=hint if obeyed else f"Not on {place.label}.")
+                gr.update(
+                    interactive=obeyed, info=hint if obeyed else f"{say('Not on')} {place.label}."
+                )
                 for knob, hint in HINTS.items()
                 for obeyed in [knob in place.knobs]
             ),

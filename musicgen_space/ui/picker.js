@@ -99,7 +99,7 @@ async function play() {
     const file = await server.sound(clip).catch(() => null);
     if (clip !== sound.clip) return; // another sound was chosen meanwhile
     if (!file) {
-      part("announcement").textContent = "This sound is not kept here any more.";
+      part("announcement").textContent = translated("This sound is not kept here any more.");
       return;
     }
     const root = window.gradio_config?.root ?? new URL(".", location.href).href;
@@ -145,9 +145,10 @@ function show() {
   }
   part("band").style.left = `${(sound.from / seconds()) * 100}%`;
   part("band").style.width = `${((sound.to - sound.from) / seconds()) * 100}%`;
-  part("length").textContent = `${(sound.to - sound.from).toFixed(1)} of ${seconds().toFixed(1)} s`;
+  part("length").textContent = 
+    translated("{n} of {n} s", (sound.to - sound.from).toFixed(1), seconds().toFixed(1));
   const button = part("play");
-  button.setAttribute("aria-label", playing ? "Pause" : "Play the stretch");
+  button.setAttribute("aria-label", playing ? translated("Pause") : translated("Play the stretch"));
   button.toggleAttribute("data-playing", playing);
   draw();
 }

@@ -20,11 +20,13 @@ from musicgen_space.clip import Clip
 from musicgen_space.ui.controls import QUIET
 from musicgen_space.ui.handlers import MELODY_NEEDS, Studio
 from musicgen_space.ui.kept import Kept
+from musicgen_space.ui.languages import say, script
 from musicgen_space.ui.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
 
 __all__ = ["OwnSound"]
 
-_CHOICES = [("Continue it", CONTINUE), ("Follow its melody", FOLLOW)]
+_CHOICES = [(say("Continue it"), CONTINUE), (say("Follow its melody"), FOLLOW)]
+_MELODY_NEEDS = say("Following a melody needs a melody model, such as facebook/musicgen-melody.")
 _ABOUT = "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one."
 
 
@@ -43,22 +45,27 @@ class OwnSound:
         """An accordion, closed, as it is with the first backend and its first model."""
         backend, model = backends[0], backends[0].models()[0].name
         useful = any(CONTINUE in each.knobs for each in backends)
-        section = gr.Accordion("Your own sound", open=False, visible=useful, elem_id="own")
+        section = gr.Accordion(say("Your own sound"), open=False, visible=useful, elem_id="own")
         with section:
             return cls(
                 section,
-                gr.HTML(_about(backend, model), apply_default_css=False, elem_id="own-about"),
+                gr.HTML(
+                    _about(backend, model),
+                    js_on_load=script("retold.js"),
+                    apply_default_css=False,
+                    elem_id="own-about",
+                ),
                 gr.Audio(
                     sources=["upload", "microphone"],
                     type="filepath",
-                    label="Your own sound",
+                    label=say("Your own sound"),
                     show_label=False,
                     interactive=bool(_possible(backend, model)),
                     elem_id="sound",
                 ),
                 _picker(studio.sounds),
                 gr.Radio(
-                    label="What to do with it",
+                    label=say("What to do with it"),
                     visible=False,
                     elem_id="use",
                     # Gradio refuses a value that is not among the choices, seen or not.
@@ -124,12 +131,12 @@ def _uses(backend: Backend, model: str, used: str) -> dict[str, Any]:
     """What ``use`` offers; what was chosen stays while the model can do it."""
     possible = _possible(backend, model)
     if not possible:
-        return {"interactive": False, "info": f"Not on {backend.label}."}
+        return {"interactive": False, "info": f"{say('Not on')} {backend.label}."}
     return {
         "choices": [(words, use) for words, use in _CHOICES if use in possible],
         "value": used if used in possible else possible[0],
         "interactive": True,
-        "info": "" if FOLLOW in possible else f"Following a melody {MELODY_NEEDS}.",
+        "info": "" if FOLLOW in possible else _MELODY_NEEDS,
     }
 
 
@@ -167,7 +174,7 @@ def _picker(sounds: Kept[Clip]) -> gr.HTML:
     picker = gr.HTML(
         NOTHING_PICKED,
         html_template=(here / "picker.html").read_text(encoding="utf-8"),
-        js_on_load=(here / "picker.js").read_text(encoding="utf-8"),
+        js_on_load=script("picker.js"),
         server_functions=[sound],
         apply_default_css=False,
         visible=False,

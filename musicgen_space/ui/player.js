@@ -121,7 +121,7 @@ function showTime() {
   part("whole").textContent = blindly() ? "" : ` / ${clock(whole)}`;
   wave.setAttribute("aria-valuemax", whole.toFixed(1));
   wave.setAttribute("aria-valuenow", at.toFixed(1));
-  wave.setAttribute("aria-valuetext", blindly() ? clock(at) : `${clock(at)} of ${clock(whole)}`);
+  wave.setAttribute("aria-valuetext", blindly() ? clock(at) : translated("{n} of {n}", clock(at), clock(whole)));
 }
 
 function show() {
@@ -130,11 +130,11 @@ function show() {
   player.dataset.kept = (!blindly() && shown().kept) || ""; // its row in the list of takes shows that it plays
   const button = part("play");
   button.disabled = !available();
-  button.setAttribute("aria-label", playing ? "Pause" : "Play");
-  part("status").textContent = view.status;
+  button.setAttribute("aria-label", playing ? translated("Pause") : translated("Play"));
+  part("status").textContent = retold(view.status);
   part("title").textContent = shown().title;
-  const notes = finishing ? ["finishing …"] : shown().notes ?? [];
-  part("facts").textContent = [shown().facts, ...notes].join(" · ");
+  const notes = finishing ? [translated("finishing …")] : shown().notes ?? [];
+  part("facts").textContent = retold([shown().facts, ...notes].join(" · "));
   showTime();
 }
 
@@ -153,7 +153,7 @@ function showDownloads() {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = ending.toUpperCase();
-      button.setAttribute("aria-label", `Download as ${ending.toUpperCase()}`);
+      button.setAttribute("aria-label", translated("Download as {}", ending.toUpperCase()));
       button.addEventListener("click", () => download(ending, button));
       return button;
     })
@@ -166,7 +166,7 @@ function showSeam() {
   const { begins } = shown();
   seam.hidden = compared() || !(begins > 0 && begins < length());
   if (seam.hidden) return;
-  const words = `The new music begins at ${clock(begins)}`;
+  const words = translated("The new music begins at {n}", clock(begins));
   seam.style.left = `${(begins / length()) * 100}%`;
   seam.title = words;
   seam.setAttribute("aria-label", words);

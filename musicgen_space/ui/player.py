@@ -18,6 +18,7 @@ from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import MusicRequest, Receipt, Take
 from musicgen_space.ui import pictures
 from musicgen_space.ui.finishing import MOST_TAKES, Finishing, finish_of
+from musicgen_space.ui.languages import script
 from musicgen_space.ui.links import query_of
 from musicgen_space.ui.shelf import Shelf, whole
 
@@ -80,7 +81,7 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
     player = gr.HTML(
         value,
         html_template=(_HERE / "player.html").read_text(encoding="utf-8"),
-        js_on_load="".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        js_on_load=script(*_SCRIPTS),
         server_functions=[chunk, file, heard],
         apply_default_css=False,
         elem_id="player",

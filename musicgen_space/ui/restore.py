@@ -10,6 +10,7 @@ import gradio as gr
 
 from musicgen_space import audio
 from musicgen_space.ui.controls import QUIET
+from musicgen_space.ui.languages import say
 from musicgen_space.ui.links import settings_in
 from musicgen_space.ui.recall import Recall
 
@@ -24,7 +25,7 @@ _NOTHING_IN_IT = (
 def restore_button() -> gr.UploadButton:
     """A small button that asks for a take's file; page.js lets one be dropped on the wish."""
     return gr.UploadButton(
-        "Restore settings from a file",
+        say("Restore settings from a file"),
         size="sm",
         file_types=[f".{name}" for name in audio.FORMATS],
         elem_id="restore",

@@ -31,13 +31,13 @@ async function copyLink() {
     // Not over plain http, and not in every frame: the old way, or by hand.
     offer(link);
     if (!document.execCommand("copy")) {
-      part("announcement").textContent = "The link is selected, to be copied.";
+      part("announcement").textContent = translated("The link is selected, to be copied.");
       return;
     }
     showLink();
     part("copy").focus();
   }
-  part("copy").textContent = part("announcement").textContent = "Link copied";
+  part("copy").textContent = part("announcement").textContent = translated("Link copied");
   clearTimeout(calm);
   calm = setTimeout(showLink, 2500);
 }
@@ -55,7 +55,7 @@ function showLink() {
   part("share").hidden = !shown().link || blindly();
   part("link").hidden = true;
   part("copy").hidden = false;
-  part("copy").textContent = "Copy link";
+  part("copy").textContent = translated("Copy link");
 }
 
 part("copy").addEventListener("click", copyLink);

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gradio as gr
 
-from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK
+from musicgen_space.finish import FINISH_LIMITS
 from musicgen_space.ui.controls import QUIET
+from musicgen_space.ui.languages import say
 
 __all__ = ["sound_finish"]
 
-_LABELS = {"fade_in": "Fade in", "fade_out": "Fade out"}
+_LABELS = {"fade_in": say("Fade in"), "fade_out": say("Fade out")}
 
 # The player listens: it is the one that knows which takes are heard.
 _TELL = """(normalise, trim, fade_in, fade_out) => {
@@ -22,18 +23,20 @@ _TELL = """(normalise, trim, fade_in, fade_out) => {
 
 def sound_finish() -> None:
     """A closed section with the settings of a ``Finish``; they stay for the next takes."""
-    with gr.Accordion("Sound finish", open=False, elem_id="finish"):
+    with gr.Accordion(say("Sound finish"), open=False, elem_id="finish"):
         normalise = gr.Checkbox(
-            label="Even loudness",
-            info=_signed(
-                f"Towards {LOUDNESS:g} LUFS, what streaming services play at. "
-                f"Peaks stay below {TRUE_PEAK:g} dBTP, so a take may end up quieter."
+            label=say("Even loudness"),
+            info=say(
+                "Towards −14 LUFS, what streaming services play at. "
+                "Peaks stay below −1 dBTP, so a take may end up quieter."
             ),
             elem_id="normalise",
         )
         trim = gr.Checkbox(
-            label="Cut off the tail",
-            info="Silence or hiss after the music has ended. Half of a take stays in any case.",
+            label=say("Cut off the tail"),
+            info=say(
+                "Silence or hiss after the music has ended. Half of a take stays in any case."
+            ),
             elem_id="trim",
         )
         fades = [
@@ -48,14 +51,12 @@ def sound_finish() -> None:
             for name, limit in FINISH_LIMITS.items()
         ]
         gr.HTML(
-            "For what you hear and download, with every take from now on. The take itself stays "
-            "as it was made: switch this off and it is back.",
+            say(
+                "For what you hear and download, with every take from now on. The take itself "
+                "stays as it was made: switch this off and it is back."
+            ),
             apply_default_css=False,
             elem_id="finish-about",
         )
     fields = [normalise, trim, *fades]
     gr.on([field.change for field in fields], None, fields, None, js=_TELL, **QUIET)
-
-
-def _signed(words: str) -> str:
-    return words.replace("-", "−")

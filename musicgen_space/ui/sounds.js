@@ -1,6 +1,6 @@
 // ---- Finished takes as files --------------------------------------------------------
 
-const GONE = "This take is not kept here any more: the same settings make it again.";
+const GONE = translated("This take is not kept here any more: the same settings make it again.");
 
 // On some phones only the listener sets how loud a page is.
 const canMatch = (() => {

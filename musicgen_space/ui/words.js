@@ -39,11 +39,11 @@ function press(chip) {
   const text = props.value ?? "";
   const there = found(text, word).length > 0;
   const next = there ? removed(text, word) : added(text, word);
-  if (next.length > props.most) return say("The prompt is full.");
+  if (next.length > props.most) return say(translated("The prompt is full."));
   props.value = next;
   trigger("input");
   show();
-  say(there ? `${word} taken out` : `${word} added`);
+  say(there ? translated("{} taken out", word) : translated("{} added", word));
 }
 
 const say = (text) => {

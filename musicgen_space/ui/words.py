@@ -12,6 +12,7 @@ import gradio as gr
 
 from musicgen_space.request import MAX_PROMPT_CHARACTERS
 from musicgen_space.ui.controls import QUIET
+from musicgen_space.ui.languages import script
 
 __all__ = ["VOCABULARY", "prompt_words"]
 
@@ -42,7 +43,7 @@ def prompt_words(prompt: gr.Textbox) -> gr.HTML:
     chips = gr.HTML(
         "",
         html_template=(here / "words.html").read_text(encoding="utf-8"),
-        js_on_load=(here / "words.js").read_text(encoding="utf-8"),
+        js_on_load=script("words.js"),
         groups=[{"name": name, "words": words} for name, words in VOCABULARY.items()],
         most=MAX_PROMPT_CHARACTERS,
         apply_default_css=False,

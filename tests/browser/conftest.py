@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -81,12 +82,14 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 @contextmanager
-def opened(browser: Browser, address: str, patience: float) -> Iterator[Page]:
+def opened(
+    browser: Browser, address: str, patience: float, width: int = 1280, **options: Any
+) -> Iterator[Page]:
     """The page at ``address``. Fails on a script error and on a request to another host.
 
-    ``patience`` is in milliseconds.
+    ``patience`` is in milliseconds; ``options`` are the browser's, such as ``locale``.
     """
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": width, "height": 900}, **options)
     page.set_default_timeout(patience)
     page.add_init_script(LISTEN)
     problems: list[str] = []

@@ -25,7 +25,7 @@ class Humming(Backend):
     From seed 1000 on every fourth take is as loud as usual, those after it are quieter.
     """
 
-    name, label, about = "local", "This machine", "hums"
+    name, label, about = "local", "This machine", "free, private, speed of your hardware"
     knobs = frozenset(MusicRequest.__dataclass_fields__)
 
     def models(self) -> list[ModelChoice]:
