@@ -51,6 +51,6 @@ def percussive_share(sound: np.ndarray) -> float:
 
     Median filtering of the spectrogram (Fitzgerald 2010).
     """
-    spectrum = librosa.stft(sound, n_fft=1024, hop_length=512)
+    spectrum = librosa.stft(sound, n_fft=512, hop_length=512)
     harmonic, percussive = (np.abs(part) ** 2 for part in librosa.decompose.hpss(spectrum))
     return float(percussive.sum() / max(harmonic.sum() + percussive.sum(), 1e-12))

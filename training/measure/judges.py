@@ -62,7 +62,6 @@ _TAGS = {
     "baroque": ("mtt:classical", "mtt:harpsichord"),
     "orchestral": ("mtt:classical", "mtt:strings"),
     "chiptune": ("mtt:electronic", "msd:electronic", "msd:electro"),
-    "drum and bass": ("mtt:electronic", "msd:electronic"),
     "dnb": ("mtt:electronic", "msd:electronic"),
     "asian": ("mtt:indian", "mtt:sitar"),
     "pop": ("mtt:pop", "msd:pop"),

@@ -1,0 +1,1 @@
+def draw(r, o): pass
