@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +56,10 @@ def _hear(sound: np.ndarray, rate: int, tagger: Tagger | None) -> Evidence:
 
 def _keep(file: Path, evidence: Evidence) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
+    part = file.with_suffix(f".{os.getpid()}.part")
+    numbers: dict[str, Any] = {
+        field.name: np.asarray(getattr(evidence, field.name)) for field in fields(Evidence)
+    }
     with part.open("wb") as target:
-        np.savez(target, **{f.name: np.asarray(getattr(evidence, f.name)) for f in fields(evidence)})
+        np.savez(target, **numbers)
     part.replace(file)

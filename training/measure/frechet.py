@@ -17,8 +17,9 @@ __all__ = ["frechet_distance"]
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Between features [n, width] and [m, width]."""
     shift = first.mean(axis=0) - second.mean(axis=0)
-    one, two = np.atleast_2d(np.cov(first, rowvar=False)), np.atleast_2d(
-        np.cov(second, rowvar=False)
+    one, two = (
+        np.atleast_2d(np.cov(first, rowvar=False)),
+        np.atleast_2d(np.cov(second, rowvar=False)),
     )
     return float(shift @ shift + np.trace(one) + np.trace(two) - 2 * _trace_of_root(one, two))
 

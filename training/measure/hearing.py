@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import librosa
 import numpy as np
+from librosa.decompose import hpss
+from librosa.onset import onset_strength
 
 __all__ = ["CHROMA_RATE", "chroma", "mode_of", "percussive_share", "tempo_of"]
 
@@ -21,7 +23,7 @@ def tempo_of(sound: np.ndarray, rate: int) -> float:
     librosa's estimate (Ellis 2007), which prefers tempi near 120: half or double are easily
     mistaken for each other.
     """
-    onsets = librosa.onset.onset_strength(y=sound, sr=rate, hop_length=_TEMPO_HOP)
+    onsets = onset_strength(y=sound, sr=rate, hop_length=_TEMPO_HOP)
     return float(librosa.feature.tempo(onset_envelope=onsets, sr=rate, hop_length=_TEMPO_HOP)[0])
 
 
@@ -34,7 +36,7 @@ def chroma(sound: np.ndarray, rate: int) -> np.ndarray:
 
 
 def mode_of(chroma: np.ndarray) -> str:
-    """"major" or "minor" of chroma [12, frames]: the key whose profile correlates best.
+    """The mode of chroma [12, frames], major or minor: that of the key that correlates best.
 
     Krumhansl 1990, "Cognitive Foundations of Musical Pitch", chapter 4.
     """
@@ -52,5 +54,5 @@ def percussive_share(sound: np.ndarray) -> float:
     Median filtering of the spectrogram (Fitzgerald 2010).
     """
     spectrum = librosa.stft(sound, n_fft=512, hop_length=512)
-    harmonic, percussive = (np.abs(part) ** 2 for part in librosa.decompose.hpss(spectrum))
+    harmonic, percussive = (np.abs(part) ** 2 for part in hpss(spectrum))
     return float(percussive.sum() / max(harmonic.sum() + percussive.sum(), 1e-12))

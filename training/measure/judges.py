@@ -50,7 +50,7 @@ _TAGS = {
     "techno": ("mtt:techno", "msd:electro", "msd:electronic"),
     "synthwave": ("mtt:synth", "msd:electronic", "msd:80s"),
     "rock": ("mtt:rock", "msd:rock"),
-    "metal": ("mtt:metal", "msd:metal", "msd:heavy_metal"),
+    "metal": ("mtt:metal", "msd:metal", "msd:heavy metal"),
     "trap": ("msd:Hip-Hop",),
     "funk": ("msd:funk", "msd:soul"),
     "jazz": ("msd:jazz",),
@@ -86,10 +86,13 @@ class StyleJudge:
         self._model = _regression().fit(_features(sounds), [piece.style for piece in pieces])
 
     def heard(self, sounds: Sequence[Evidence], asked: Sequence[Piece]) -> np.ndarray:
+        """See ``Judge.heard``."""
         likely = self._model.predict_proba(_features(sounds))
         ranks = (-likely).argsort(axis=1).argsort(axis=1)
         styles = {style: index for index, style in enumerate(self._model.classes_)}
-        return np.stack([ranks[:, styles[piece.style]] < _RANKS for piece in asked], 1) * 1.0
+        return np.stack(
+            [ranks[:, styles[piece.style]] < _RANKS for piece in asked], axis=1, dtype=float
+        )
 
 
 class TagJudge:
@@ -104,13 +107,13 @@ class TagJudge:
         for style, tags in _TAGS.items():
             likely = _likelihood(sounds, tags)
             own = np.array([piece.style == style for piece in pieces])
-            shared = [not own_ and bool({*_TAGS.get(piece.style, ())} & {*tags})
-                      for own_, piece in zip(own, pieces, strict=True)]
-            clear = ~np.array(shared)
+            related = np.array([bool({*_TAGS.get(piece.style, ())} & {*tags}) for piece in pieces])
+            clear = own | ~related
             if own.any():
                 self._thresholds[style] = threshold(likely[clear], own[clear])
 
     def heard(self, sounds: Sequence[Evidence], asked: Sequence[Piece]) -> np.ndarray:
+        """See ``Judge.heard``."""
         result = np.full((len(sounds), len(asked)), np.nan)
         for column, piece in enumerate(asked):
             if piece.style in self._thresholds:
@@ -139,6 +142,7 @@ class FamilyJudge:
                 self._models[family] = _regression().fit(features, plays), threshold(likely, plays)
 
     def heard(self, sounds: Sequence[Evidence], asked: Sequence[Piece]) -> np.ndarray:
+        """See ``Judge.heard``."""
         features = _features(sounds)
         plays = {
             family: model.predict_proba(features)[:, 1] >= least
@@ -160,31 +164,38 @@ class DrumJudge:
         self._threshold = threshold(shares, np.array([piece.has_drums for piece in pieces]))
 
     def heard(self, sounds: Sequence[Evidence], asked: Sequence[Piece]) -> np.ndarray:
+        """See ``Judge.heard``."""
         drums = np.array([sound.percussive >= self._threshold for sound in sounds])
-        return (drums[:, None] == np.array([piece.has_drums for piece in asked])) * 1.0
+        wanted = np.array([piece.has_drums for piece in asked])
+        return np.where(drums[:, None] == wanted, 1.0, 0.0)
 
 
 class TempoBandJudge:
     """Slow, mid-tempo or fast, as the prompt says it."""
 
     def heard(self, sounds: Sequence[Evidence], asked: Sequence[Piece]) -> np.ndarray:
-        bands = np.array([tempo_band(sound.tempo) for sound in sounds])
-        return (bands[:, None] == np.array([tempo_band(piece.bpm) for piece in asked])) * 1.0
+        """See ``Judge.heard``."""
+        bands = [tempo_band(sound.tempo) for sound in sounds]
+        wanted = [tempo_band(piece.bpm) for piece in asked]
+        return np.array([[band == other for other in wanted] for band in bands], float)
 
 
 class TempoJudge:
     """The tempo asked for, its double, half, triple or third, within 4 %."""
 
     def heard(self, sounds: Sequence[Evidence], asked: Sequence[Piece]) -> np.ndarray:
+        """See ``Judge.heard``."""
         tempi = np.array([sound.tempo for sound in sounds])[:, None, None]
         wanted = np.array([piece.bpm for piece in asked])[:, None] * np.array(_OCTAVES)
-        return (np.abs(tempi / wanted - 1) <= _TEMPO_TOLERANCE).any(axis=2) * 1.0
+        near: np.ndarray = np.abs(tempi / wanted - 1) <= _TEMPO_TOLERANCE
+        return near.any(axis=2).astype(float)
 
 
 class ModeJudge:
     """Major or minor, where a prompt says so."""
 
     def heard(self, sounds: Sequence[Evidence], asked: Sequence[Piece]) -> np.ndarray:
+        """See ``Judge.heard``."""
         modes = np.array([mode_of(sound.chroma) for sound in sounds])
         wanted = np.array([piece.mode for piece in asked])
         unasked = ~np.isin(wanted, ("major", "minor"))

@@ -40,7 +40,8 @@ def _mel(sound: np.ndarray, rate: int, window: int, bands: int) -> np.ndarray:
     mel = librosa.feature.melspectrogram(
         y=sound, sr=rate, n_fft=window, hop_length=window // 4, n_mels=bands, power=1
     )
-    return 20 * np.log10(np.maximum(mel, _FLOOR))
+    level: np.ndarray = 20 * np.log10(np.maximum(mel, _FLOOR))
+    return level
 
 
 def si_sdr(original: np.ndarray, other: np.ndarray) -> float:

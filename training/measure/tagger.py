@@ -29,20 +29,27 @@ FEATURES = 200  # width of a model's last hidden layer
 _EPSILON = 1e-3  # TensorFlow's default for batch normalisation
 _AT_ONCE = 16  # patches
 
+
+def _words(text: str) -> list[str]:
+    return text.split(", ")
+
+
 # musicnn/configuration.py, in the order of the outputs.
-_MTT_TAGS = (
-    "guitar classical slow techno strings drums electronic rock fast piano ambient beat violin "
-    "vocal synth female indian opera male singing vocals no_vocals harpsichord loud quiet flute "
-    "woman male_vocal no_vocal pop soft sitar solo man classic choir voice new_age dance "
-    "male_voice female_vocal beats harp cello no_voice weird country metal female_voice choral"
-).split()
-_MSD_TAGS = (
-    "rock pop alternative indie electronic female_vocalists dance 00s alternative_rock jazz "
-    "beautiful metal chillout male_vocalists classic_rock soul indie_rock Mellow electronica 80s "
-    "folk 90s chill instrumental punk oldies blues hard_rock ambient acoustic experimental "
-    "female_vocalist guitar Hip-Hop 70s party country easy_listening sexy catchy funk electro "
-    "heavy_metal Progressive_rock 60s rnb indie_pop sad House happy"
-).split()
+_MTT_TAGS = _words(
+    "guitar, classical, slow, techno, strings, drums, electronic, rock, fast, piano, ambient, "
+    "beat, violin, vocal, synth, female, indian, opera, male, singing, vocals, no vocals, "
+    "harpsichord, loud, quiet, flute, woman, male vocal, no vocal, pop, soft, sitar, solo, "
+    "man, classic, choir, voice, new age, dance, male voice, female vocal, beats, harp, cello, "
+    "no voice, weird, country, metal, female voice, choral"
+)
+_MSD_TAGS = _words(
+    "rock, pop, alternative, indie, electronic, female vocalists, dance, 00s, "
+    "alternative rock, jazz, beautiful, metal, chillout, male vocalists, classic rock, soul, "
+    "indie rock, Mellow, electronica, 80s, folk, 90s, chill, instrumental, punk, oldies, "
+    "blues, hard rock, ambient, acoustic, experimental, female vocalist, guitar, Hip-Hop, 70s, "
+    "party, country, easy listening, sexy, catchy, funk, electro, heavy metal, "
+    "Progressive rock, 60s, rnb, indie pop, sad, House, happy"
+)
 TAGS = [f"mtt:{tag}" for tag in _MTT_TAGS] + [f"msd:{tag}" for tag in _MSD_TAGS]
 
 
@@ -95,7 +102,8 @@ def spectrogram(sound: np.ndarray, rate: int) -> np.ndarray:
     count = len(mel) // PATCH
     if not count:
         raise ValueError(f"The tagger needs 3 s of sound, not {len(sound) / RATE:.2f} s.")
-    return mel[: count * PATCH].reshape(count, PATCH, MELS)
+    patches: np.ndarray = mel[: count * PATCH].reshape(count, PATCH, MELS)
+    return patches
 
 
 class _Network:
@@ -111,7 +119,7 @@ class _Network:
     @torch.inference_mode()
     def __call__(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """[N, T, MELS] → likelihoods of the tags [N, 50], last hidden layer [N, FEATURES]."""
-        parts = [self._compute(some) for some in patches.split(_AT_ONCE)]
+        parts = [self._compute(some) for some in torch.split(patches, _AT_ONCE)]
         likelihoods, hidden = zip(*parts, strict=True)
         return torch.cat(likelihoods), torch.cat(hidden)
 

@@ -15,10 +15,10 @@ __all__ = ["CALIBRATION", "FAMILIES", "PROMPTS", "choose", "families", "prompt_o
 PROMPTS, CALIBRATION = 1_000_000, 2_000_000
 
 # General MIDI's own families, of eight programs each (General MIDI System Level 1).
-FAMILIES = (
-    "piano, mallets, organ, guitar, bass, strings, ensemble, brass, reed, pipe, "
-    "synth lead, synth pad, effects, ethnic, percussive, sounds"
-).split(", ")
+FAMILIES = [
+    *("piano", "mallets", "organ", "guitar", "bass", "strings", "ensemble", "brass"),
+    *("reed", "pipe", "synth lead", "synth pad", "effects", "ethnic", "percussive", "sounds"),
+]
 
 _SPOKEN = {
     program: instrument.names[0]

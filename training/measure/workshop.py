@@ -8,6 +8,7 @@ so a measurement that was interrupted goes on where it was.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -110,10 +111,9 @@ class Workshop:
         file = self._made / f"codes/{piece.seed}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            codes = self.encode(render(piece, SECONDS, self._soundfont))
-            np.save(file, codes.astype(np.int16))
-        codes = np.load(file).astype(np.int64)
-        return codes
+            np.save(file, self.encode(render(piece, SECONDS, self._soundfont)))
+        codes: np.ndarray = np.load(file)
+        return codes.astype(np.int64)
 
     def encode(self, sound: np.ndarray) -> np.ndarray:
         """[n] → codes [K, T]."""
@@ -154,7 +154,8 @@ class Workshop:
         seed = (piece.seed + 4999 * number) % (int(LIMITS["seed"].maximum) + 1)
         request = MusicRequest(prompt_of(piece), duration=self.options.seconds, seed=seed)
         sounds = [part.samples for part in generate(self.player, request)]
-        return np.concatenate(sounds, axis=-1)[0].mean(axis=0)
+        mono: np.ndarray = np.concatenate(sounds, axis=-1)[0].mean(axis=0)
+        return mono
 
     def _decode(self, sound: np.ndarray) -> np.ndarray:
         codec = self.player.codec
@@ -167,7 +168,7 @@ def _kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The sound in ``file``, made first if it isn't there."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(file.stem + ".part.flac")
+        part = file.with_name(f"{file.stem}.{os.getpid()}.part.flac")
         soundfile.write(part, np.clip(make(), -1, 1), SAMPLE_RATE, "PCM_16")
         part.replace(file)
     sound, _ = soundfile.read(file, dtype="float32")
