@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from training.measure import judges
 from training.measure.confidence import bootstrap
@@ -15,7 +14,6 @@ from training.measure.copying import nearest, ngram_overlap, piece_chroma
 from training.measure.evidence import Evidence
 from training.measure.frechet import frechet_distance
 from training.measure.hearing import CHROMA_RATE
-from training.measure.prediction import continued, cross_entropy
 from training.measure.reconstruction import codebook_use, mel_distance, si_sdr
 from training.measure.tagger import FEATURES
 from training.measure.workshop import Workshop
@@ -27,7 +25,7 @@ __all__ = ["STAGES", "Result"]
 Result = dict[str, Any]
 
 RUN = 8  # codes: 0.16 s
-KNOWN, GUESSED = 10, 5  # seconds of a piece that the decoder is given, and has to go on
+KNOWN, GUESSED = 500, 250  # frames of a piece that the decoder is given, and has to go on
 SPLITS = 20  # halves of the calibration pieces
 
 
@@ -63,8 +61,8 @@ def prediction(workshop: Workshop) -> Result:
     right, wrong = [], []
     for index, piece in enumerate(pieces):
         other = pieces[(index + 1) % len(pieces)].caption
-        right.append(_entropy(workshop, piece, piece.caption))
-        wrong.append(_entropy(workshop, piece, other))
+        right.append(workshop.entropy(piece, piece.caption))
+        wrong.append(workshop.entropy(piece, other))
         workshop.tell("prediction", index, len(pieces))
     own, others = np.stack(right), np.stack(wrong)  # [pieces, K]
     return {
@@ -173,12 +171,9 @@ def _recall(workshop: Workshop, probes: list[Piece]) -> Result:
     for name, pieces in (("trained", probes), ("unseen", unseen)):
         entropy, same, runs = [], [], []
         for index, piece in enumerate(pieces):
-            entropy.append(_entropy(workshop, piece, piece.caption).mean())
-            rate = workshop.player.codec.frame_rate
-            codes = torch.from_numpy(workshop.codes(piece))[:, : (KNOWN + GUESSED) * rate]
-            known = codes[:, : KNOWN * rate]
-            guess = continued(workshop.exact, known, piece.caption, GUESSED * rate)
-            guessed, true = guess[0, KNOWN * rate :].numpy(), codes[0, KNOWN * rate :].numpy()
+            entropy.append(workshop.entropy(piece, piece.caption).mean())
+            true = workshop.codes(piece)[0, KNOWN : KNOWN + GUESSED]
+            guessed = workshop.continuation(piece, KNOWN, GUESSED)[0]
             same.append(float((guessed == true).mean()))
             runs.append(ngram_overlap(guessed, [true], RUN))
             workshop.tell(f"recall, {name}", index, len(pieces))
@@ -239,12 +234,6 @@ def _heard(
 def _features(sounds: Iterable[Evidence]) -> np.ndarray:
     """Those of the MSD model: [patches of all sounds, FEATURES]."""
     return np.concatenate([sound.features[:, FEATURES:] for sound in sounds])
-
-
-def _entropy(workshop: Workshop, piece: Piece, prompt: str) -> np.ndarray:
-    codes = torch.from_numpy(workshop.codes(piece))
-    losses: np.ndarray = cross_entropy(workshop.exact, codes, prompt).numpy()
-    return losses
 
 
 def _share(values: np.ndarray) -> dict[str, float]:

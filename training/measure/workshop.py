@@ -23,6 +23,7 @@ from musicgen_space.engine.loader import load
 from musicgen_space.engine.placement import CPU
 from musicgen_space.request import LIMITS, MusicRequest
 from training.measure.evidence import Evidence, listen
+from training.measure.prediction import continued, cross_entropy
 from training.measure.tagger import NoTagger, Tagger, find_package
 from training.measure.wishes import CALIBRATION, PROMPTS, choose, prompt_of
 from training.music import soundfont
@@ -109,11 +110,25 @@ class Workshop:
     def codes(self, piece: Piece) -> np.ndarray:
         """All of the piece as the codec's codes [K, T]."""
         file = self._made / f"codes/{piece.seed}.npy"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, self.encode(render(piece, SECONDS, self._soundfont)))
-        codes: np.ndarray = np.load(file)
-        return codes.astype(np.int64)
+        return _kept_array(file, lambda: self.encode(render(piece, SECONDS, self._soundfont)))
+
+    def entropy(self, piece: Piece, caption: str) -> np.ndarray:
+        """Cross-entropy of all of the piece after ``caption``, by codebook: nats, [K]."""
+        named = hashlib.sha256(caption.encode()).hexdigest()[:8]
+        file = self._made / f"entropy/{piece.seed}-{named}.npy"
+        codes = self.codes(piece)
+        return _kept_array(
+            file, lambda: cross_entropy(self.exact, torch.from_numpy(codes), caption).numpy()
+        )
+
+    def continuation(self, piece: Piece, known: int, frames: int) -> np.ndarray:
+        """How the decoder goes on after ``known`` frames of the piece: ``frames`` codes, [K, …]."""
+        file = self._made / f"continued/{piece.seed}-{known}-{frames}.npy"
+        codes = torch.from_numpy(self.codes(piece)[:, :known])
+        return _kept_array(
+            file,
+            lambda: continued(self.exact, codes, piece.caption, frames)[:, known:].numpy(),
+        )
 
     def encode(self, sound: np.ndarray) -> np.ndarray:
         """[n] → codes [K, T]."""
@@ -173,6 +188,17 @@ def _kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
         part.replace(file)
     sound, _ = soundfile.read(file, dtype="float32")
     return np.asarray(sound)
+
+
+def _kept_array(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array in ``file``, made first if it isn't there."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f"{file.stem}.{os.getpid()}.part.npy")
+        np.save(part, make())
+        part.replace(file)
+    array: np.ndarray = np.load(file)
+    return array
 
 
 def _digest(folder: Path) -> str:
