@@ -3,12 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 AUDIOCRAFT := .venv-audiocraft
 
-.PHONY: demo test check browser benchmark parity-audiocraft clean
+.PHONY: demo test check browser benchmark parity-audiocraft train-smoke clean
 
 demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
 	$(BIN)/python app.py
 
-test: check browser  ## Set everything up; lint, types and all tests.
+test: check browser $(VENV)/training.installed  ## Set everything up; lint, types and all tests.
 	$(BIN)/python -m pytest
 
 check: $(VENV)/dev.installed
@@ -31,11 +31,19 @@ parity-audiocraft: $(VENV)/dev.installed $(AUDIOCRAFT)/installed  ## AudioCraft 
 	$(BIN)/python -m tests.audiocraft.compare .cache/audiocraft --write docs/parity.md
 	$(BIN)/python -m pytest tests/audiocraft/real_backend.py
 
+train-smoke: $(VENV)/training.installed  ## Make a tiny checkpoint, stage by stage: runs/smoke.
+	$(BIN)/python -m training run --preset smoke
+
 clean:
 	rm -rf $(VENV) $(AUDIOCRAFT)
 
 $(AUDIOCRAFT)/installed: $(wildcard tests/audiocraft/install.py tests/audiocraft/stand_ins/*/*.py)
 	$(PYTHON) tests/audiocraft/install.py $(AUDIOCRAFT)
+	@touch $@
+
+$(VENV)/training.installed: requirements-training.txt $(VENV)/demo.installed
+	$(BIN)/pip install -q -r requirements-training.txt
+	$(BIN)/pip install -q --no-deps "tinysoundfont>=0.3.7,<0.4"
 	@touch $@
 
 $(VENV)/dev.installed: requirements-dev.txt $(VENV)/demo.installed

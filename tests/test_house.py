@@ -59,6 +59,7 @@ def test_imports_follow_the_plan_of_the_house(module: Path) -> None:
     for room, forbidden in NEVER.items():
         if place.startswith(room):
             assert not [name for name in forbidden if uses(module, name)]
+    assert not [room for room in ("training", "benchmarks", "tests") if uses(module, room)]
     if place in PLAIN:
         allowed = {*sys.stdlib_module_names, "numpy", "musicgen_space"}
         foreign = {name for name in imports_of(module) if name.split(".")[0] not in allowed}

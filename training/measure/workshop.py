@@ -110,7 +110,8 @@ class Workshop:
     def codes(self, piece: Piece) -> np.ndarray:
         """All of the piece as the codec's codes [K, T]."""
         file = self._made / f"codes/{piece.seed}.npy"
-        return _kept_array(file, lambda: self.encode(render(piece, SECONDS, self._soundfont)))
+        codes = _kept_array(file, lambda: self.encode(render(piece, SECONDS, self._soundfont)))
+        return codes.astype(np.int64)
 
     def entropy(self, piece: Piece, caption: str) -> np.ndarray:
         """Cross-entropy of all of the piece after ``caption``, by codebook: nats, [K]."""
