@@ -38,7 +38,7 @@ __all__ = [
 
 _TEMPO_TOLERANCE = 0.04  # of the tempo: Gouyon et al. 2006
 _OCTAVES = (1 / 3, 1 / 2, 1, 2, 3)  # "accuracy 2" of Gouyon et al. 2006
-_RANKS = 3  # a style is heard among the likeliest of thirty
+_RANKS = 3  # a style is heard among the likeliest of 29
 _FEWEST = 10  # calibration pieces that play a family
 _STRENGTH = 0.01  # of the logistic regressions: 400 features, a few hundred pieces
 

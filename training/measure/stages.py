@@ -121,7 +121,10 @@ def distance(workshop: Workshop) -> Result:
 
 
 def copying(workshop: Workshop) -> Result:
-    """Whether takes are nearer to the training than pieces are that no training saw."""
+    """Whether takes are nearer to the training than pieces are that no training saw.
+
+    All sounds have been through the codec, so that a copied piece sounds as a take of it would.
+    """
     training = [compose(seed) for seed in workshop.options.trained]
     chroma = np.stack([piece_chroma(piece, SECONDS) for piece in training])
     probes = workshop.trained_on(workshop.options.probes)
@@ -148,7 +151,7 @@ def copying(workshop: Workshop) -> Result:
             likeness.append(like)
             found.append(training[place].seed == piece.seed)
             if index < workshop.options.probes:
-                there = workshop.reference(training[place], frame / CHROMA_RATE)
+                there = workshop.decoded(training[place], frame / CHROMA_RATE)
                 codes, others = workshop.encode(sound)[0], workshop.encode(there)[0]
                 overlap.append(ngram_overlap(codes, [others], RUN))
             workshop.tell(f"copying, {name}", index, len(group))
