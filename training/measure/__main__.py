@@ -35,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=embedded_folder(), metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), metavar="FOLDER")
-    parser.add_argument("--pieces", type=int, default=87, help="prompts, best a multiple of the 29 styles")
+    parser.add_argument(
+        "--pieces", type=int, default=87, help="prompts, best a multiple of the 29 styles"
+    )
     parser.add_argument("--takes", type=int, default=2, help="takes of each prompt")
     parser.add_argument("--calibration", type=int, default=290, help="pieces judges are set on")
     parser.add_argument("--seconds", type=float, default=10, help="of takes and references")

@@ -12,9 +12,11 @@ __all__ = ["CHROMA_RATE", "chroma", "mode_of", "percussive_share", "tempo_of"]
 CHROMA_RATE = 10  # frames a second
 _TEMPO_HOP = 256  # samples: at 32 kHz, one step of the lag is 2 % of 150 bpm
 
-# How well each pitch class fits a key on C (Krumhansl & Kessler 1982, table 1).
-_MAJOR = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
-_MINOR = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17])
+# How often each pitch class occurs in a key on C (Albrecht & Shanahan 2013, "The Use of Large
+# Corpora to Train a New Type of Key-Finding Algorithm"). On the calibration pieces these hear
+# more modes than the profiles of Krumhansl & Kessler 1982 or Temperley 2007.
+_MAJOR = np.array([238, 6, 111, 6, 137, 94, 16, 214, 9, 80, 8, 81]) / 1000
+_MINOR = np.array([220, 6, 104, 123, 19, 103, 12, 214, 62, 22, 61, 52]) / 1000
 
 
 def tempo_of(sound: np.ndarray, rate: int) -> float:
@@ -38,9 +40,10 @@ def chroma(sound: np.ndarray, rate: int) -> np.ndarray:
 def mode_of(chroma: np.ndarray) -> str:
     """The mode of chroma [12, frames], major or minor: that of the key that correlates best.
 
-    Krumhansl 1990, "Cognitive Foundations of Musical Pitch", chapter 4.
+    As Krumhansl's key-finding (1990, "Cognitive Foundations of Musical Pitch", chapter 4), with
+    each frame as loud as the others.
     """
-    heard = chroma.sum(axis=1)
+    heard = (chroma / np.maximum(chroma.max(axis=0), 1e-9)).sum(axis=1)
     best = {
         mode: max(np.corrcoef(heard, np.roll(profile, root))[0, 1] for root in range(12))
         for mode, profile in (("major", _MAJOR), ("minor", _MINOR))
