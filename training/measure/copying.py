@@ -35,24 +35,27 @@ def piece_chroma(piece: Piece, seconds: float) -> np.ndarray:
     return result
 
 
-def nearest(chroma: np.ndarray, training: np.ndarray) -> tuple[int, int, float]:
-    """The place in ``training`` [N, 12, frames] most like ``chroma`` [12, fewer frames].
+def nearest(chromas: Sequence[np.ndarray], training: np.ndarray) -> list[tuple[int, int, float]]:
+    """The place in ``training`` [N, 12, frames] most like each of ``chromas`` [12, fewer frames].
 
-    → index, first frame, and their correlation over all pitch classes and frames (Pearson).
+    → index, first frame, and their correlation over all pitch classes and frames (Pearson). The
+    chromas must be of one length.
     """
-    template = torch.from_numpy(chroma - chroma.mean()).float()
-    template /= template.norm().clamp_min(1e-9)
-    ones = torch.full((1, *chroma.shape), 1 / chroma.size)
-    best = (0, 0, -1.0)
+    templates = torch.from_numpy(np.stack(chromas)).float()  # [sounds, 12, T]
+    templates -= templates.mean(dim=(1, 2), keepdim=True)
+    templates /= templates.flatten(1).norm(dim=1).clamp_min(1e-9)[:, None, None]
+    size = templates[0].numel()
+    ones = torch.full((1, *templates.shape[1:]), 1 / size)
+    best = [(0, 0, -1.0)] * len(templates)
     for start in range(0, len(training), _AT_ONCE):
         pieces = torch.from_numpy(training[start : start + _AT_ONCE]).float()
-        mean = functional.conv1d(pieces, ones)[:, 0]
-        power = functional.conv1d(pieces.square(), ones)[:, 0] - mean.square()
-        deviation = (power.clamp_min(1e-12) * chroma.size).sqrt()
-        likeness = functional.conv1d(pieces, template[None])[:, 0] / deviation
-        index, frame = divmod(int(likeness.argmax()), likeness.shape[1])
-        if likeness.max() > best[2]:
-            best = start + index, frame, float(likeness.max())
+        mean, power = functional.conv1d(pieces, ones), functional.conv1d(pieces.square(), ones)
+        deviation = ((power - mean.square()).clamp_min(1e-12) * size).sqrt()
+        likeness = functional.conv1d(pieces, templates) / deviation  # [pieces, sounds, places]
+        for sound, values in enumerate(likeness.unbind(dim=1)):
+            index, frame = divmod(int(values.argmax()), values.shape[1])
+            found = (start + index, frame, float(values[index, frame]))
+            best[sound] = max(best[sound], found, key=lambda place: place[2])
     return best
 
 

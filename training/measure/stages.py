@@ -146,8 +146,9 @@ def copying(workshop: Workshop) -> Result:
     result: Result = {"training_pieces": len(training)}
     for name, group in groups.items():
         likeness, overlap, found = [], [], []
-        for index, (piece, evidence, sound) in enumerate(group):
-            place, frame, like = nearest(evidence.chroma[:, :-1], chroma)
+        places = nearest([evidence.chroma[:, :-1] for _, evidence, _ in group], chroma)
+        for index, (piece, _, sound) in enumerate(group):
+            place, frame, like = places[index]
             likeness.append(like)
             found.append(training[place].seed == piece.seed)
             if index < workshop.options.probes:
