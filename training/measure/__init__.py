@@ -1,0 +1,1 @@
+"""How good a checkpoint is, in figures: ``python -m training.measure``."""
