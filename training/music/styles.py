@@ -1,4 +1,4 @@
-"""Thirty styles of music: what they are called, and how each is played."""
+"""Twenty-nine styles of music: what they are called, and how each is played."""
 
 from __future__ import annotations
 
