@@ -122,6 +122,7 @@ def test_the_stretch_is_picked_with_keys_mouse_and_numbers(humming: Page, tmp_pa
 
 def test_a_finger_moves_the_whole_stretch(humming: Page, tmp_path: Path) -> None:
     bring(humming, riff(tmp_path, seconds=20))
+    humming.locator("#picker").evaluate("picker => picker.scrollIntoView({ block: 'center' })")
     band = humming.locator("#picker .band").bounding_box()
     assert band is not None
     middle = band["x"] + band["width"] / 2, band["y"] + band["height"] / 2
