@@ -458,16 +458,25 @@ def test_what_a_crash_left_over_is_cleared_when_it_is_old(folder: Path) -> None:
     library = opened(folder)
     [id] = library.keep("owner", [take_of()])
     library.close()
-    takes = folder / "takes"
-    for name in ("old.flac", "old.flac.part", "young.flac", "young.flac.part"):
+    takes, old, young = folder / "takes", "o-ld_" + 17 * "0", "young" + 17 * "0"
+    for name in (f"{old}.flac", f"{old}.flac.part", f"{young}.flac", f"{young}.flac.part"):
         (takes / name).write_bytes(b"fLaC")
-        if name.startswith("old"):
+        if name.startswith(old):
             os.utime(takes / name, (0, 0))
     os.utime(takes / f"{id}.flac", (0, 0))
     library = opened(folder)
-    assert {*sounds_in(folder)} == {id, "young", "young.flac.part"}
+    assert {*sounds_in(folder)} == {id, young, f"{young}.flac.part"}
     assert listed(library) == [id]
     library.close()
+
+
+@pytest.mark.parametrize("name", ["my song.flac", "take 1.wav", "notes.txt", ".hidden"])
+def test_what_somebody_else_has_put_there_stays(folder: Path, name: str) -> None:
+    (folder / "takes").mkdir(parents=True)
+    (folder / "takes" / name).write_bytes(b"not ours")
+    os.utime(folder / "takes" / name, (0, 0))
+    opened(folder).close()
+    assert (folder / "takes" / name).read_bytes() == b"not ours"
 
 
 def test_a_take_whose_sound_is_gone_or_cut_short_is_not_listed(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from sqlalchemy import select
@@ -15,10 +16,11 @@ from musicgen_space.library.room import drop
 __all__ = ["mend"]
 
 _LEFTOVER_SECONDS = 600  # a younger file may be one that is just being kept
+_OURS = re.compile(r"[\w-]{22}\.flac(\.part)?", re.ASCII)  # others in there are somebody's own
 
 
 def mend(session: Session, sounds: Path, now: float) -> list[str]:
-    """Drop rows whose file isn't there as it was written (→ their ids), and files without a row.
+    """Drop rows whose file isn't there as it was written (→ their ids), and our files without one.
 
     ``session`` must be a writing one: then no other process lists anything meanwhile.
     """
@@ -28,7 +30,8 @@ def mend(session: Session, sounds: Path, now: float) -> list[str]:
     drop(session, broken)
     listed = {f"{take}.flac" for take, _ in rows}
     for name, file in found.items():
-        if name not in listed and file.st_mtime < now - _LEFTOVER_SECONDS:
+        ours = _OURS.fullmatch(name) and name not in listed
+        if ours and file.st_mtime < now - _LEFTOVER_SECONDS:
             remove(sounds / name)
     return broken
 
