@@ -24,6 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen_space.audio import read_take
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, LibraryTooNew, LibraryUnavailable
 from musicgen_space.library import MAX_NAME_CHARACTERS, Library
@@ -477,6 +478,20 @@ def test_what_somebody_else_has_put_there_stays(folder: Path, name: str) -> None
     os.utime(folder / "takes" / name, (0, 0))
     opened(folder).close()
     assert (folder / "takes" / name).read_bytes() == b"not ours"
+
+
+def test_sounds_outlast_the_loss_of_their_index(folder: Path) -> None:
+    library = opened(folder)
+    [id] = library.keep("owner", [take_of()])
+    library.close()
+    os.utime(folder / "takes" / f"{id}.flac", (0, 0))
+    (folder / "index.sqlite3").unlink()
+    for _ in range(2):
+        library = opened(folder)
+        assert listed(library) == sounds_in(folder) == []
+        library.close()
+    [aside] = folder.glob("takes-without-index-*")
+    assert read_take((aside / f"{id}.flac").read_bytes())
 
 
 def test_a_take_whose_sound_is_gone_or_cut_short_is_not_listed(folder: Path) -> None:
