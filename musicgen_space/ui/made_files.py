@@ -30,7 +30,7 @@ class MadeFiles:
     def save(self, data: bytes, name: str, component: Component) -> str:
         """Write a file that ``component`` offers; → its path. The oldest ones go."""
         with self._lock:
-            path = save_bytes_to_cache(data, name, component.GRADIO_CACHE)
+            path: str = save_bytes_to_cache(data, name, component.GRADIO_CACHE)
             component.temp_files.add(path)
             self._taken += len(data) - self._sizes.pop(path, 0)
             self._sizes[path] = len(data)
