@@ -382,6 +382,13 @@ def test_everything_can_be_taken_along_as_a_zip(library: Library, tmp_path: Path
     assert all(len(name.encode()) < 250 for name in names)
 
 
+def test_file_names_in_a_zip_fit_any_disk(library: Library, tmp_path: Path) -> None:
+    library.keep("owner", [take_of("\U00020000" * 100)])
+    library.export("owner", tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert max(len(name.encode()) for name in archive.namelist()) < 255
+
+
 def test_an_export_leaves_out_what_just_went_and_leaves_nothing_by_halves(
     library: Library, folder: Path, tmp_path: Path
 ) -> None:
