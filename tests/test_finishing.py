@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
@@ -15,6 +17,7 @@ from musicgen_space.errors import InvalidRequest
 from musicgen_space.finish import Finish, loudness
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.ui.finishing import Finishing, finish_of
+from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.player import build_player, names, view, view_of_takes
 from musicgen_space.ui.shelf import Shelf
 
@@ -141,6 +144,20 @@ def test_files_have_the_finish_that_is_asked_for_and_tell_it(shelf: Shelf) -> No
     assert settings is not None
     assert settings["finish"] == finish
     assert player.file({**wish, "finish": None}) == player.file(wish)
+
+
+def test_files_are_kept_within_a_bound(tmp_path: Path) -> None:
+    component = gr.HTML()
+    component.GRADIO_CACHE = str(tmp_path)
+    files = MadeFiles(most_bytes=100)
+    first = files.save(bytes(50), "a.wav", component)
+    second = files.save(b"2" * 50, "b.wav", component)
+    assert files.save(bytes(50), "a.wav", component) == first  # asked for again
+    third = files.save(b"3" * 50, "c.wav", component)
+    assert {str(file) for file in tmp_path.rglob("*.wav")} == {first, third}
+    assert not Path(second).parent.exists()
+    large = files.save(bytes(200), "large.wav", component)
+    assert [str(file) for file in tmp_path.rglob("*.wav")] == [large]
 
 
 @pytest.mark.parametrize(

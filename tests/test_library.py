@@ -24,6 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen_space.audio import read_take
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, LibraryTooNew, LibraryUnavailable
 from musicgen_space.library import MAX_NAME_CHARACTERS, Library
@@ -381,6 +382,13 @@ def test_everything_can_be_taken_along_as_a_zip(library: Library, tmp_path: Path
     assert all(len(name.encode()) < 250 for name in names)
 
 
+def test_file_names_in_a_zip_fit_any_disk(library: Library, tmp_path: Path) -> None:
+    library.keep("owner", [take_of("\U00020000" * 100)])
+    library.export("owner", tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert max(len(name.encode()) for name in archive.namelist()) < 255
+
+
 def test_an_export_leaves_out_what_just_went_and_leaves_nothing_by_halves(
     library: Library, folder: Path, tmp_path: Path
 ) -> None:
@@ -458,16 +466,39 @@ def test_what_a_crash_left_over_is_cleared_when_it_is_old(folder: Path) -> None:
     library = opened(folder)
     [id] = library.keep("owner", [take_of()])
     library.close()
-    takes = folder / "takes"
-    for name in ("old.flac", "old.flac.part", "young.flac", "young.flac.part"):
+    takes, old, young = folder / "takes", "o-ld_" + 17 * "0", "young" + 17 * "0"
+    for name in (f"{old}.flac", f"{old}.flac.part", f"{young}.flac", f"{young}.flac.part"):
         (takes / name).write_bytes(b"fLaC")
-        if name.startswith("old"):
+        if name.startswith(old):
             os.utime(takes / name, (0, 0))
     os.utime(takes / f"{id}.flac", (0, 0))
     library = opened(folder)
-    assert {*sounds_in(folder)} == {id, "young", "young.flac.part"}
+    assert {*sounds_in(folder)} == {id, young, f"{young}.flac.part"}
     assert listed(library) == [id]
     library.close()
+
+
+@pytest.mark.parametrize("name", ["my song.flac", "take 1.wav", "notes.txt", ".hidden"])
+def test_what_somebody_else_has_put_there_stays(folder: Path, name: str) -> None:
+    (folder / "takes").mkdir(parents=True)
+    (folder / "takes" / name).write_bytes(b"not ours")
+    os.utime(folder / "takes" / name, (0, 0))
+    opened(folder).close()
+    assert (folder / "takes" / name).read_bytes() == b"not ours"
+
+
+def test_sounds_outlast_the_loss_of_their_index(folder: Path) -> None:
+    library = opened(folder)
+    [id] = library.keep("owner", [take_of()])
+    library.close()
+    os.utime(folder / "takes" / f"{id}.flac", (0, 0))
+    (folder / "index.sqlite3").unlink()
+    for _ in range(2):
+        library = opened(folder)
+        assert listed(library) == sounds_in(folder) == []
+        library.close()
+    [aside] = folder.glob("takes-without-index-*")
+    assert read_take((aside / f"{id}.flac").read_bytes())
 
 
 def test_a_take_whose_sound_is_gone_or_cut_short_is_not_listed(folder: Path) -> None:

@@ -17,7 +17,8 @@ from musicgen_space.library.files import remove
 
 __all__ = ["write_archive"]
 
-_MAX_TITLE = 60  # characters; file names may have 255 bytes
+_MAX_TITLE = 60  # characters, of …
+_MAX_BYTES = 200  # … which rare ones have four: file names may have 255 in all
 
 
 def write_archive(path: Path, takes: Iterable[tuple[Entry, Path]]) -> int:
@@ -48,7 +49,8 @@ def write_archive(path: Path, takes: Iterable[tuple[Entry, Path]]) -> int:
 def _file_name(entry: Entry, used: Counter[str]) -> str:
     """A name that says what is inside, whatever system reads it: 2026-03-14 jazz, seed 7.flac."""
     words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", entry.name))
-    title = words[:_MAX_TITLE].strip() or "take"
+    short = words[:_MAX_TITLE].encode()[:_MAX_BYTES].decode(errors="ignore")
+    title = short.strip() or "take"
     name = f"{entry.created:%Y-%m-%d} {title}, seed {entry.seed}"
     used[name.casefold()] += 1
     nth = used[name.casefold()]

@@ -24,7 +24,7 @@ from musicgen_space.library.archive import write_archive
 from musicgen_space.library.entry import Entry
 from musicgen_space.library.files import remove, sync_folder, write_whole
 from musicgen_space.library.index import Record, TakeIndex
-from musicgen_space.library.mending import mend
+from musicgen_space.library.mending import mend, set_aside_unlisted
 from musicgen_space.library.records import entry_of, key_of, record_of
 from musicgen_space.library.room import NO_OBJECTS, drop_expired, make_room, one_of
 from musicgen_space.library.trouble import in_our_words
@@ -53,7 +53,9 @@ class Library:
         with in_our_words():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sounds.mkdir(mode=0o700, exist_ok=True)
-            self._index = TakeIndex(folder / "index.sqlite3")
+            index = folder / "index.sqlite3"
+            set_aside_unlisted(self._sounds, index, time.time())
+            self._index = TakeIndex(index)
             try:
                 with self._changing() as change:
                     change.gone += mend(change.session, self._sounds, time.time())

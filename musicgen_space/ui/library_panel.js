@@ -87,6 +87,7 @@ async function more() {
   const last = list.lastElementChild;
   const answer = await ask("list_takes", { ...looked(), after: rows.at(-1)?.id ?? "" });
   if (mine !== asked || !answer) return;
+  if (!answer.rows.length) return reload(); // the last row is gone for good
   show([...rows, ...answer.rows], answer);
   if (part("more").hidden) last?.nextElementSibling?.querySelector(".listen").focus();
 }
@@ -404,7 +405,11 @@ async function remove(row) {
 async function undo() {
   const ids = deleted;
   const answer = await ask("restore_takes", { ids });
-  if (!answer) return;
+  if (!answer) {
+    deleted = ids; // to be tried again
+    part("undo").hidden = false;
+    return;
+  }
   hideBar();
   await reload();
   const item = items.get(ids.at(-1));

@@ -12,7 +12,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from gradio.processing_utils import save_bytes_to_cache
 
 from musicgen_space import audio
 from musicgen_space.backends.base import Backend
@@ -21,6 +20,7 @@ from musicgen_space.ui.controls import QUIET
 from musicgen_space.ui.handlers import MELODY_NEEDS, Studio
 from musicgen_space.ui.kept import Kept
 from musicgen_space.ui.languages import say, script
+from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
 
 __all__ = ["OwnSound"]
@@ -160,16 +160,14 @@ def _seen(shown: dict[str, Any]) -> list[Any]:
 
 def _picker(sounds: Kept[Clip]) -> gr.HTML:
     """The waveform of a sound with two handles; its value is a ``Picked``."""
-    here = Path(__file__).parent
+    here, files = Path(__file__).parent, MadeFiles()
 
     def sound(key: str) -> dict[str, str] | None:
         """The whole sound as a file to listen to, made when it is asked for."""
         clip = sounds.get(str(key))
         if clip is None:
             return None
-        path = save_bytes_to_cache(audio.wav(clip), "sound.wav", picker.GRADIO_CACHE)
-        picker.temp_files.add(path)  # Gradio deletes these in time
-        return {"path": path}
+        return {"path": files.save(audio.wav(clip), "sound.wav", picker)}
 
     picker = gr.HTML(
         NOTHING_PICKED,

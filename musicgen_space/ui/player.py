@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from musicgen_space import audio
 from musicgen_space.errors import InvalidRequest
@@ -20,6 +19,7 @@ from musicgen_space.ui import pictures
 from musicgen_space.ui.finishing import MOST_TAKES, Finishing, finish_of
 from musicgen_space.ui.languages import script
 from musicgen_space.ui.links import query_of
+from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.shelf import Shelf, whole
 
 __all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_takes"]
@@ -47,7 +47,7 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
     ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
     is ``kept`` as.
     """
-    finishing = Finishing(shelf)
+    finishing, files = Finishing(shelf), MadeFiles()
 
     def chunk(address: str) -> str | None:
         """What the player calls for the next chunk; ``address`` is "take/index"."""
@@ -64,9 +64,7 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
         if take is None or ending not in (_PICTURE, *audio.formats_for(take)):
             return None
         name = f"{file_name(take)}.{ending}"
-        path = save_bytes_to_cache(_file_of(take, ending), name, player.GRADIO_CACHE)
-        player.temp_files.add(path)  # Gradio deletes these in time
-        return {"path": path, "name": name}
+        return {"path": files.save(_file_of(take, ending), name, player), "name": name}
 
     def heard(wish: Any) -> list[dict[str, Any]] | dict[str, str] | None:
         """How the ``takes`` (ids) are heard with a ``finish``; None when one is gone."""

@@ -17,6 +17,7 @@ from tests.browser.test_page import PHASE, finished
 
 AUDIO = "document.querySelector('.player audio')"
 TOKEN = re.compile(r"[0-9a-f]{48}")
+SERVER = re.compile("component_server")  # what widgets call
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +234,16 @@ def test_on_a_shared_page_each_browser_finds_its_own_takes_only(
         expect(forgetful.locator("#library")).to_contain_text("found in this tab only")
         for context in (ours, theirs, blocked):
             context.close()
+
+
+def test_an_undo_that_the_server_missed_can_be_tried_again(humming: Page) -> None:
+    hum(humming, "hard to lose")
+    choose(humming, "hard to lose", "Delete")
+    expect(row(humming, "hard to lose")).to_have_count(0)
+    undo = humming.get_by_role("button", name="Undo")
+    humming.route(SERVER, lambda route: route.abort())
+    undo.click()
+    expect(humming.locator("#library .bar")).to_contain_text("The server did not answer")
+    humming.unroute(SERVER)
+    undo.click()
+    expect(row(humming, "hard to lose")).to_have_count(1)

@@ -63,7 +63,8 @@ def test_a_piece_sounds_the_same_whatever_was_played_before(font: Path) -> None:
 def test_what_is_rendered_already_is_kept(font: Path, tmp_path: Path) -> None:
     write(tmp_path, [3, 4], 1, font, processes=1)
     before = (tmp_path / "000000.npy").stat().st_mtime_ns
-    write(tmp_path, [3, 4], 1, font, processes=1)
+    for processes in (1, 2):
+        write(tmp_path, [3, 4], 1, font, processes)
     assert (tmp_path / "000000.npy").stat().st_mtime_ns == before
     music = Dataset(tmp_path)
     assert music.captions == [compose(3).caption, compose(4).caption]

@@ -39,7 +39,7 @@ def write(
         for start in range(0, len(seeds), _PIECES_A_FILE)
     ]
     jobs = [job for job in jobs if not job[0].exists()]
-    if processes == 1 or len(jobs) == 1:
+    if processes == 1 or len(jobs) < 2:
         done: Iterator[None] = map(_write_file, jobs)
         _watch(done, len(jobs))
         return
