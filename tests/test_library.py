@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import mutagen
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -510,6 +511,18 @@ def test_a_take_whose_sound_is_gone_or_cut_short_is_not_listed(folder: Path) -> 
     library = opened(folder)
     assert listed(library) == [whole]
     assert sounds_in(folder) == [whole]
+    library.close()
+
+
+def test_a_file_to_which_somebody_has_added_tags_is_not_dropped(folder: Path) -> None:
+    library = opened(folder)
+    [take] = library.keep("owner", [take_of()])
+    library.close()
+    tagged = mutagen.File(folder / "takes" / f"{take}.flac")
+    tagged["album"] = "Mine " * 2000
+    tagged.save()
+    library = opened(folder)
+    assert listed(library) == [take]
     library.close()
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from musicgen_space.audio import decode
+from musicgen_space.errors import UnreadableAudio
 from musicgen_space.library.files import found_in, remove
 from musicgen_space.library.index import Record
 from musicgen_space.library.room import drop
@@ -29,7 +32,7 @@ def mend(session: Session, sounds: Path, now: float) -> list[str]:
     """
     found = found_in(sounds)
     rows = [*session.execute(select(Record.id, Record.size))]
-    broken = [take for take, size in rows if not _is_whole(found.get(f"{take}.flac"), size)]
+    broken = [take for take, size in rows if not _is_whole(sounds / f"{take}.flac", found, size)]
     drop(session, broken)
     listed = {f"{take}.flac" for take, _ in rows}
     for name, file in found.items():
@@ -50,5 +53,15 @@ def set_aside_unlisted(sounds: Path, index: Path, now: float) -> None:
         log.warning("The index of the takes is gone: their sound is in %s now", aside)
 
 
-def _is_whole(file: os.stat_result | None, size: int) -> bool:
-    return file is not None and file.st_size == size
+def _is_whole(path: Path, found: Mapping[str, os.stat_result], size: int) -> bool:
+    if path.name not in found:
+        return False
+    return found[path.name].st_size == size or _plays_longer(path, size)
+
+
+def _plays_longer(path: Path, size: int) -> bool:
+    """Whether a file that has changed is one to which somebody has added tags or a picture."""
+    try:
+        return path.stat().st_size > size and decode(path.read_bytes())[0].size > 0
+    except (OSError, UnreadableAudio):
+        return False
