@@ -29,7 +29,6 @@ __all__ = [
     "Finish",
     "gains_to_match",
     "loudness",
-    "matching_gains",
     "true_peak",
 ]
 
@@ -123,13 +122,11 @@ def true_peak(samples: np.ndarray, sample_rate: int) -> float:
     return 20 * math.log10(peak) if peak else -math.inf
 
 
-def matching_gains(takes: Iterable[Take]) -> list[float]:
-    """For each take the gain, at most 1, that makes it as loud as the quietest; silence: 1."""
-    return gains_to_match([loudness(take.samples, take.sample_rate) for take in takes])
-
-
 def gains_to_match(levels: Iterable[float]) -> list[float]:
-    """The same for measured takes: ``levels`` is in LUFS, −inf for silence."""
+    """For each take the gain, at most 1, that makes it as loud as the quietest; silence: 1.
+
+    ``levels`` are the takes' loudness in LUFS, −inf for silence.
+    """
     measured = [*levels]
     quietest = min(filter(math.isfinite, measured), default=0.0)
     return [_ratio(quietest - level) if math.isfinite(level) else 1.0 for level in measured]

@@ -19,8 +19,8 @@ from musicgen_space.finish import (
     LOUDNESS,
     TRUE_PEAK,
     Finish,
+    gains_to_match,
     loudness,
-    matching_gains,
     true_peak,
 )
 from musicgen_space.request import MusicRequest, Take
@@ -217,14 +217,14 @@ def test_peaks_keep_a_take_below_the_loudness_of_others(factor: float) -> None:
 
 def test_takes_are_brought_to_the_quietest() -> None:
     takes = [take_of(samples) for samples in (tune(3), tune(3, -30), sine(2), np.zeros((1, 999)))]
-    gains = matching_gains(takes)
+    gains = gains_to_match([loudness(take.samples, RATE) for take in takes])
     assert gains[1] == 1
     assert gains[3] == 1
     assert max(gains) <= 1
     levels = [loudness(t.samples * g, RATE) for t, g in zip(takes[:3], gains, strict=False)]
     assert levels == pytest.approx([levels[1]] * 3, abs=0.1)
-    assert matching_gains(takes[3:]) == [1]
-    assert matching_gains([]) == []
+    assert gains_to_match([-math.inf]) == [1]
+    assert gains_to_match([]) == []
 
 
 TAILS = {

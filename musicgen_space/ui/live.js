@@ -28,7 +28,7 @@ async function fetchChunks() {
   const mine = take;
   try {
     while (mine === take && fetched < view.chunks && !lost) {
-      const encoded = await fetchChunk(`${mine}/${fetched}`);
+      const encoded = await patiently(() => server.chunk(`${mine}/${fetched}`));
       if (mine !== take) break;
       if (encoded === null) {
         giveUpLive();
@@ -44,17 +44,6 @@ async function fetchChunks() {
     fetching = false;
   }
   if (mine !== take) fetchChunks();
-}
-
-async function fetchChunk(address) {
-  for (const pause of [200, 1000, 3000]) {
-    try {
-      return await server.chunk(address);
-    } catch {
-      await new Promise((resume) => setTimeout(resume, pause));
-    }
-  }
-  return null;
 }
 
 // A chunk can't be had: go on with the file once there is one.

@@ -1,8 +1,8 @@
 // The player. Gradio gives: element, props, watch, server, trigger.
 //
-// Five files make up one function, in this order: player.js (what is there, transport,
+// Six files make up one function, in this order: player.js (what is there, transport,
 // what is seen), live.js (a take while it is made), sounds.js (finished takes as files),
-// compare.js (several takes), wiring.js (what is listened to).
+// compare.js (several takes), share.js (a link to one), wiring.js (what is listened to).
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
 // after sample, so there is no gap between them. A finished take is an <audio> file; of
@@ -34,6 +34,18 @@ function now() {
   if (!playing) return position;
   if (source === "file") return sounding.audio.currentTime;
   return Math.max(0, Math.min(context.currentTime - origin, filled / rate()));
+}
+
+// What the server answers, asked again where the network fails; null when that does not help.
+async function patiently(ask) {
+  for (const pause of [200, 1000, 3000]) {
+    try {
+      return await ask();
+    } catch {
+      await new Promise((resume) => setTimeout(resume, pause));
+    }
+  }
+  return null;
 }
 
 // ---- Transport ----------------------------------------------------------------------

@@ -27,7 +27,7 @@ const volume = () => (matched && canMatch ? takes[chosen]?.gain ?? 1 : 1);
 // The file of a take, by kind, e.g. "mp3" → { url, name }, or null when it is gone.
 async function fileOf(index, ending) {
   const wish = { take: takes[index].id, ending, finish: finishHeard };
-  const file = await server.file(wish).catch(() => null);
+  const file = await patiently(() => server.file(wish));
   if (!file) {
     say(GONE);
     return null;
@@ -98,7 +98,7 @@ async function hear() {
   finishing = !!(needed && finishWanted);
   show();
   if (!needed) return;
-  const answer = await server.heard(wish).catch(() => null);
+  const answer = await patiently(() => server.heard(wish));
   if (mine !== asked) return;
   finishing = false;
   if (!Array.isArray(answer)) return say(answer?.trouble ?? GONE);
