@@ -31,9 +31,15 @@ NOTE = """() => {
 
 # Everything that moves from now on by itself, and what is done with keys or mouse as well.
 WATCH_SHIFTS = """() => {
-  window.shifted = 0;
+  window.shifts = [];  // by how much, and what
+  const named = (node) => node?.closest?.("[id]")?.id ?? node?.nodeName;
+  // What is made comes on top of the list of takes, below all this, and moves the older ones.
+  const older = (node) => node?.closest?.("#library");
   new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) window.shifted += entry.value;
+    for (const { value, sources } of list.getEntries()) {
+      const nodes = sources.map(({ node }) => node);
+      if (!nodes.some(older)) window.shifts.push([value, ...nodes.map(named)]);
+    }
   }).observe({ type: "layout-shift" });
 }"""
 
@@ -242,4 +248,5 @@ def test_nothing_jumps_while_takes_are_made(page: Page, width: int, takes: int) 
     finished(page)
     expect(page.get_by_role("button", name="Download as MP3")).to_be_attached()
     page.wait_for_function(f"{PHASE} == 'done' && {PLAYING} == ''")
-    assert page.evaluate("shifted") < 0.02
+    shifts = page.evaluate("shifts")
+    assert sum(value for value, *_ in shifts) < 0.02, shifts
