@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from musicgen_space.backends.base import Backend
-from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
+from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS, Limit
 from musicgen_space.ui.languages import say
 
 __all__ = [
@@ -102,9 +103,11 @@ def more_control() -> dict[str, Component]:
     return fields
 
 
-def slider(name: str, label: str, info: str) -> gr.Slider:
-    """A slider for one field of a request, with its documented limits."""
-    limit = LIMITS[name]
+def slider(
+    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = LIMITS
+) -> gr.Slider:
+    """A slider for one field of a request, or of what has ``limits``, within its own."""
+    limit = limits[name]
     return gr.Slider(
         limit.minimum,
         limit.maximum,

@@ -173,9 +173,7 @@ class Studio:
         takes = [*found.values()]
         key = self._shelf.start()
         self._shelf.finish(key, takes)
-        prompts = {take.request.prompt for take in takes}
-        title = takes[0].request.prompt if len(prompts) == 1 else f"{len(takes)} takes of yours"
-        return view_of_takes(takes, key, kept=[*found], title=title)
+        return view_of_takes(takes, key, kept=[*found])
 
     def settings_of_take(self, asked: Any) -> Mapping[str, Any]:
         """What made a kept take."""

@@ -452,9 +452,8 @@ async function exportAll() {
   const file = await ask("export_takes");
   button.removeAttribute("aria-busy");
   if (!file) return;
-  const root = window.gradio_config?.root ?? new URL(".", location.href).href;
   const link = document.createElement("a");
-  link.href = `${root.replace(/\/$/, "")}/gradio_api/file=${file.path}`;
+  link.href = served(file);
   link.download = file.name;
   link.click();
 }

@@ -68,7 +68,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
     panel = gr.HTML(
         None,
         html_template=(here / "library_panel.html").read_text(encoding="utf-8"),
-        js_on_load=script("library_panel.js"),
+        js_on_load=script("served.js", "library_panel.js"),
         server_functions=[
             *map(
                 _answering,

@@ -102,8 +102,7 @@ async function play() {
       part("announcement").textContent = translated("This sound is not kept here any more.");
       return;
     }
-    const root = window.gradio_config?.root ?? new URL(".", location.href).href;
-    audio.src = `${root.replace(/\/$/, "")}/gradio_api/file=${file.path}`;
+    audio.src = served(file);
     loaded = clip;
   }
   audio.currentTime = sound.from;

@@ -172,7 +172,7 @@ def _picker(sounds: Kept[Clip]) -> gr.HTML:
     picker = gr.HTML(
         NOTHING_PICKED,
         html_template=(here / "picker.html").read_text(encoding="utf-8"),
-        js_on_load=script("picker.js"),
+        js_on_load=script("served.js", "picker.js"),
         server_functions=[sound],
         apply_default_css=False,
         visible=False,

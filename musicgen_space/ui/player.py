@@ -27,7 +27,9 @@ __all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_tak
 View = dict[str, Any]
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("player.js", "live.js", "sounds.js", "compare.js", "share.js", "wiring.js")
+_SCRIPTS = (
+    *("served.js", "player.js", "live.js", "sounds.js", "compare.js", "share.js", "wiring.js"),
+)
 _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
 

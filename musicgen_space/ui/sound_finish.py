@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from musicgen_space.finish import FINISH_LIMITS
-from musicgen_space.ui.controls import QUIET
+from musicgen_space.ui.controls import QUIET, slider
 from musicgen_space.ui.languages import say
 
 __all__ = ["sound_finish"]
@@ -40,15 +40,7 @@ def sound_finish() -> None:
             elem_id="trim",
         )
         fades = [
-            gr.Slider(
-                limit.minimum,
-                limit.maximum,
-                value=limit.default,
-                step=limit.step,
-                label=f"{_LABELS[name]} (s)",
-                elem_id=name.replace("_", "-"),
-            )
-            for name, limit in FINISH_LIMITS.items()
+            slider(name, f"{label} (s)", limits=FINISH_LIMITS) for name, label in _LABELS.items()
         ]
         gr.HTML(
             say(

@@ -32,8 +32,7 @@ async function fileOf(index, ending) {
     say(GONE);
     return null;
   }
-  const root = window.gradio_config?.root ?? new URL(".", location.href).href;
-  return { url: `${root.replace(/\/$/, "")}/gradio_api/file=${file.path}`, name: file.name };
+  return { url: served(file), name: file.name };
 }
 
 const say = (words) => { part("status").textContent = part("announcement").textContent = words; };

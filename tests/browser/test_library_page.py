@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
 
 from tests.app_server import serving
-from tests.browser.conftest import opened
 from tests.browser.test_own_sound_page import choose_model, hum
 from tests.browser.test_page import PHASE, finished
 
@@ -25,12 +24,6 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("library") / "log"
     with serving(log, "-m", "tests.browser.fast_page") as url:
         yield url
-
-
-@pytest.fixture
-def humming(browser: Browser, fast: str) -> Iterator[Page]:
-    with opened(browser, fast, 60_000) as page:
-        yield page
 
 
 def row(page: Page, name: str) -> Locator:
