@@ -16,6 +16,7 @@ __all__ = [
     "DRAW_SEED",
     "HINTS",
     "QUIET",
+    "folded",
     "model_choices",
     "model_field",
     "more_control",
@@ -95,12 +96,23 @@ def seed_field(last_seed: gr.State) -> gr.Slider:
 def more_control() -> dict[str, Component]:
     """What most people never touch, by field, in two groups."""
     fields: dict[str, Component] = {}
-    with gr.Accordion(say("More control"), open=False, elem_id="more"):
+    with folded(say("More control"), elem_id="more"):
         for title, names in _GROUPS.items():
             gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
             for name in names:
                 fields[name] = _number_or_text(name)
     return fields
+
+
+def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:
+    """A section that is closed at first, with its fields there from the start.
+
+    With ``open=False`` Gradio 6.31 makes the fields when the section is opened, and gives them
+    their first values once more a frame later: in a busy browser that takes back what was typed.
+    It looks for ``False`` itself, so 0 closes the section and no more.
+    """
+    closed: Any = 0
+    return gr.Accordion(label, open=closed, elem_id=elem_id, visible=visible)
 
 
 def slider(

@@ -16,7 +16,7 @@ from gradio.components import Component
 from musicgen_space import audio
 from musicgen_space.backends.base import Backend
 from musicgen_space.clip import Clip
-from musicgen_space.ui.controls import QUIET
+from musicgen_space.ui.controls import QUIET, folded
 from musicgen_space.ui.handlers import MELODY_NEEDS, Studio
 from musicgen_space.ui.kept import Kept
 from musicgen_space.ui.languages import say, script
@@ -45,7 +45,7 @@ class OwnSound:
         """An accordion, closed, as it is with the first backend and its first model."""
         backend, model = backends[0], backends[0].models()[0].name
         useful = any(CONTINUE in each.knobs for each in backends)
-        section = gr.Accordion(say("Your own sound"), open=False, visible=useful, elem_id="own")
+        section = folded(say("Your own sound"), elem_id="own", visible=useful)
         with section:
             return cls(
                 section,

@@ -66,7 +66,12 @@ function play() {
     sounding = soundOf(chosen);
     sounding.audio.currentTime = position;
     sounding.audio.volume = volume();
-    sounding.audio.play().catch(() => { playing = false; show(); });
+    const mine = changing;
+    sounding.audio.play().catch(() => {
+      if (mine !== changing) return; // it was paused on its way, and may be playing again
+      playing = false;
+      show();
+    });
   }
   show();
   animate();

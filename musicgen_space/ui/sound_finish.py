@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from musicgen_space.finish import FINISH_LIMITS
-from musicgen_space.ui.controls import QUIET, slider
+from musicgen_space.ui.controls import QUIET, folded, slider
 from musicgen_space.ui.languages import say
 
 __all__ = ["sound_finish"]
@@ -23,7 +23,7 @@ _TELL = """(normalise, trim, fade_in, fade_out) => {
 
 def sound_finish() -> None:
     """A closed section with the settings of a ``Finish``; they stay for the next takes."""
-    with gr.Accordion(say("Sound finish"), open=False, elem_id="finish"):
+    with folded(say("Sound finish"), elem_id="finish"):
         normalise = gr.Checkbox(
             label=say("Even loudness"),
             info=say(

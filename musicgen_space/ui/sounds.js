@@ -15,7 +15,7 @@ let finishing = false;    // the server is at it
 let asked = 0;            // how often takes as they are heard have been asked for
 let sounding = null;      // the sound that plays, or the last one that did
 let eager = false;        // Play was pressed before the sound was there
-let changing = 0;         // how often one sound was to take over from another
+let changing = 0;         // how often a sound was paused, or was to take over from another
 let matched = true;       // all takes as loud as the quietest
 
 const sounds = new Map(); // by take and finish
@@ -62,7 +62,9 @@ function load(index) {
   });
   audio.onended = () => { if (sounding === sound && playing) finish(); };
   audio.onpause = () => {
-    if (sounding === sound && playing && source === "file" && !audio.ended) pause();
+    // Its news comes late: it may play again by now.
+    const stopped = audio.paused && !audio.ended;
+    if (sounding === sound && playing && source === "file" && stopped) pause();
   };
   return sound;
 }

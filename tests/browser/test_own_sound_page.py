@@ -38,7 +38,7 @@ def riff(folder: Path, seconds: float = 20, hertz: float = 440) -> FilePayload:
 
 
 def bring(page: Page, sound: FilePayload) -> None:
-    page.get_by_text("Your own sound", exact=True).click()
+    page.get_by_role("button", name="Your own sound").click()
     page.set_input_files("#sound input[type=file]", sound)
     expect(page.locator("#picker [data-part=name]")).to_have_text(sound["name"])
 
@@ -77,7 +77,19 @@ def seconds_in(page: Page) -> float:
 def test_at_first_sight_the_page_is_as_simple_as_ever(page: Page) -> None:
     for more in ("#sound", "#picker", "#use", "#variations", "#negative-prompt", ".takes"):
         expect(page.locator(more)).to_be_hidden()
-    expect(page.get_by_text("Your own sound", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Your own sound")).to_be_visible()
+
+
+def test_what_is_set_right_after_a_section_opens_is_kept(humming: Page) -> None:
+    # As in a busy browser: pictures come late, and what waits for them comes between.
+    humming.add_init_script(
+        "const soon = window.requestAnimationFrame.bind(window);"
+        "window.requestAnimationFrame = (draw) => setTimeout(() => soon(draw), 400);"
+    )
+    humming.reload()
+    more_control(humming, variations=3)
+    humming.wait_for_timeout(1500)  # nothing tells that nothing will happen
+    expect(humming.locator("#variations input[type=number]")).to_have_value("3")
 
 
 def test_real_music_goes_on_from_ones_own_sound(page: Page, tmp_path: Path) -> None:
@@ -177,7 +189,7 @@ def test_a_sound_that_is_removed_is_not_used(humming: Page, tmp_path: Path) -> N
 
 
 def test_a_file_that_is_no_sound_is_told_and_nothing_changes(humming: Page, tmp_path: Path) -> None:
-    humming.get_by_text("Your own sound", exact=True).click()
+    humming.get_by_role("button", name="Your own sound").click()
     bad: FilePayload = {"name": "bad.wav", "mimeType": "audio/wav", "buffer": b"no sound"}
     humming.set_input_files("#sound input[type=file]", bad)
     expect(humming.get_by_text("This is no WAV, MP3")).to_be_visible()

@@ -85,6 +85,19 @@ def test_another_take_goes_on_at_the_same_place_without_a_gap(compared: Page) ->
     compared.wait_for_function(f"{PLAYING} == ''")
 
 
+def test_keys_may_be_faster_than_the_sound(compared: Page) -> None:
+    compared.evaluate("""() => {
+      for (const key of "1kk2kk3kkkk4k") {
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      }
+    }""")
+    compared.wait_for_timeout(500)  # what was given up tells so later
+    assert compared.evaluate(PLAYING) == "file"
+    paused = "[...document.querySelectorAll('.player audio')].map(({ paused }) => paused)"
+    assert compared.evaluate(paused) == [True, True, True, False]
+    compared.keyboard.press("k")
+
+
 def test_all_takes_are_as_loud_as_the_quietest(compared: Page) -> None:
     """They hum with a level of 1, 1/2, 1/3 and 1/4."""
 
