@@ -36,10 +36,24 @@ def ask(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> None:
         number.blur()
 
 
+# Sees a take begin that is over before anybody looks again.
+SEE_IT_BEGIN = """() => {
+  const player = document.querySelector(".player");
+  window.begun = false;
+  new MutationObserver(() => { window.begun ||= player.dataset.phase === "busy"; })
+    .observe(player, { attributeFilter: ["data-phase"] });
+}"""
+
+
+def begin(page: Page, button: str) -> None:
+    page.evaluate(SEE_IT_BEGIN)
+    page.click(button)
+    page.wait_for_function("begun")
+
+
 def generate(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> None:
     ask(page, prompt, seconds, seed)
-    page.click("#generate")
-    page.wait_for_function(f"{PHASE} == 'busy'")
+    begin(page, "#generate")
 
 
 def finished(page: Page) -> None:
@@ -155,8 +169,7 @@ def test_the_dice_draws_a_seed_and_the_last_one_comes_back(page: Page) -> None:
 
 def test_same_prompt_new_seed_makes_another_take(page: Page) -> None:
     ask(page, "jazz", seconds=1)
-    page.click("#again")
-    page.wait_for_function(f"{PHASE} == 'busy'")
+    begin(page, "#again")
     finished(page)
     expect(page.locator("[data-part=title]")).to_have_text("jazz")
     expect(page.locator("#seed input[type=number]")).not_to_have_value("42")
