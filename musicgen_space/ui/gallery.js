@@ -2,8 +2,12 @@
 
 element.addEventListener("click", ({ target }) => {
   const card = target.closest("[data-key]");
+  const player = document.querySelector(".player");
   // A take that is being made keeps the player.
-  if (!card || document.querySelector(".player[data-phase=busy]")) return;
+  if (!card || player.dataset.phase === "busy") return;
+  const { take, playing } = player.dataset;
+  // To the player the take that it has is nothing new.
+  if (take === card.dataset.key && !playing) player.querySelector("[data-part=play]").click();
   props.value = card.dataset.key;
   trigger("select");
 });

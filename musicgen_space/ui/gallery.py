@@ -81,7 +81,10 @@ def wire_gallery(
         return [view_of_example(str(key)), *recall.updates(settings)]
 
     outputs = [player, *recall.outputs]
-    gallery.select(chosen, gallery, outputs, concurrency_limit=None, **QUIET)
+    # Who presses one after the other wants the last.
+    gallery.select(
+        chosen, gallery, outputs, concurrency_limit=None, trigger_mode="always_last", **QUIET
+    )
 
 
 def _bytes(name: str) -> bytes:

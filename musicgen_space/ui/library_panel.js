@@ -18,6 +18,7 @@ const items = new Map();  // of each row's id, its <li>
 const marked = new Set(); // ids to compare
 let count = 0;            // how many are found, shown or not
 let asked = 0;            // the latest question for rows; answers to older ones are dropped
+let changed = 0;          // how often a row was changed here
 
 // ---- Who this is --------------------------------------------------------------------
 
@@ -71,12 +72,14 @@ const looked = () => ({
 // The rows from the newest on, at least as many as are there already.
 async function reload() {
   const mine = ++asked;
+  const before = changed;
   const wanted = rows.length;
   const found = [];
   let answer;
   do {
     answer = await ask("list_takes", { ...looked(), after: found.at(-1)?.id ?? "" });
     if (mine !== asked || !answer) return;
+    if (before !== changed) return reload(); // these may be rows from before
     found.push(...answer.rows);
   } while (answer.rows.length && found.length < Math.min(wanted, answer.count));
   show(found, answer);
@@ -214,6 +217,7 @@ function ago(date) {
 const rowOf = (node) => rows.find(({ id }) => id === node.closest(".take")?.dataset.id);
 
 function replace(row) {
+  changed += 1;
   rows = rows.map((each) => (each.id === row.id ? row : each));
   const item = items.get(row.id);
   if (item) fill(item, row);
@@ -362,6 +366,7 @@ function rename(row) {
     replace(answer?.row ?? row);
   };
   field.addEventListener("keydown", (event) => {
+    if (event.isComposing) return; // is meant for what puts the characters together
     if (event.key === "Enter") close(true);
     else if (event.key === "Escape") close(false);
     else return;
@@ -404,14 +409,17 @@ async function remove(row) {
 
 async function undo() {
   const ids = deleted;
+  if (!ids.length) return; // it is being done
+  deleted = [];
   const answer = await ask("restore_takes", { ids });
   if (!answer) {
-    deleted = ids; // to be tried again
+    deleted = [...ids, ...deleted]; // to be tried again
     part("undo").hidden = false;
     return;
   }
-  hideBar();
+  if (!deleted.length) hideBar();
   await reload();
+  if (deleted.length) return; // another one since: the bar is about that
   const item = items.get(ids.at(-1));
   (item?.querySelector(".dots") ?? part("heading")).focus();
   say(answer.ids.length ? translated("Brought back") : translated("It is not there any more."));
@@ -448,6 +456,7 @@ function hideBar() {
 
 async function exportAll() {
   const button = part("export");
+  if (button.hasAttribute("aria-busy")) return;
   button.setAttribute("aria-busy", "true");
   const file = await ask("export_takes");
   button.removeAttribute("aria-busy");

@@ -121,17 +121,11 @@ def wire_library_panel(
         return own.showing(studio.bring_take(request, asked, use), use)
 
     # Who presses one after the other wants the last.
-    panel.hear(
-        studio.open_takes,
-        panel,
-        player,
-        concurrency_limit=2,
-        trigger_mode="always_last",
-        **QUIET,
-    )
-    recalled = panel.recall(settings, panel, recall.outputs, concurrency_limit=None, **QUIET)
+    last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+    panel.hear(studio.open_takes, panel, player, concurrency_limit=2, **last)
+    recalled = panel.recall(settings, panel, recall.outputs, concurrency_limit=None, **last)
     recalled.success(None, None, None, js=_SHOW_WISH, **QUIET)
-    brought = panel.bring(bring, [panel, *place], own.parts, concurrency_limit=2, **QUIET)
+    brought = panel.bring(bring, [panel, *place], own.parts, concurrency_limit=2, **last)
     brought.success(None, None, None, js=_SHOW_SOUND, **QUIET)
     renewed = panel.renew(settings, panel, recall.outputs, concurrency_limit=None, **QUIET)
     trigger: Callable[..., Any] = renewed.success

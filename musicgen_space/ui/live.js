@@ -18,6 +18,7 @@ function unlock() {
     context = new AudioContext({ sampleRate: rate() });
     output = context.createGain();
     output.connect(context.destination);
+    context.onstatechange = considerStarting; // it may run later than a short take is made
   }
   context.resume();
 }
@@ -30,7 +31,7 @@ async function fetchChunks() {
     while (mine === take && fetched < view.chunks && !lost) {
       const encoded = await patiently(() => server.chunk(`${mine}/${fetched}`));
       if (mine !== take) break;
-      if (encoded === null) {
+      if (typeof encoded !== "string") {
         giveUpLive();
         break;
       }

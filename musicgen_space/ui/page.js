@@ -15,9 +15,11 @@
       // The prompt reaches the server when its field reports a change: let that happen first.
       setTimeout(() => button("generate").click(), 0);
     }
-    // Escape that closes a list of choices is not meant for the music.
+    // Escape that closes a list of choices, or takes back characters that an input method is
+    // putting together, is not meant for the music.
     const choosing = document.querySelector("[role=listbox], dialog[open]");
-    if (event.key === "Escape" && !choosing && visible(button("stop"))) button("stop").click();
+    const meant = event.key === "Escape" && !event.isComposing && !choosing;
+    if (meant && visible(button("stop"))) button("stop").click();
   });
 
   // A take's file may be dropped anywhere on the wish, but for where a sound of one's own goes.

@@ -97,7 +97,7 @@ async function play() {
   const { clip } = sound;
   if (loaded !== clip) {
     const file = await server.sound(clip).catch(() => null);
-    if (clip !== sound.clip) return; // another sound was chosen meanwhile
+    if (clip !== sound.clip || loaded === clip) return; // another was chosen, or it plays already
     if (!file) {
       part("announcement").textContent = translated("This sound is not kept here any more.");
       return;
@@ -108,7 +108,9 @@ async function play() {
   audio.currentTime = sound.from;
   playing = true;
   show();
-  audio.play().catch(pause);
+  audio.play().catch(({ name }) => {
+    if (name !== "AbortError") pause(); // else it was paused on its way, and may be playing again
+  });
   watchTheEnd();
 }
 
@@ -188,7 +190,9 @@ part("remove").addEventListener("click", () => {
   pause();
   trigger("clear");
 });
-audio.addEventListener("pause", () => { if (playing) pause(); });
+// Its news comes late: it may play again by now.
+audio.addEventListener("pause", () => { if (playing && audio.paused) pause(); });
+audio.addEventListener("error", () => { loaded = ""; }); // to be asked for again
 new ResizeObserver(draw).observe(strip);
 // Colours come from CSS variables: draw again when light becomes dark.
 new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] });

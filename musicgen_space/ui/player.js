@@ -36,16 +36,15 @@ function now() {
   return Math.max(0, Math.min(context.currentTime - origin, filled / rate()));
 }
 
-// What the server answers, asked again where the network fails; null when that does not help.
+// What the server answers, asked again where the network fails: what Gradio gives then, and
+// what comes of it when that does not help, is undefined.
 async function patiently(ask) {
   for (const pause of [200, 1000, 3000]) {
-    try {
-      return await ask();
-    } catch {
-      await new Promise((resume) => setTimeout(resume, pause));
-    }
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    await new Promise((resume) => setTimeout(resume, pause));
   }
-  return null;
+  return ask();
 }
 
 // ---- Transport ----------------------------------------------------------------------
@@ -143,6 +142,7 @@ function showTime() {
 
 function show() {
   player.dataset.phase = view.phase;
+  player.dataset.take = take;
   player.dataset.playing = playing ? source : "";
   player.dataset.kept = (!blindly() && shown().kept) || ""; // its row in the list of takes shows that it plays
   const button = part("play");

@@ -1,6 +1,7 @@
 // ---- Finished takes as files --------------------------------------------------------
 
 const GONE = translated("This take is not kept here any more: the same settings make it again.");
+const SILENT = translated("The server did not answer. Please try again.");
 
 // On some phones only the listener sets how loud a page is.
 const canMatch = (() => {
@@ -24,12 +25,12 @@ const measured = new Map(); // by takes and finish: what the server says of them
 const keyOf = (index) => JSON.stringify([takes[index]?.id, finishHeard]);
 const volume = () => (matched && canMatch ? takes[chosen]?.gain ?? 1 : 1);
 
-// The file of a take, by kind, e.g. "mp3" → { url, name }, or null when it is gone.
+// The file of a take, by kind, e.g. "mp3" → { url, name }, or null when it can't be had.
 async function fileOf(index, ending) {
   const wish = { take: takes[index].id, ending, finish: finishHeard };
   const file = await patiently(() => server.file(wish));
   if (!file) {
-    say(GONE);
+    say(file === null ? GONE : SILENT);
     return null;
   }
   return { url: served(file), name: file.name };
@@ -40,26 +41,39 @@ const say = (words) => { part("status").textContent = part("announcement").textC
 // The sound of a take, with the finish that is heard now.
 function soundOf(index) {
   const key = keyOf(index);
-  if (!sounds.has(key)) sounds.set(key, load(index));
+  if (!sounds.has(key)) sounds.set(key, load(index, key));
   return sounds.get(key);
 }
 
-function load(index) {
+function load(index, key) {
   const audio = part("sounds").querySelector("audio:not([data-used])") ?? new Audio();
   audio.preload = "auto";
   audio.toggleAttribute("data-used", true);
   part("sounds").append(audio);
   const sound = { audio, there: false, dropped: false };
   sound.ready = fileOf(index, "wav").then((file) => {
-    if (!file || sound.dropped) return false;
+    if (sound.dropped) return false;
+    const wanted = eager && sound === soundOf(chosen);
+    if (wanted) eager = false;
+    if (!file) {
+      forget(key);
+      return false;
+    }
     audio.src = file.url;
     sound.there = true;
-    if (eager && sound === soundOf(chosen)) {
-      eager = false;
-      play();
-    }
+    if (wanted) play();
     return true;
   });
+  // Started by a headset's button or the system, not here.
+  audio.onplay = () => {
+    if (playing || audio.paused || sounding !== sound) return;
+    play();
+    if (sounding !== sound) audio.pause();
+  };
+  audio.onerror = () => {
+    if (sounding === sound && playing && source === "file") pause();
+    forget(key);
+  };
   audio.onended = () => { if (sounding === sound && playing) finish(); };
   audio.onpause = () => {
     // Its news comes late: it may play again by now.
@@ -75,14 +89,19 @@ function tidy() {
   for (const [key, sound] of sounds) {
     const [id, finish] = JSON.parse(key);
     const current = !finish || JSON.stringify(finish) === JSON.stringify(finishHeard);
-    if ((ids.has(id) && current) || (sound === sounding && playing)) continue;
-    sounds.delete(key);
-    sound.dropped = true;
-    sound.audio.removeAttribute("src");
-    sound.audio.removeAttribute("data-used");
-    sound.audio.load();
-    if (part("sounds").children.length > 1) sound.audio.remove();
+    if (!(ids.has(id) && current) && !(sound === sounding && playing)) forget(key);
   }
+}
+
+// Who wants this sound after that has its file asked for again.
+function forget(key) {
+  const sound = sounds.get(key);
+  sounds.delete(key);
+  sound.dropped = true;
+  sound.audio.removeAttribute("src");
+  sound.audio.removeAttribute("data-used");
+  sound.audio.load();
+  if (part("sounds").children.length > 1) sound.audio.remove();
 }
 
 // The takes of the view as they are to be heard. The first of them are there at once, their
@@ -102,7 +121,10 @@ async function hear() {
   const answer = await patiently(() => server.heard(wish));
   if (mine !== asked) return;
   finishing = false;
-  if (!Array.isArray(answer)) return say(answer?.trouble ?? GONE);
+  if (!Array.isArray(answer)) {
+    show();
+    return say(answer?.trouble ?? (answer === null ? GONE : SILENT));
+  }
   if (measured.size > 20) measured.clear();
   measured.set(key, answer);
   settle(raw, answer);
@@ -135,7 +157,9 @@ async function takeOver() {
   audio.currentTime = now() < length() - 0.05 ? now() : 0;
   await audio.play().catch(() => {});
   if (late() || audio.paused) {
-    if (sound !== sounding) audio.pause();
+    // It may be wanted again, by a later call.
+    const wanted = playing && sound === sounds.get(keyOf(chosen));
+    if (sound !== sounding && !wanted) audio.pause();
     return;
   }
   const before = source === "file" ? sounding.audio : null;
@@ -164,7 +188,9 @@ async function loadPicture() {
   if (!wanted || !part("picture").open || part("image").dataset.of === wanted) return;
   part("image").dataset.of = wanted;
   const file = await fileOf(chosen, "png");
-  if (file && part("image").dataset.of === wanted) part("image").src = file.url;
+  if (part("image").dataset.of !== wanted) return;
+  if (file) part("image").src = file.url;
+  else part("image").dataset.of = ""; // to be tried again
 }
 
 async function download(ending, button) {

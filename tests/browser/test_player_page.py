@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from musicgen_space.audio import read_settings
 from tests.browser.conftest import opened
@@ -95,7 +95,67 @@ def test_keys_may_be_faster_than_the_sound(compared: Page) -> None:
     assert compared.evaluate(PLAYING) == "file"
     paused = "[...document.querySelectorAll('.player audio')].map(({ paused }) => paused)"
     assert compared.evaluate(paused) == [True, True, True, False]
+    # Back to a take whose sound has begun and is not heard yet, as where data comes slowly.
+    compared.evaluate("""async () => {
+      const { play } = HTMLMediaElement.prototype;
+      const wait = (time) => new Promise((resume) => setTimeout(resume, time));
+      HTMLMediaElement.prototype.play = async function () {
+        await play.call(this);
+        await wait(300);
+      };
+      for (const key of "232") {
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        await wait(50);
+      }
+      HTMLMediaElement.prototype.play = play;
+    }""")
+    compared.wait_for_function(f"`${{{paused}}}` == 'true,false,true,true'")
     compared.keyboard.press("k")
+
+
+def test_a_headset_pauses_and_plays_as_well(compared: Page) -> None:
+    compared.keyboard.press("k")
+    compared.wait_for_function(f"{PLAYING} == 'file'")
+    compared.evaluate("document.querySelector('[data-on]').pause()")
+    compared.wait_for_function(f"{PLAYING} == ''")
+    compared.evaluate("document.querySelector('[data-on]').play()")
+    compared.wait_for_function(f"{PLAYING} == 'file'")
+    compared.keyboard.press("k")
+
+
+def test_sounds_are_asked_for_again_where_the_network_fails(humming: Page) -> None:
+    failed: set[str] = set()
+
+    def fail_once(route: Route) -> None:
+        """Each of what the player asks for, and the sound as a file."""
+        [what] = re.findall(r'"fn_name":"(\w+)"', route.request.post_data or '"fn_name":"sound"')
+        if what in failed:
+            route.continue_()
+        else:
+            failed.add(what)
+            route.abort()
+
+    humming.route(re.compile("component_server|file="), fail_once)
+    hum(humming, "tunnel")
+    humming.wait_for_function(f"{PLAYING} == 'live'")
+    humming.wait_for_function(f"{PLAYING} == ''")
+    assert {"chunk", "file", "sound"} <= failed
+    humming.get_by_role("button", name="Play", exact=True).click()
+    humming.wait_for_function(f"{PLAYING} == 'file'")
+
+
+def test_a_short_take_plays_by_itself_however_late_the_sound_opens(humming: Page) -> None:
+    humming.evaluate("""() => {
+      const { resume, suspend } = AudioContext.prototype;
+      AudioContext.prototype.resume = function () {
+        window.openSound = () => resume.call(this);
+        return suspend.call(this);
+      };
+    }""")
+    hum(humming, "late")
+    assert humming.evaluate(PLAYING) == ""
+    humming.evaluate("openSound()")
+    humming.wait_for_function(f"{PLAYING} == 'live'")
 
 
 def test_all_takes_are_as_loud_as_the_quietest(compared: Page) -> None:

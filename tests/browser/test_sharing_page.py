@@ -112,6 +112,8 @@ def test_a_takes_file_may_be_dropped_on_the_wish(page: Page, tmp_path: Path) -> 
 
 
 def test_an_example_fills_the_fields_and_plays(page: Page) -> None:
+    page.get_by_role("button", name="Lo-fi lo-fi music").click()  # is in the player already
+    page.wait_for_function(f"{PLAYING} == 'file'")
     page.get_by_role("button", name="Funk upbeat funk with brass").click()
     expect(prompt(page)).to_have_value("upbeat funk with brass and slap bass")
     expect(number(page, "seed")).to_have_value("3")
