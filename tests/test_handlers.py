@@ -406,6 +406,23 @@ def test_a_kept_take_is_continued_from_its_end(
     assert (clip.start, clip.duration) == (10, 10)
 
 
+@pytest.mark.parametrize("use", ["continue_from", "melody"])
+def test_a_take_with_ones_own_sound_is_opened_as_it_was_when_it_was_made(
+    keeping: Studio, library: Library, riff: str, use: str
+) -> None:
+    own = ({**keeping.bring(visitor(), riff, use), "from": 4.0, "to": 9.0}, use)
+    made = made_for(keeping, ME, *wish_at_home("melodious", own=own, duration=2))
+    [entry] = library.search(ME["visitor"])
+    opened = keeping.open_takes({**ME, "ids": [entry.id]})
+    told = {"melody": "melody of riff.wav · made in 1.0 s, 2.0× real time"}
+    told["continue_from"] = "goes on from riff.wav · made in 1.0 s, 2.0× real time"
+    assert opened["takes"][0]["facts"].endswith(told[use])
+    assert opened["takes"][0]["link"].endswith(f"&{use}=own")
+    assert opened["begins"] == (5 if use == "continue_from" else 0)
+    for field in ("title", "facts", "begins", "link", "wanted", "peaks"):
+        assert opened["takes"][0][field] == made["takes"][0][field]
+
+
 def test_the_winner_of_a_blind_comparison_becomes_a_favourite(
     keeping: Studio, library: Library
 ) -> None:
