@@ -37,6 +37,7 @@ from musicgen_space.ui.own_sound import (
     picked,
 )
 from musicgen_space.ui.own_takes import OwnTakes
+from musicgen_space.ui.page_work import PageWork
 from musicgen_space.ui.player import View, view, view_of_takes
 from musicgen_space.ui.progress import TakeProgress
 from musicgen_space.ui.purse import Purse
@@ -73,6 +74,7 @@ class Studio:
         self._backends = backends
         self._shelf = shelf
         self.sounds = new_sounds()
+        self.work = PageWork()
         self.spending = Spending(settings)
         self.takes = OwnTakes(library, settings, backends)
         self._visits: dict[str | None, _Visit] = {}  # by browser session

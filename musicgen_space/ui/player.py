@@ -22,6 +22,7 @@ from musicgen_space.ui.languages import script
 from musicgen_space.ui.links import query_of
 from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.own_sound import CONTINUE, FOLLOW
+from musicgen_space.ui.page_work import PageWork
 from musicgen_space.ui.shelf import Shelf, whole
 
 __all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_takes"]
@@ -36,8 +37,10 @@ _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
 
 
-def build_player(shelf: Shelf, value: View) -> gr.HTML:
+def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     """A component that plays a take while it is being made and when it is done.
+
+    What it asks the server for once takes are done is ``work`` of the page.
 
     Its value is a ``View``: ``phase`` (idle, busy, done or failed), ``status`` (one line
     beside the clock), ``announcement`` (for screen readers, when the phase changes), ``take``
@@ -84,7 +87,7 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
         value,
         html_template=(_HERE / "player.html").read_text(encoding="utf-8"),
         js_on_load=script(*_SCRIPTS),
-        server_functions=[chunk, file, heard],
+        server_functions=[chunk, work.in_turn(file), work.in_turn(heard)],
         apply_default_css=False,
         elem_id="player",
     )
