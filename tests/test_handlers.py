@@ -264,6 +264,23 @@ def test_another_use_picks_another_stretch(studio: Studio, riff: str) -> None:
     assert studio.use(NOTHING_PICKED, "melody") == NOTHING_PICKED
 
 
+def test_only_the_latest_sessions_are_known_and_one_that_is_used_is(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musicgen_space.ui.handlers._MOST_VISITS", 3)
+    studio.begin(visitor("mine"), *wish_at_home())
+    studio.begin(visitor("quiet"), *wish_at_home())
+    for number in range(5):
+        studio.stop(visitor(f"invented {number}"))
+        studio.put_away(visitor("mine"))
+    assert [*studio._visits] == ["invented 3", "invented 4", "mine"]
+    views = {
+        name: [*studio.make(visitor(name), None, *wish_at_home())][-1][0]
+        for name in ("mine", "quiet")
+    }
+    assert (views["mine"]["phase"], views["quiet"]["phase"]) == ("done", "failed")
+
+
 def test_a_permit_is_for_the_stretch_that_was_checked(
     studio: Studio, home: Home, riff: str
 ) -> None:
