@@ -21,12 +21,12 @@ import mutagen.mp3
 import numpy as np
 import soundfile
 
-from musicgen_space.clip import Clip
+from musicgen_space.clip import Clip, ClipFacts
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.finish import Finish
 from musicgen_space.mixing import OGG_ORDER, USUAL_ORDER, fit, joined, resampled
 from musicgen_space.reader import Piece, format_of, pieces_of
-from musicgen_space.request import LIMITS, TEXTS, MusicRequest, Receipt, Take
+from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Receipt, Take
 
 __all__ = [
     "CLIP_RATE",
@@ -141,7 +141,8 @@ def formats_for(take: Take) -> list[str]:
 
 def settings_of(take: Take) -> dict[str, Any]:
     """What it takes to make ``take`` again, where it was made and what was done to it since."""
-    settings = {**take.request.settings(), "model": take.model, "backend": take.backend}
+    clips = {name: asdict(clip) for name, clip in take.clips.items()}
+    settings = {**take.request.settings(), **clips, "model": take.model, "backend": take.backend}
     if take.receipt is not None:
         settings["receipt"] = asdict(take.receipt)
     if take.finish is not None:
@@ -197,14 +198,16 @@ def read_settings(data: bytes) -> dict[str, Any] | None:
 def read_take(data: bytes) -> Take | None:
     """A file that ``encode`` wrote as the take it was; None for any other file.
 
-    Of clips the file only says what they were: the request is without them. Nor is it in
-    there how long the take took to make (``seconds_taken`` is 0) and whether it was stopped.
+    Of clips the file only says what they were: the request is without them, the take's ``clips``
+    are as far as they can be read. Nor is it in there how long the take took to make
+    (``seconds_taken`` is 0) and whether it was stopped.
     """
     settings = read_settings(data)
     if settings is None:
         return None
     samples, sample_rate = decode(data)
     wish = {name: settings[name] for name in (*LIMITS, *TEXTS) if name in settings}
+    clips = {name: ClipFacts.read(settings.get(name)) for name in CLIP_LIMITS}
     try:
         request, receipt = MusicRequest(**wish), settings.get("receipt")
         finish = settings.get("finish")
@@ -217,6 +220,7 @@ def read_take(data: bytes) -> Take | None:
             seconds_taken=0.0,
             receipt=None if receipt is None else Receipt(**receipt),
             finish=None if finish is None else Finish(**finish).settings(),
+            clips={name: clip for name, clip in clips.items() if clip is not None},
         )
     except (InvalidRequest, TypeError):  # somebody else's settings, though they look like ours
         return None

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from musicgen_space.errors import InvalidRequest
 
-__all__ = ["Clip"]
+__all__ = ["Clip", "ClipFacts"]
+
+_LONGEST = 3600.0  # seconds that are believed of a clip which isn't there
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What a take tells of a clip that it was made with: which one it was, without its sound.
+
+    ``name`` says to a person which file it came from, ``start`` where in it, and ``seconds``
+    how long it was, both in seconds. ``digest`` is a short fingerprint, "" for none.
+    """
+
+    name: str
+    start: float
+    seconds: float
+    digest: str
+
+    @classmethod
+    def read(cls, settings: object) -> ClipFacts | None:
+        """The facts in a file's settings, which anybody may have written; None: there are none."""
+        if not isinstance(settings, Mapping):
+            return None
+        name, digest = settings.get("name"), settings.get("digest", "")
+        start, seconds = settings.get("start", 0.0), settings.get("seconds")
+        if not isinstance(name, str) or not isinstance(digest, str):
+            return None
+        if not isinstance(start, int | float) or not isinstance(seconds, int | float):
+            return None
+        possible = 0 <= start <= _LONGEST and 0 < seconds <= _LONGEST  # and neither is NaN
+        return cls(name, start, seconds, digest) if possible else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +74,11 @@ class Clip:
         # A copy: the stretch must not keep the whole in memory.
         return replace(self, samples=self.samples[:, first:last].copy(), start=self.start + start)
 
+    @property
+    def facts(self) -> ClipFacts:
+        """What a take says about it, to the millisecond."""
+        return ClipFacts(self.name, round(self.start, 3), round(self.duration, 3), self.digest)
+
     def described(self) -> dict[str, str | float]:
-        """What the settings of a take say about it."""
-        return {
-            "name": self.name,
-            "start": round(self.start, 3),
-            "seconds": round(self.duration, 3),
-            "digest": self.digest,
-        }
+        """The same as JSON knows it, for the settings of a take."""
+        return asdict(self.facts)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_space.clip import Clip
+from musicgen_space.clip import Clip, ClipFacts
 from musicgen_space.errors import InvalidRequest
 
 __all__ = [
@@ -155,7 +155,18 @@ class MusicRequest:
     @property
     def total_seconds(self) -> float:
         """Seconds of the whole take: the clip that it continues, then what is made."""
-        return self.new_seconds + (self.continue_from.duration if self.continue_from else 0.0)
+        return self.new_seconds + self.given_seconds
+
+    @property
+    def given_seconds(self) -> float:
+        """Seconds of the clip that the music goes on from; 0 without one."""
+        return self.continue_from.duration if self.continue_from else 0.0
+
+    @property
+    def clips(self) -> dict[str, ClipFacts]:
+        """What its clips are, by field."""
+        given = {name: getattr(self, name) for name in CLIP_LIMITS}
+        return {name: clip.facts for name, clip in given.items() if clip is not None}
 
     def variation(self, index: int) -> MusicRequest:
         """What would make variation ``index`` (0, 1, …) alone; the seed must be drawn already."""
@@ -194,6 +205,8 @@ class Take:
     took to make. ``stopped`` says that it ends early because somebody pressed Stop.
     ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
     what was done to the sound since (the settings of a ``Finish``), None: nothing.
+    ``clips`` says by field which clips it was made with: those of ``request``, unless it was
+    read from a file, which holds no more of them than that.
     """
 
     samples: np.ndarray
@@ -205,6 +218,11 @@ class Take:
     stopped: bool = False
     receipt: Receipt | None = None
     finish: Mapping[str, Any] | None = None
+    clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.clips:
+            object.__setattr__(self, "clips", self.request.clips)
 
     @property
     def duration(self) -> float:
@@ -212,13 +230,18 @@ class Take:
         return float(self.samples.shape[-1] / self.sample_rate)
 
     @property
+    def given_seconds(self) -> float:
+        """Seconds of the clip that it goes on from, where the new music begins; 0 without one."""
+        clip = self.clips.get("continue_from")
+        return clip.seconds if clip else 0.0
+
+    @property
     def real_time_factor(self) -> float:
         """Seconds of music made per second of waiting; above 1 is faster than playback.
 
         The clip that a take continues was there already.
         """
-        clip = self.request.continue_from
-        return (self.duration - (clip.duration if clip else 0.0)) / max(self.seconds_taken, 1e-9)
+        return (self.duration - self.given_seconds) / max(self.seconds_taken, 1e-9)
 
 
 def checked_text(

@@ -95,6 +95,38 @@ def test_a_file_keeps_all_that_was_wished_and_what_it_cost(name: str) -> None:
     assert read is not None
     assert read.request == replace(wish, continue_from=None)  # a file says which clip it was
     assert read.receipt == receipt
+    assert read.clips == written.clips == {"continue_from": clip.facts}
+    assert audio.settings_of(read)["continue_from"] == clip.described()
+
+
+WHOLE = '{"name": "a", "seconds": 1}'
+
+
+@pytest.mark.parametrize(
+    ("facts", "seconds"),
+    [
+        ("null", 0),
+        ('"own"', 0),
+        ("[1]", 0),
+        ('{"name": "a"}', 0),
+        (WHOLE, 1),
+        (WHOLE.replace("1", "0"), 0),
+        (WHOLE.replace("1", "NaN"), 0),
+        (WHOLE.replace("1", "Infinity"), 0),
+        (WHOLE.replace("1", "9" * 400), 0),
+        (WHOLE.replace('"a"', "7"), 0),
+        (WHOLE.replace("}", ', "start": -1}'), 0),
+        (WHOLE.replace("}", ', "digest": 1}'), 0),
+    ],
+)
+def test_a_take_is_read_whatever_its_file_says_of_a_clip(facts: str, seconds: float) -> None:
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16", format="FLAC") as writer:
+        writer.comment = f'{{"prompt": "jazz", "continue_from": {facts}}}'
+        writer.write(tone(2).T)
+    read = audio.read_take(file.getvalue())
+    assert read is not None
+    assert (read.given_seconds, read.request) == (seconds, MusicRequest("jazz"))
 
 
 @pytest.mark.parametrize("comment", ["[]", '{"prompt": 5}', '{"prompt": "a", "receipt": 1}', "{"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from pathlib import Path
@@ -18,8 +19,10 @@ from musicgen_space.finish import Finish, loudness
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.ui.finishing import Finishing, finish_of
 from musicgen_space.ui.made_files import MadeFiles
+from musicgen_space.ui.page_work import PageWork
 from musicgen_space.ui.player import build_player, names, view, view_of_takes
 from musicgen_space.ui.shelf import Shelf
+from tests.test_handlers import visitor
 
 RATE = 32000
 HUGE = "9" * 10_000  # int() refuses so many digits
@@ -43,6 +46,11 @@ def put(shelf: Shelf, *takes: Take) -> str:
     key = shelf.start()
     shelf.finish(key, takes)
     return key
+
+
+def asked(function: Any, wish: Any) -> Any:
+    """What the player's script gets from a function of the server."""
+    return asyncio.run(function(wish, visitor()))
 
 
 def test_a_finish_is_heard_and_drawn_and_the_raw_take_stays(shelf: Shelf) -> None:
@@ -132,18 +140,18 @@ def test_no_finish_is_one_too() -> None:
 def test_files_have_the_finish_that_is_asked_for_and_tell_it(shelf: Shelf) -> None:
     raw = take(0.1)
     wish = {"take": f"{put(shelf, raw)}/0", "ending": "wav"}
-    player = build_player(shelf, view("idle"))
-    plain = soundfile.read(player.file(wish)["path"], dtype="int16")[0]
+    player = build_player(shelf, view("idle"), PageWork())
+    plain = soundfile.read(asked(player.file, wish)["path"], dtype="int16")[0]
     assert (plain == audio.to_int16(raw.samples)[0]).all()
     finish = {"normalise": True, "trim": False, "fade_in": 0, "fade_out": 0.5}
-    with open(player.file({**wish, "finish": finish})["path"], "rb") as file:
+    with open(asked(player.file, {**wish, "finish": finish})["path"], "rb") as file:
         data = file.read()
     loud, _ = soundfile.read(io.BytesIO(data))
     assert abs(loud).max() > 0.2
     settings = audio.read_settings(data)
     assert settings is not None
     assert settings["finish"] == finish
-    assert player.file({**wish, "finish": None}) == player.file(wish)
+    assert asked(player.file, {**wish, "finish": None}) == asked(player.file, wish)
 
 
 def test_files_are_kept_within_a_bound(tmp_path: Path) -> None:
@@ -181,25 +189,26 @@ def test_nothing_else_is_a_file(shelf: Shelf, wish: Any) -> None:
     key = put(shelf, take())
     if isinstance(wish, dict) and isinstance(wish.get("take"), str):
         wish = {**wish, "take": wish["take"].replace("KEY", key)}
-    assert build_player(shelf, view("idle")).file(wish) is None
+    player = build_player(shelf, view("idle"), PageWork())
+    assert asked(player.file, wish) is None
 
 
 @pytest.mark.parametrize("index", ["1", "-1", "x", "", "²", HUGE])
 def test_nothing_else_is_a_chunk(shelf: Shelf, index: str) -> None:
     key = shelf.start()
     shelf.append(key, np.zeros((1, 10)))
-    player = build_player(shelf, view("idle"))
+    player = build_player(shelf, view("idle"), PageWork())
     assert player.chunk(f"{key}/0")
     assert player.chunk(f"{key}/{index}") is None
     assert player.chunk(7) is None
 
 
 def test_a_finish_out_of_its_limits_is_explained(shelf: Shelf) -> None:
-    player = build_player(shelf, view("idle"))
+    player = build_player(shelf, view("idle"), PageWork())
     wish = {"takes": [f"{put(shelf, take())}/0"], "finish": {"fade_in": 60}}
-    assert "from 0 to 10 seconds" in player.heard(wish)["trouble"]
+    assert "from 0 to 10 seconds" in asked(player.heard, wish)["trouble"]
     for bad in (None, {}, {"takes": 7}, {"takes": ["unknown/0"]}, {"takes": [None]}):
-        assert player.heard(bad) is None
+        assert asked(player.heard, bad) is None
 
 
 # ---- What it is shown ----

@@ -264,6 +264,23 @@ def test_another_use_picks_another_stretch(studio: Studio, riff: str) -> None:
     assert studio.use(NOTHING_PICKED, "melody") == NOTHING_PICKED
 
 
+def test_only_the_latest_sessions_are_known_and_one_that_is_used_is(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musicgen_space.ui.handlers._MOST_VISITS", 3)
+    studio.begin(visitor("mine"), *wish_at_home())
+    studio.begin(visitor("quiet"), *wish_at_home())
+    for number in range(5):
+        studio.stop(visitor(f"invented {number}"))
+        studio.put_away(visitor("mine"))
+    assert [*studio._visits] == ["invented 3", "invented 4", "mine"]
+    views = {
+        name: [*studio.make(visitor(name), None, *wish_at_home())][-1][0]
+        for name in ("mine", "quiet")
+    }
+    assert (views["mine"]["phase"], views["quiet"]["phase"]) == ("done", "failed")
+
+
 def test_a_permit_is_for_the_stretch_that_was_checked(
     studio: Studio, home: Home, riff: str
 ) -> None:
@@ -404,6 +421,23 @@ def test_a_kept_take_is_continued_from_its_end(
     clip = home.wishes[-1].continue_from
     assert clip is not None
     assert (clip.start, clip.duration) == (10, 10)
+
+
+@pytest.mark.parametrize("use", ["continue_from", "melody"])
+def test_a_take_with_ones_own_sound_is_opened_as_it_was_when_it_was_made(
+    keeping: Studio, library: Library, riff: str, use: str
+) -> None:
+    own = ({**keeping.bring(visitor(), riff, use), "from": 4.0, "to": 9.0}, use)
+    made = made_for(keeping, ME, *wish_at_home("melodious", own=own, duration=2))
+    [entry] = library.search(ME["visitor"])
+    opened = keeping.open_takes({**ME, "ids": [entry.id]})
+    told = {"melody": "melody of riff.wav · made in 1.0 s, 2.0× real time"}
+    told["continue_from"] = "goes on from riff.wav · made in 1.0 s, 2.0× real time"
+    assert opened["takes"][0]["facts"].endswith(told[use])
+    assert opened["takes"][0]["link"].endswith(f"&{use}=own")
+    assert opened["begins"] == (5 if use == "continue_from" else 0)
+    for field in ("title", "facts", "begins", "link", "wanted", "peaks"):
+        assert opened["takes"][0][field] == made["takes"][0][field]
 
 
 def test_the_winner_of_a_blind_comparison_becomes_a_favourite(

@@ -109,6 +109,7 @@ def test_a_kept_take_plays_as_it_did(library: Library, folder: Path, channels: i
     assert take is not None
     assert np.abs(take.samples - samples).max() < 1e-4
     assert take.request == replace(kept.request, melody=None)
+    assert take.clips == {"melody": clip.facts}
     assert (take.sample_rate, take.model, take.backend) == (RATE, kept.model, kept.backend)
     assert (take.seconds_taken, take.stopped, take.receipt) == (1.5, True, receipt)
     entry = library.entry("owner", id)

@@ -120,10 +120,20 @@ def test_a_take_is_named_favoured_deleted_and_brought_back(takes: OwnTakes) -> N
     assert names(takes.list_takes(ME)) == ["jazz"]
 
 
+def test_takes_that_were_marked_and_are_gone_are_told(takes: OwnTakes) -> None:
+    there, deleted = kept(takes, "jazz", "techno")
+    takes.delete_takes({**ME, "ids": [deleted]})
+    # Marked takes that a search does not find are still there.
+    asked = {**ME, "words": "funk", "marked": [there, deleted, "dropped"]}
+    assert takes.list_takes(asked)["gone"] == [deleted, "dropped"]
+    assert takes.list_takes(ME)["gone"] == []
+
+
 def test_another_visitor_finds_nothing_and_changes_nothing(takes: OwnTakes, tmp_path: Path) -> None:
     [id] = kept(takes, "jazz")
     theirs = {**OTHER, "ids": [id], "name": "mine now", "favourite": True}
-    assert takes.list_takes(OTHER) == {"rows": [], "count": 0, "any": False}
+    nothing = {"rows": [], "count": 0, "any": False, "gone": [id]}
+    assert takes.list_takes({**OTHER, "marked": [id]}) == nothing
     assert "not there" in takes.rename_take(theirs)["trouble"]
     assert "not there" in takes.favour_take(theirs)["trouble"]
     assert takes.delete_takes(theirs) == {"ids": []}
@@ -154,6 +164,8 @@ def test_another_visitor_finds_nothing_and_changes_nothing(takes: OwnTakes, tmp_
         {**ME, "ids": ["\ud800", "../index", "x"], "name": {}, "favourite": "yes"},
         {**ME, "ids": ["x"], "name": "\x00\ud800", "words": ["x"], "after": 7},
         {**ME, "ids": ["x"], "words": "x" * 10**6, "after": "\ud800"},
+        {**ME, "ids": ["x"], "marked": {"x": 1}},
+        {**ME, "ids": ["x"], "marked": [None, ["x"], "\ud800", "x" * 10**6, *"abc" * 10**5]},
     ],
 )
 def test_nothing_odd_that_a_page_sends_raises_anything_else(

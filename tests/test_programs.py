@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import inspect
 import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import numpy as np
 import pytest
@@ -23,9 +26,14 @@ from mcp.types import CallToolResult
 
 from musicgen_space import audio
 from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
+from musicgen_space.settings import Settings
+from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.page import launch_options
+from musicgen_space.ui.programs import Programs
+from musicgen_space.ui.spending import Spending
 from tests.app_server import serving
 from tests.segmind_server import KEY, Segmind, running
+from tests.test_handlers import Home
 
 SECOND = {"duration": 1, "api_name": "/generate"}
 BY_HEADER = {"x-segmind-key": KEY}
@@ -74,6 +82,28 @@ def test_a_line_of_text_becomes_a_file_and_facts(client: Client) -> None:
         assert (facts["model"], facts["backend"]) == ("musicgen-nano", "local")
     assert made["duration"] == 1
     assert made["real_time_factor"] == pytest.approx(1 / made["seconds_taken"], rel=0.01)
+
+
+def test_the_files_of_programs_are_kept_within_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr("musicgen_space.ui.programs.MadeFiles", partial(MadeFiles, 100_000))
+
+    async def files_of(*prompts: str) -> list[Path]:
+        with gr.Blocks() as page:  # in here: it takes the running event loop, or leaves one open
+            Programs({"home": Home()}, Spending(Settings())).offer(page)
+        endpoint = next(each for each in page.fns.values() if each.api_name == "generate")
+        _, *others = inspect.signature(endpoint.fn).parameters.values()
+        defaults = [each.default for each in others]
+        answers = [
+            [answer async for answer in endpoint.fn(prompt, *defaults)][-1] for prompt in prompts
+        ]
+        return [Path(file["path"]) for file, _ in answers]
+
+    first, second = asyncio.run(files_of("jazz", "techno"))
+    assert second.stat().st_size > 60_000
+    assert not first.exists()
 
 
 def test_a_seed_that_is_drawn_is_told(client: Client) -> None:

@@ -116,7 +116,7 @@ class Library:
             return None if record is None else entry_of(record)
 
     def take(self, visitor: str, id: str) -> Take | None:
-        """A kept take with its sound, in 16 bits; its request is without clips.
+        """A kept take with its sound, in 16 bits; of its clips it only says what they were.
 
         Raises ``UnreadableAudio`` when something else has changed its file.
         """

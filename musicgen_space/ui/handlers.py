@@ -37,6 +37,7 @@ from musicgen_space.ui.own_sound import (
     picked,
 )
 from musicgen_space.ui.own_takes import OwnTakes
+from musicgen_space.ui.page_work import PageWork
 from musicgen_space.ui.player import View, view, view_of_takes
 from musicgen_space.ui.progress import TakeProgress
 from musicgen_space.ui.purse import Purse
@@ -52,6 +53,7 @@ FIELDS = (*LIMITS, *TEXTS[1:])
 MELODY_NEEDS = "needs a melody model, such as facebook/musicgen-melody"
 
 _SECONDS_BETWEEN_VIEWS = 0.25
+_MOST_VISITS = 10_000  # as many sessions as Gradio itself keeps (its state_session_capacity)
 _LONGEST_NAME = 60  # characters of a sound's name that was a prompt
 
 
@@ -73,9 +75,11 @@ class Studio:
         self._backends = backends
         self._shelf = shelf
         self.sounds = new_sounds()
+        self.work = PageWork()
         self.spending = Spending(settings)
         self.takes = OwnTakes(library, settings, backends)
-        self._visits: dict[str | None, _Visit] = {}  # by browser session
+        self._visits: dict[str | None, _Visit] = {}  # by browser session; the latest last
+        self._visiting = threading.Lock()
 
     def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any, Any]:
         """Check the wish before it waits or costs anything; Generate becomes Stop.
@@ -150,7 +154,8 @@ class Studio:
         visit = self._visit(request)
         visit.stop.set()
         self.sounds.forget(visit.sound)
-        self._visits.pop(request.session_hash, None)
+        with self._visiting:
+            self._visits.pop(request.session_hash, None)
 
     def bring(self, request: gr.Request, path: str | None, use: str) -> Picked:
         """Read a sound that somebody chose or recorded; → it as the picker shows it."""
@@ -246,7 +251,13 @@ class Studio:
         return {**shown, "clip": visit.sound}
 
     def _visit(self, request: gr.Request) -> _Visit:
-        return self._visits.setdefault(request.session_hash, _Visit())
+        """What is known of a session, which anybody can invent: the quietest are forgotten."""
+        with self._visiting:
+            visit = self._visits.pop(request.session_hash, None) or _Visit()
+            self._visits[request.session_hash] = visit
+            if len(self._visits) > _MOST_VISITS:
+                del self._visits[next(iter(self._visits))]
+        return visit
 
 
 class _Visit:

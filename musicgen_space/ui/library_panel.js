@@ -67,6 +67,7 @@ function send(event, fields) {
 const looked = () => ({
   words: part("search").value,
   favourites: part("favourites").getAttribute("aria-pressed") === "true",
+  marked: [...marked],
 });
 
 // The rows from the newest on, at least as many as are there already.
@@ -100,6 +101,7 @@ async function more() {
 function show(found, answer) {
   rows = found;
   count = answer.count;
+  for (const id of answer.gone ?? []) marked.delete(id);
   const there = new Set(rows.map(({ id }) => id));
   for (const [id, item] of items) {
     if (!there.has(id)) {

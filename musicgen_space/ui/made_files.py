@@ -1,4 +1,4 @@
-"""Files that are made when a page asks for them: the latest ones, within a bound.
+"""Files that are made when a page or a program asks for them: the latest ones, within a bound.
 
 Gradio deletes them after a day. Till then anybody could ask for ever new ones.
 """

@@ -104,7 +104,8 @@ class OwnTakes:
     def list_takes(self, sent: object) -> Answer:
         """Rows that have ``words`` and follow the take ``after``, and how many there are.
 
-        ``any`` says whether there are takes at all, found or not.
+        ``any`` says whether there are takes at all, found or not, and ``gone`` which of the
+        ids that are ``marked`` to be compared are no longer those of takes.
         """
 
         def answer(visitor: str, library: Library) -> Answer:
@@ -113,7 +114,9 @@ class OwnTakes:
             found = library.search(visitor, words, favourites=favourites, limit=PAGE, after=after)
             count = library.count(visitor, words, favourites=favourites)
             there = bool(count) or library.count(visitor) > 0
-            return {"rows": [self._row(entry) for entry in found], "count": count, "any": there}
+            gone = [id for id in _marked(sent) if library.entry(visitor, id) is None]
+            rows = [self._row(entry) for entry in found]
+            return {"rows": rows, "count": count, "any": there, "gone": gone}
 
         return self._answer(sent, answer)
 
@@ -224,6 +227,13 @@ def _field(sent: object, name: str) -> object:
 def _text(sent: object, name: str) -> str:
     value = _field(sent, name)
     return value[:_LONGEST] if isinstance(value, str) else ""
+
+
+def _marked(sent: object) -> list[str]:
+    """The ids that are ``marked``, as far as they can be."""
+    marked = _field(sent, "marked")
+    few = marked[:MOST_AT_ONCE] if isinstance(marked, list) else []
+    return [id for id in few if isinstance(id, str) and len(id) <= _LONGEST]
 
 
 def _ids(sent: object) -> list[str]:

@@ -86,7 +86,7 @@ def build_page(
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
-                player = build_player(shelf, view_of_example())
+                player = build_player(shelf, view_of_example(), studio.work)
                 again = gr.Button(say("Same prompt, new seed"), size="sm", elem_id="again")
                 sound_finish()
                 gallery = build_gallery()

@@ -22,6 +22,7 @@ from musicgen_space.ui.kept import Kept
 from musicgen_space.ui.languages import say, script
 from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
+from musicgen_space.ui.page_work import PageWork
 
 __all__ = ["OwnSound"]
 
@@ -63,7 +64,7 @@ class OwnSound:
                     interactive=bool(_possible(backend, model)),
                     elem_id="sound",
                 ),
-                _picker(studio.sounds),
+                _picker(studio.sounds, studio.work),
                 gr.Radio(
                     label=say("What to do with it"),
                     visible=False,
@@ -158,7 +159,7 @@ def _seen(shown: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _picker(sounds: Kept[Clip]) -> gr.HTML:
+def _picker(sounds: Kept[Clip], work: PageWork) -> gr.HTML:
     """The waveform of a sound with two handles; its value is a ``Picked``."""
     here, files = Path(__file__).parent, MadeFiles()
 
@@ -173,7 +174,7 @@ def _picker(sounds: Kept[Clip]) -> gr.HTML:
         NOTHING_PICKED,
         html_template=(here / "picker.html").read_text(encoding="utf-8"),
         js_on_load=script("served.js", "picker.js"),
-        server_functions=[sound],
+        server_functions=[work.in_turn(sound)],
         apply_default_css=False,
         visible=False,
         elem_id="picker",

@@ -6,20 +6,23 @@ scripts that make up its behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from musicgen_space import audio
+from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
-from musicgen_space.request import MusicRequest, Receipt, Take
+from musicgen_space.request import Receipt, Take
 from musicgen_space.ui import pictures
 from musicgen_space.ui.finishing import MOST_TAKES, Finishing, finish_of
 from musicgen_space.ui.languages import script
 from musicgen_space.ui.links import query_of
 from musicgen_space.ui.made_files import MadeFiles
+from musicgen_space.ui.own_sound import CONTINUE, FOLLOW
+from musicgen_space.ui.page_work import PageWork
 from musicgen_space.ui.shelf import Shelf, whole
 
 __all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_takes"]
@@ -34,8 +37,10 @@ _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
 
 
-def build_player(shelf: Shelf, value: View) -> gr.HTML:
+def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     """A component that plays a take while it is being made and when it is done.
+
+    What it asks the server for once takes are done is ``work`` of the page.
 
     Its value is a ``View``: ``phase`` (idle, busy, done or failed), ``status`` (one line
     beside the clock), ``announcement`` (for screen readers, when the phase changes), ``take``
@@ -82,7 +87,7 @@ def build_player(shelf: Shelf, value: View) -> gr.HTML:
         value,
         html_template=(_HERE / "player.html").read_text(encoding="utf-8"),
         js_on_load=script(*_SCRIPTS),
-        server_functions=[chunk, file, heard],
+        server_functions=[chunk, work.in_turn(file), work.in_turn(heard)],
         apply_default_css=False,
         elem_id="player",
     )
@@ -148,11 +153,6 @@ def names(takes: Sequence[Take]) -> list[str]:
     return max(ways, key=lambda way: len({*way})) if len(takes) > 1 else ways[1]
 
 
-def seconds_given(request: MusicRequest) -> float:
-    """Where in a take the new music begins: after the clip that it continues."""
-    return request.continue_from.duration if request.continue_from else 0.0
-
-
 def clock(seconds: float) -> str:
     """Minutes and seconds, as players show them."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
@@ -168,7 +168,7 @@ def facts(take: Take) -> str:
     """One line about where a take came from."""
     length = length_words(take.duration, take.stopped)
     parts = [take.model, f"seed {take.request.seed}", length]
-    parts += _clip_words(take.request)
+    parts += _clip_words(take.clips)
     if take.receipt is not None:
         parts += _receipt_words(take.receipt)
     elif take.seconds_taken:
@@ -189,7 +189,7 @@ def _shown(take: Take) -> dict[str, Any]:
         **pictures.waveform(take),
         "title": take.request.prompt,
         "facts": facts(take),
-        "begins": seconds_given(take.request),
+        "begins": take.given_seconds,
         "rate": take.sample_rate,
         "channels": take.samples.shape[0],
         "formats": audio.formats_for(take),
@@ -207,9 +207,9 @@ def _announcement(takes: int) -> str:
     return "The take is ready." if takes == 1 else f"{takes} takes are ready."
 
 
-def _clip_words(request: MusicRequest) -> list[str]:
+def _clip_words(clips: Mapping[str, ClipFacts]) -> list[str]:
     """Which sounds of somebody's own are in a take."""
-    continued, followed = request.continue_from, request.melody
+    continued, followed = clips.get(CONTINUE), clips.get(FOLLOW)
     return [
         *([f"goes on from {continued.name}"] if continued else []),
         *([f"melody of {followed.name}"] if followed else []),

@@ -17,7 +17,6 @@ from typing import Any, TypedDict
 import anyio.to_thread
 import gradio as gr
 from gradio.components import Component
-from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from musicgen_space import audio
@@ -37,6 +36,7 @@ from musicgen_space.request import (
     Take,
 )
 from musicgen_space.ui.handlers import MELODY_NEEDS
+from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.player import file_name
 from musicgen_space.ui.progress import words
 from musicgen_space.ui.spending import Spending, paid_by
@@ -98,6 +98,8 @@ class Programs:
         self._backends = backends
         self._spending = spending
         self._threads = anyio.CapacityLimiter(_MOST_AT_A_TIME)
+        # A bound of their own: the page's files are quickly made again, a program's are not.
+        self._files = MadeFiles()
 
     def offer(self, page: gr.Blocks) -> None:
         """Add the endpoints to ``page``, which is being built."""
@@ -106,7 +108,7 @@ class Programs:
         async def generate_music(*given: Any) -> AsyncIterator[Answer]:
             *values, request, key = given
             job = _Job(dict(zip(parameters, values, strict=True)), request, key)
-            async for answer in self._generate(job, page.GRADIO_CACHE):
+            async for answer in self._generate(job, file):
                 yield answer
 
         _sign(generate_music, parameters)
@@ -133,14 +135,14 @@ class Programs:
             for each in backend.models()
         ]
 
-    async def _generate(self, job: _Job, folder: str) -> AsyncIterator[Answer]:
-        """Make one take as a file in ``folder``; yields what goes on, and at the end the file.
+    async def _generate(self, job: _Job, output: Component) -> AsyncIterator[Answer]:
+        """Make one take as a file of ``output``; yields what goes on, and at the end the file.
 
         Gradio ends this iterator at a yield or an await when its client cancels or is gone.
         """
         making = asyncio.ensure_future(
             anyio.to_thread.run_sync(
-                self._made, job, folder, abandon_on_cancel=True, limiter=self._threads
+                self._made, job, output, abandon_on_cancel=True, limiter=self._threads
             )
         )
         try:
@@ -158,7 +160,7 @@ class Programs:
             job.stop.set()
             making.cancel()
 
-    def _made(self, job: _Job, folder: str) -> Answer:
+    def _made(self, job: _Job, output: Component) -> Answer:
         """Make what ``job`` asks for; blocks. Raises ``MusicGenSpaceError``."""
         backend, music_request = self._understood(job)
         take = job.last_of(backend.generate(music_request, job.stop))
@@ -169,7 +171,7 @@ class Programs:
         ending = job.wish["format"]
         ending = ending if ending in audio.formats_for(take) else "wav"
         name = f"{file_name(take)}.{ending}"
-        path = save_bytes_to_cache(audio.encode(take, ending), name, folder)
+        path = self._files.save(audio.encode(take, ending), name, output)
         return gr.FileData(path=path, orig_name=name).model_dump(), _made_of(take, ending)
 
     def _understood(self, job: _Job) -> tuple[Backend, MusicRequest]:

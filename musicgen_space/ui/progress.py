@@ -9,7 +9,7 @@ import numpy as np
 from musicgen_space.backends.base import Chunk, Loading, Progress, Waiting
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.ui import pictures
-from musicgen_space.ui.player import View, clock, seconds_given, view, view_of_takes
+from musicgen_space.ui.player import View, clock, view, view_of_takes
 from musicgen_space.ui.shelf import Shelf
 
 __all__ = ["TakeProgress"]
@@ -28,7 +28,7 @@ class TakeProgress:
             "Getting ready",
             take=shelf.start(),
             wanted=request.total_seconds,
-            begins=seconds_given(request),
+            begins=request.given_seconds,
             peaks_per_second=pictures.peaks_per_second(request.total_seconds),
             title=request.prompt,
             variations=request.variations,

@@ -1,4 +1,4 @@
-"""Whose takes a page may see.
+"""Whose takes a page may see, and from where it is asked for something.
 
 On one's own machine everybody is its owner. Where others can open the page, each browser
 makes a random token, keeps it, and sends it along: whoever knows it is that visitor.
@@ -6,14 +6,18 @@ makes a random token, keeps it, and sends it along: whoever knows it is that vis
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 
+import gradio as gr
+
 from musicgen_space.settings import Settings
 
-__all__ = ["OWNER", "Visitors"]
+__all__ = ["OWNER", "Visitors", "address_of"]
 
 OWNER = "owner"  # not of a token's shape, so nobody can pass for the owner
+_BY_MCP = "mcp"
 
 _TOKEN = re.compile(r"[0-9a-f]{48}")  # 192 bits
 
@@ -30,3 +34,27 @@ class Visitors:
             return OWNER
         token = sent.get("visitor") if isinstance(sent, Mapping) else None
         return token if isinstance(token, str) and _TOKEN.fullmatch(token) else None
+
+
+def address_of(request: gr.Request) -> str:
+    """Who a visitor is, as far as allowances and lines go: a session is renewed by a reload.
+
+    A peer with a public address is the visitor. Anybody else is a proxy, which has noted
+    whom it speaks for: the last public address counts, since a visitor can write anything
+    before it. Of an IPv6 address the network counts, which is what a home has.
+
+    MCP calls come from this server itself, with their visitors' headers and without their
+    addresses: all of them are one visitor.
+    """
+    if request.headers.get("x-gradio-user") == _BY_MCP:
+        return _BY_MCP
+    noted = str(request.headers.get("x-forwarded-for", "")).split(",")
+    peer = str(request.client.host)
+    for address in [peer, *reversed([part.strip() for part in noted])]:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            break
+        if ip.is_global:
+            return str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
+    return peer

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
 
 from tests.app_server import serving
+from tests.browser.conftest import opened
 from tests.browser.test_own_sound_page import choose_model, hum
 from tests.browser.test_page import PHASE, finished
 
@@ -175,6 +176,22 @@ def test_takes_are_compared_and_all_are_exported(humming: Page) -> None:
         listed = json.loads(archive.read("takes.json"))
         assert {"samba", "tango"} <= {take["prompt"] for take in listed}
         assert {take["file"] for take in listed} == {*archive.namelist()} - {"takes.json"}
+
+
+def test_a_marked_take_that_was_deleted_elsewhere_is_no_longer_compared(
+    humming: Page, browser: Browser, fast: str
+) -> None:
+    for prompt in ("bourree", "mazurka", "galop"):
+        hum(humming, prompt)
+        row(humming, prompt).get_by_role("checkbox").check()
+    compare = humming.get_by_role("button", name="Compare", exact=False)
+    expect(compare).to_have_text("Compare 3")
+    with opened(browser, fast, 60_000) as another:
+        choose(another, "mazurka", "Delete")
+        expect(row(another, "mazurka")).to_have_count(0)
+    humming.get_by_label("Search your takes").fill("galop")
+    expect(names(humming)).to_have_text(["galop"])
+    expect(compare).to_have_text("Compare 2")
 
 
 def test_a_phone_shows_the_list_without_scrolling_sideways(humming: Page) -> None:
