@@ -72,7 +72,7 @@ function load(index, key) {
   };
   audio.onerror = () => {
     if (sounding === sound && playing && source === "file") pause();
-    forget(key);
+    if (sounds.get(key) === sound) forget(key);
   };
   audio.onended = () => { if (sounding === sound && playing) finish(); };
   audio.onpause = () => {
