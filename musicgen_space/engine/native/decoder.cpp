@@ -27,7 +27,8 @@ namespace {
 
 constexpr int MAX_HEAD = 256;   // features of one head, at most
 constexpr int TOGETHER = 32;    // rows of activations computed at once, at most
-constexpr int CHUNK = 1 << 16;  // bytes of weights that a thread takes at once
+constexpr int CHUNK = 1 << 16;  // bytes of weights that a thread takes at once, at least …
+constexpr int SHARES = 4;       // … and else this part of its share of them
 
 enum class Then { STORE, ADD, GELU };  // what becomes of a product
 
@@ -259,7 +260,9 @@ class Step {
   }
 
   void linear(const Matrix& m, const Activations& x, int rows, float* out, int stride, Then then) {
-    const int step = std::max<int>(1, CHUNK / m.tile_bytes), tiles = m.tiles();
+    // Memory is read fastest in long stretches. Not in one: who is held up leaves the rest.
+    const int tiles = m.tiles(), share = tiles / (SHARES * model_.pool.threads());
+    const int step = std::max<int>({1, share, int(CHUNK / m.tile_bytes)});
     worker_.each((tiles + step - 1) / step, [&](int chunk) {
       const int first = chunk * step;
       loops_.linear(m, x, rows, first, std::min(first + step, tiles), out, stride, then);

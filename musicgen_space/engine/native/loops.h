@@ -202,6 +202,15 @@ inline void append(const Cache& cache, int lane, int position, const float* key,
     values[i / TILE * tile + i % TILE * 4] = uint8_t(bytes[i] + ZERO8);
 }
 
+// Ask memory for the values, in bytes, of the tile of positions from `start` on: they lie in
+// as many places as a head has tiles of features, each too short to be foreseen.
+inline void expect_values(const Cache& cache, int lane, int start) {
+  const uint8_t* values = cache.values<uint8_t>(lane) + size_t(start) * TILE;
+  const size_t tile = size_t(cache.positions) * TILE;
+  for (int i = 0; i < cache.width; i += TILE, values += tile)
+    for (int line = 0; line < TILE / 4; ++line) __builtin_prefetch(values + line * LINE, 0, 2);
+}
+
 // How well one or two queries [width] fit each key of tiles [0, end): scores.
 inline void score(const Cache& cache, int lane, const float* const* queries, int count, int end,
                   float* const* scores) {
@@ -232,6 +241,7 @@ inline void score(const Cache& cache, int lane, const float* const* queries, int
     for (int i = 0; i < cache.width; ++i) zeros[r] += ZERO8 * bytes[r][i];
   }
   for (int start = 0; start < end; start += TILE) {
+    expect_values(cache, lane, start);
     dot(cache.keys<uint8_t>(lane) + start * step, values, cache.fours(), sums);
     for (int r = 0; r < count; ++r) {
       std::memset(scores[r] + start, 0, TILE * sizeof(float));
