@@ -20,7 +20,7 @@ from musicgen_space import __version__, audio
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnreadableAudio
+from musicgen_space.errors import BackendError, InvalidRequest, MusicGenSpaceError, UnreadableAudio
 from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Take
 from musicgen_space.settings import Settings
@@ -161,6 +161,8 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
 
     signal.signal(signal.SIGINT, interrupted)
     takes = _watched(backend, request, stop)
+    if not takes and not stop.is_set():
+        raise BackendError("The music could not be made: nothing came.")
     for number, take in enumerate(takes, 1):
         several = request.variations > 1
         path = output.with_stem(f"{output.stem}-{number}") if several else output

@@ -178,6 +178,14 @@ def test_variations_are_numbered_files(
         assert f"seed {seed}," in line
 
 
+def test_a_backend_that_ends_without_a_take_has_failed(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(studio, "generate", lambda *_: iter(()))
+    assert main(["jazz"]) == 1
+    assert "could not be made" in capsys.readouterr().err
+
+
 def test_files_are_finished_as_wished(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:
     sound = np.zeros((1, 96_000), np.float32)
     sound[:, :64_000] = np.tile(np.repeat([0.01, -0.01], 16), 2_000)
