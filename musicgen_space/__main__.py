@@ -7,6 +7,8 @@ not be made, 2 wrong usage, 130 interrupted (what was made by then is written).
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import re
 import signal
 import sys
@@ -20,7 +22,7 @@ from musicgen_space import __version__, audio
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnreadableAudio
+from musicgen_space.errors import BackendError, InvalidRequest, MusicGenSpaceError, UnreadableAudio
 from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Take
 from musicgen_space.settings import Settings
@@ -43,6 +45,8 @@ _STRETCH = re.compile(r"(?P<file>.+)@(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\.\d+)?)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; → the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal's code page has a ×
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -81,7 +85,25 @@ def _understood(
     wish = {field: value for field, value in given.items() if value != _default(field)}
     backend.check_knobs(wish)
     clips = {field: _clip(field, wish[field]) for field in CLIP_LIMITS if field in wish}
-    return backend, MusicRequest(options.prompt, model=options.model, **{**wish, **clips})
+    request = MusicRequest(options.prompt, model=options.model, **{**wish, **clips})
+    for path in _paths(options.output, request):
+        _check_writable(path)
+    return backend, request
+
+
+def _paths(output: Path, request: MusicRequest) -> list[Path]:
+    """Where each variation goes."""
+    if request.variations == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{n + 1}") for n in range(request.variations)]
+
+
+def _check_writable(path: Path) -> None:
+    """Raise ``InvalidRequest`` where a file would fail only after the music is made."""
+    if path.is_dir():
+        raise InvalidRequest("output", str(path), "must be a file, not a folder")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise InvalidRequest("output", str(path), "must be a file that can be written to")
 
 
 def _default(field: str) -> Any:
@@ -161,15 +183,24 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
 
     signal.signal(signal.SIGINT, interrupted)
     takes = _watched(backend, request, stop)
-    for number, take in enumerate(takes, 1):
-        several = request.variations > 1
-        path = output.with_stem(f"{output.stem}-{number}") if several else output
+    if not takes and not stop.is_set():
+        raise BackendError("The music could not be made: nothing came.")
+    report, failure = [], None
+    for path, take in zip(_paths(output, request), takes, strict=False):  # fewer if interrupted
         finished = finish.of(take)
-        path.write_bytes(audio.encode(finished, path.suffix.lower().removeprefix(".")))
-        print(
+        try:
+            path.write_bytes(audio.encode(finished, path.suffix.lower().removeprefix(".")))
+        except OSError as error:
+            failure = error  # told when the others are safe
+            continue
+        report.append(
             f"{path}: {finished.duration:.2f} s, {take.model}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
         )
+    for line in report:
+        print(line)
+    if failure is not None:
+        raise failure
     return INTERRUPTED if stop.is_set() else OK
 
 

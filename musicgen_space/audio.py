@@ -126,7 +126,8 @@ def read_clip(source: bytes | Path, name: str = "") -> Clip:
     if not samples.size or max(samples.max(), -samples.min()) < _SILENCE:
         raise UnreadableAudio(f"{_the_file(data)} has no sound in it, or none above −60 dBFS.")
     named = name or (source.name if isinstance(source, Path) else "clip")
-    return Clip(np.clip(samples, -1.0, 1.0, out=samples), CLIP_RATE, named)
+    writable = named.encode(errors="replace").decode()  # on Linux any bytes can be a file's name
+    return Clip(np.clip(samples, -1.0, 1.0, out=samples), CLIP_RATE, writable)
 
 
 def formats_for(take: Take) -> list[str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import signal
 import subprocess
 import sys
@@ -176,6 +178,68 @@ def test_variations_are_numbered_files(
         assert settings["seed"] == seed
         assert line.startswith(f"{name}: ")
         assert f"seed {seed}," in line
+
+
+@pytest.mark.parametrize(
+    ("output", "complaint"),
+    [
+        ("folder.wav", "output must be a file, not a folder, got 'folder.wav'"),
+        ("locked.wav", "output must be a file that can be written to, got 'locked.wav'"),
+        ("locked/take.wav", "output must be a file that can be written to, got 'locked/take"),
+    ],
+)
+def test_an_output_that_can_not_be_written_is_refused_before_anything_is_made(
+    output: str,
+    complaint: str,
+    studio: Studio,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("folder.wav").mkdir()
+    Path("locked").mkdir()
+    Path("locked.wav").touch()
+    # As for people without rights; whoever runs the tests may write everywhere.
+    monkeypatch.setattr("os.access", lambda path, _: "locked" not in Path(path).name)
+    with pytest.raises(SystemExit) as caught:
+        main(["jazz", "-o", output])
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err
+    assert not studio.asked
+
+
+def test_a_variation_that_can_not_be_written_does_not_lose_the_others(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Path.write_bytes
+
+    def written(path: Path, data: bytes) -> int:
+        if path.name == "take-2.wav":
+            raise OSError(errno.ENOSPC, "No space left on device", path.name)
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", written)
+    assert main(["jazz", "--variations", "3"]) == 1
+    assert [Path(f"take-{number}.wav").is_file() for number in (1, 2, 3)] == [True, False, True]
+    captured = capsys.readouterr()
+    assert captured.out.count("real time") == 2
+    assert "No space left on device: 'take-2.wav'" in captured.err
+
+
+def test_a_terminal_without_every_sign_gets_its_report(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(told, "cp1251", write_through=True))
+    assert main(["jazz", "--variations", "2"]) == 0
+    assert told.getvalue().count(b"? real time") == 2
+
+
+def test_a_backend_that_ends_without_a_take_has_failed(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(studio, "generate", lambda *_: iter(()))
+    assert main(["jazz"]) == 1
+    assert "could not be made" in capsys.readouterr().err
 
 
 def test_files_are_finished_as_wished(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen_space import audio
-from musicgen_space.audio import CLIP_RATE, fit, read_clip
+from musicgen_space.audio import CLIP_RATE, FORMATS, encode, fit, read_clip, read_settings
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
+from musicgen_space.request import MusicRequest, Take
 
 # What libsndfile writes, and what ffmpeg does: ending → its options.
 BY_LIBSNDFILE = {
@@ -138,6 +139,14 @@ def test_six_channels_are_mixed_as_cinemas_order_them(
     assert right < 0.01
     with pytest.raises(UnreadableAudio, match="no sound"):  # the effects are no music
         loudness(low)
+
+
+def test_a_file_whose_name_is_no_text_can_be_told_in_tags() -> None:
+    clip = read_clip(written(tone()), "caf\udce9.wav")  # as os.fsdecode reads Latin-1
+    assert clip.name == "caf?.wav"
+    take = Take(clip.samples, 32_000, MusicRequest("jazz", continue_from=clip), "local", "any", 1.0)
+    for kind in FORMATS:
+        assert read_settings(encode(take, kind))
 
 
 @pytest.mark.parametrize("called", ["song.mp3", "song.txt", "song"])

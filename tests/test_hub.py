@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -153,3 +154,23 @@ def test_a_download_that_was_not_finished_is_not_taken_for_the_model(
         hub.fetch("someone/model")
     late.write_bytes(b"now it is there")
     assert hub.fetch("someone/model") == folder
+
+
+@pytest.mark.parametrize(
+    ("number", "complaint"),
+    [
+        *((number, "can't be written to.*HF_HOME") for number in (errno.EACCES, errno.EROFS)),
+        *((number, "disk is full") for number in (errno.ENOSPC, errno.EDQUOT)),
+    ],
+)
+def test_a_disk_that_takes_no_download_is_not_blamed_on_the_network(
+    number: int, complaint: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(hub, "_download", broken)
+    with pytest.raises(ModelUnavailable, match=complaint):
+        hub.fetch("someone/model")
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(tiny_folder))
+    assert hub.fetch("someone/model") == tiny_folder  # what is there needs no room

@@ -14,6 +14,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 import mutagen
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -513,18 +515,37 @@ def test_a_take_whose_sound_is_gone_or_cut_short_is_not_listed(folder: Path) -> 
     assert listed(library) == [whole]
     assert sounds_in(folder) == [whole]
     library.close()
+    [aside] = folder.glob("takes-unreadable-*")
+    assert (aside / f"{short}.flac").stat().st_size == 100
 
 
-def test_a_file_to_which_somebody_has_added_tags_is_not_dropped(folder: Path) -> None:
+def add_tags(path: Path) -> None:
+    file = mutagen.File(path)
+    file["album"] = "Mine " * 2000
+    file.save()
+
+
+def pack_tighter(path: Path) -> None:
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path, samples, rate, compression_level=1.0)
+
+
+@pytest.mark.parametrize("change", [add_tags, pack_tighter])
+def test_a_file_that_somebody_has_changed_but_plays_is_not_dropped(
+    change: Callable[[Path], None], folder: Path
+) -> None:
     library = opened(folder)
     [take] = library.keep("owner", [take_of()])
     library.close()
-    tagged = mutagen.File(folder / "takes" / f"{take}.flac")
-    tagged["album"] = "Mine " * 2000
-    tagged.save()
+    path = folder / "takes" / f"{take}.flac"
+    before = path.stat().st_size
+    change(path)
+    assert path.stat().st_size != before
     library = opened(folder)
     assert listed(library) == [take]
     library.close()
+    with closing(sqlite3.connect(folder / "index.sqlite3")) as index:
+        assert index.execute("SELECT size FROM takes").fetchall() == [(path.stat().st_size,)]
 
 
 def test_a_file_that_was_cleared_before_its_take_was_listed_fails_the_keeping(

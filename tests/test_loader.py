@@ -279,6 +279,13 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
         load(folder)
 
 
+def test_a_tokenizer_at_which_its_library_panics_is_refused(folder: Path) -> None:
+    damaged = {"type": "Precompiled", "precompiled_charsmap": "////fwAAAAA="}
+    edit(folder / "tokenizer.json", normalizer=damaged)
+    with pytest.raises(InvalidCheckpoint, match="no usable tokenizer"):
+        load(folder)
+
+
 @pytest.mark.parametrize(
     "dropped", ["text_encoder.encoder.embed_tokens.weight", "text_encoder.shared.weight"]
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from musicgen_space.backends.base import Chunk, Loading, Progress, Update, Waiting
+from musicgen_space.backends.checkpoints import Checkpoints
 from musicgen_space.backends.local import LocalBackend
 from musicgen_space.errors import BackendError, InvalidCheckpoint, ModelUnavailable, QueueFull
 from musicgen_space.request import MusicRequest, Take
@@ -174,14 +175,36 @@ def test_the_model_list_begins_with_the_embedded_one(backend: LocalBackend) -> N
     assert "facebook/musicgen-small" in names
 
 
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize("failure", [ImportError("libsomething.so: cannot open"), Panic("oh")])
 def test_a_failure_nobody_foresaw_is_told_and_the_next_take_works(
-    backend: LocalBackend, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+    failure: BaseException,
+    backend: LocalBackend,
+    tiny_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object) -> None:
-        raise ImportError("libsomething.so: cannot open shared object file")
+        raise failure
 
     with monkeypatch.context() as patched:
         patched.setattr(backend, "_model", broken)
         with pytest.raises(BackendError, match="its log says why"):
             made(backend, wish(tiny_folder))
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+
+
+def test_a_failure_is_told_where_its_memory_can_not_be_freed_either(
+    backend: LocalBackend, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    made(backend, wish(tiny_folder))
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "release", broken)
+        with pytest.raises(InvalidCheckpoint):
+            made(backend, wish(tmp_path))
     assert isinstance(made(backend, wish(tiny_folder))[-1], Take)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,6 +270,49 @@ def test_a_new_source_is_a_new_library(tmp_path: Path, small_source: Callable[[s
         library = build.load(tmp_path)
         assert library is not None
         assert library.answer() == number
+
+
+@needs_compiler
+def test_another_kind_of_machine_has_a_library_of_its_own_in_the_same_folder(
+    tmp_path: Path, small_source: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_source('extern "C" int answer() { return 42; }')
+    build.load(tmp_path)
+    monkeypatch.setattr("platform.machine", lambda: "another")
+    build.load(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+POOL = """
+#include "FOLDER/pool.h"
+extern "C" int chunks_done(int threads) {
+  Pool pool(threads, 1);
+  std::atomic<int> done{0};
+  pool.run([&](Pool::Worker& worker) { worker.each(100, [&](int) { ++done; }); });
+  return pool.threads() < threads ? done.load() : -1;
+}
+"""
+SHORT_OF_MEMORY = """
+import ctypes, resource, sys
+pool = ctypes.CDLL(sys.argv[1])
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + 2**26  # a thread's stack takes megabytes of it
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+print(pool.chunks_done(64))
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its own memory as on Linux")
+def test_threads_that_can_not_be_started_are_done_without(
+    tmp_path: Path, small_source: Callable[[str], None]
+) -> None:
+    small_source(POOL.replace("FOLDER", str(Path(build.__file__).parent)))
+    assert build.load(tmp_path) is not None
+    (library,) = tmp_path.iterdir()
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "100\n", done.stderr
 
 
 @pytest.fixture

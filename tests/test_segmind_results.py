@@ -7,10 +7,12 @@ import contextlib
 import dataclasses
 import json
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,10 +204,33 @@ def test_the_connection_goes_to_the_address_that_was_checked(segmind: LocalSegmi
     assert answer.status == 404
 
 
+def test_another_address_is_tried_where_the_first_does_not_answer(
+    segmind: LocalSegmind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(segmind.url.rpartition(":")[2])
+    nowhere = ("::1", "0::1", "::0:1", "0:0::1", "0:0:0::1")  # five spellings
+    addresses = [*nowhere, "127.0.0.1"]
+    lookup = socket.getaddrinfo
+
+    def found(host: str, *rest: Any, **kwargs: Any) -> Any:
+        if host != "music.invalid":
+            return lookup(host, *rest, **kwargs)
+        return [(None, None, None, "", (address, port)) for address in addresses]
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    with pytest.raises(UnusableResult, match="HTTP 404"):
+        _download(f"http://music.invalid:{port}/nothing", loopback_allowed=True)
+    addresses.append("10.0.0.1")
+    with pytest.raises(UntrustedUrl, match="private network"):
+        _download(f"http://music.invalid:{port}/nothing", loopback_allowed=True)
+
+
 @pytest.mark.parametrize(("certified", "trusted"), [("music.invalid", True), ("127.0.0.1", False)])
 def test_a_certificate_must_be_the_name_s_not_the_address_s(
-    tmp_path: Path, certified: str, trusted: bool
+    tmp_path: Path, certified: str, trusted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Those of whoever REQUESTS_CA_BUNDLE names are trusted."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl to make a certificate")
@@ -220,8 +245,8 @@ def test_a_certificate_must_be_the_name_s_not_the_address_s(
     with running(Segmind(), ssl_certfile=pem, ssl_keyfile=pem) as url:
         port = url.rpartition(":")[2]
         adapter = PinnedAdapter("music.invalid", "127.0.0.1")
-        with open_session(None, proxies=False, adapter=adapter) as session:
-            session.verify = str(tmp_path / "cert.pem")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
+        with open_session(None, proxies=True, adapter=adapter) as session:
             answer = exchange(
                 session, "GET", f"https://music.invalid:{port}/x", wait=2, pace=HURRIED
             )

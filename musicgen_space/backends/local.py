@@ -154,10 +154,13 @@ class LocalBackend(Backend):
             return
         except _Stopped:
             return
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no Exception
             failure = _translated(error)
         # Only here is the memory of a failed take free, past the error that refers to it.
-        self._checkpoints.release()
+        try:
+            self._checkpoints.release()
+        except Exception:  # after some errors CUDA can't even be asked to
+            log.exception("The memory of a failed take could not be freed")
         job.updates.put(failure)
 
     def _make(self, job: _Job) -> None:
@@ -240,7 +243,7 @@ class _Stopped(Exception):
     """Raised before or inside a download or a load to end it."""
 
 
-def _translated(error: Exception) -> MusicGenSpaceError:
+def _translated(error: BaseException) -> MusicGenSpaceError:
     """What is told to the user: our own errors, and others in words of ours.
 
     Never with the frames that raised it, whose variables may be gigabytes of weights.

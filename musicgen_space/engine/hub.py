@@ -55,9 +55,10 @@ def fetch(repo_id: str, report: Report = lambda _done, _total: None) -> Path:
             raise ModelUnavailable(
                 f"There is no model {repo_id!r} on the hub, or it is private."
             ) from None
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise ModelUnavailable(f"The disk is full: there is no room for {repo_id}.") from None
-        return _cached(repo_id)
+        folder = _cached(repo_id)
+        if folder is None:
+            raise ModelUnavailable(_why(repo_id, error)) from None
+        return folder
 
 
 def _download(repo_id: str, report: Report) -> Path:
@@ -126,16 +127,26 @@ def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
     return ReportingBar
 
 
-def _cached(repo_id: str) -> Path:
+def _cached(repo_id: str) -> Path | None:
     """The folder of an earlier download, if that was finished."""
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True))
-        complete = _is_complete(folder)
+        return folder if _is_complete(folder) else None
     except (OSError, ValueError):
-        complete = False
-    if complete:
-        return folder
-    raise ModelUnavailable(
+        return None
+
+
+def _why(repo_id: str, error: Exception) -> str:
+    """Why a download failed, for people: the disk, or else the network."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full: there is no room for {repo_id}."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{repo_id} can't be downloaded: {constants.HF_HUB_CACHE} can't be written to. "
+            "The environment variable HF_HOME can name another folder."
+        )
+    return (
         f"{repo_id} is not on this machine and the model hub can't be reached. "
         "Check the internet connection and try again, or choose musicgen-nano, "
         "which needs no download."

@@ -135,7 +135,9 @@ def _tokenizer(part: TextPart) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             part.folder, config=part.config, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # its many readers raise whatever comes to their mind
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # its many readers raise whatever comes to their mind, or panic
         reason = " ".join(str(error).split())[:200]
         raise InvalidCheckpoint(f"{part.folder} has no usable tokenizer: {reason}") from None
     if len(tokenizer) > part.config.vocab_size:

@@ -58,7 +58,7 @@ class Library:
             self._index = TakeIndex(index)
             try:
                 with self._changing() as change:
-                    change.gone += mend(change.session, self._sounds, time.time())
+                    mend(change.session, self._sounds, time.time())
                 sync_folder(folder)
             except BaseException:
                 self.close()

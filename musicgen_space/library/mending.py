@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from musicgen_space.audio import decode
 from musicgen_space.errors import UnreadableAudio
 from musicgen_space.library.files import found_in, remove
 from musicgen_space.library.index import Record
-from musicgen_space.library.room import drop
+from musicgen_space.library.room import NO_OBJECTS, drop
 
 __all__ = ["mend", "set_aside_unlisted"]
 
@@ -23,23 +21,35 @@ log = logging.getLogger(__name__)
 
 _LEFTOVER_SECONDS = 600  # a younger file may be one that is just being kept
 _OURS = re.compile(r"[\w-]{22}\.flac(\.part)?", re.ASCII)  # others in there are somebody's own
+_TOLERANCE = 0.1  # seconds
 
 
-def mend(session: Session, sounds: Path, now: float) -> list[str]:
-    """Drop rows whose file isn't there as it was written (→ their ids), and our files without one.
+def mend(session: Session, sounds: Path, now: float) -> None:
+    """Drop rows whose sound isn't there any more, and remove our files without a row.
 
+    A file that something else has changed stays listed, with its new size, if it plays as
+    long as it did: somebody has tagged it, or packed it tighter. If not, it is set aside.
     ``session`` must be a writing one: then no other process lists anything meanwhile.
     """
     found = found_in(sounds)
-    rows = [*session.execute(select(Record.id, Record.size))]
-    broken = [take for take, size in rows if not _is_whole(sounds / f"{take}.flac", found, size)]
+    rows = [*session.execute(select(Record.id, Record.size, Record.duration))]
+    broken = []
+    for take, size, seconds in rows:
+        path = sounds / f"{take}.flac"
+        file = found.pop(path.name, None)
+        if file is not None and file.st_size == size:
+            continue
+        if file is not None and _lasts(path, seconds):
+            resized = update(Record).where(Record.id == take).values(size=file.st_size)
+            session.execute(resized.execution_options(**NO_OBJECTS))
+            continue
+        broken.append(take)
+        if file is not None:
+            _set_aside(path, now)
     drop(session, broken)
-    listed = {f"{take}.flac" for take, _ in rows}
     for name, file in found.items():
-        ours = _OURS.fullmatch(name) and name not in listed
-        if ours and file.st_mtime < now - _LEFTOVER_SECONDS:
+        if _OURS.fullmatch(name) and file.st_mtime < now - _LEFTOVER_SECONDS:
             remove(sounds / name)
-    return broken
 
 
 def set_aside_unlisted(sounds: Path, index: Path, now: float) -> None:
@@ -53,15 +63,18 @@ def set_aside_unlisted(sounds: Path, index: Path, now: float) -> None:
         log.warning("The index of the takes is gone: their sound is in %s now", aside)
 
 
-def _is_whole(path: Path, found: Mapping[str, os.stat_result], size: int) -> bool:
-    if path.name not in found:
-        return False
-    return found[path.name].st_size == size or _plays_longer(path, size)
+def _set_aside(path: Path, now: float) -> None:
+    """Move a file out of the folder of sounds, to where its owner may find and repair it."""
+    aside = path.parent.with_name(f"{path.parent.name}-unreadable-{now:.0f}")
+    aside.mkdir(mode=0o700, exist_ok=True)
+    path.rename(aside / path.name)
+    log.warning("A take can't be played any more: its file is in %s now", aside)
 
 
-def _plays_longer(path: Path, size: int) -> bool:
-    """Whether a file that has changed is one to which somebody has added tags or a picture."""
+def _lasts(path: Path, seconds: float) -> bool:
+    """Whether a file can be played and is about so long."""
     try:
-        return path.stat().st_size > size and decode(path.read_bytes())[0].size > 0
+        samples, rate = decode(path.read_bytes())
     except (OSError, UnreadableAudio):
         return False
+    return bool(abs(samples.shape[1] / rate - seconds) <= _TOLERANCE)

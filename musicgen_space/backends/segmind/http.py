@@ -31,6 +31,7 @@ __all__ = [
     "Pace",
     "PinnedAdapter",
     "exchange",
+    "has_proxy",
     "open_session",
 ]
 
@@ -41,6 +42,8 @@ _PIECE = 64 * 2**10
 Flaw = str  # why a body is not whole: CUT or TOO_LARGE; "" when it is
 CUT: Flaw = "cut short"
 TOO_LARGE: Flaw = "too large"
+
+_UNCONNECTED = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,9 @@ def open_session(
 ) -> requests.Session:
     """A session that sends ``key`` and nothing else of the user's.
 
-    ``proxies`` says whether the environment's proxies are used. An adapter decides where
-    connections go, for when that must not be left to the name server.
+    ``proxies`` says whether the environment's proxies and certificates (REQUESTS_CA_BUNDLE,
+    CURL_CA_BUNDLE) are used. An adapter decides where connections go, for when that must not
+    be left to the name server.
     """
     session = requests.Session()
     session.trust_env = proxies
@@ -149,6 +153,12 @@ def open_session(
     for scheme in ("https://", "http://"):
         session.mount(scheme, adapter or HTTPAdapter(max_retries=0))
     return session
+
+
+def has_proxy(url: str) -> bool:
+    """Whether the environment has a proxy for ``url``."""
+    proxies = requests.utils.get_environ_proxies(url)
+    return requests.utils.select_proxy(url, proxies) is not None
 
 
 def exchange(
@@ -207,12 +217,20 @@ def _explained(error: Exception) -> NoAnswer:
     if isinstance(error, requests.ConnectTimeout):
         return NoAnswer(sent=False, why="the server cannot be reached in time")
     reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(reason, urllib3.exceptions.ProxyError):
+        # With other causes it may have been sent: urllib3 also blames the proxy for a
+        # connection that was lost afterwards.
+        cause = reason.original_error
+        if isinstance(cause, _UNCONNECTED):
+            return NoAnswer(sent=False, why="the proxy cannot be reached")
+        if "Tunnel connection failed" in str(cause):
+            return NoAnswer(sent=False, why="the proxy refused to connect")
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
         return NoAnswer(sent=False, why="its name cannot be found: check the network")
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return NoAnswer(sent=False, why="the connection was refused")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return NoAnswer(sent=False, why="its certificate is not to be trusted")
-    if isinstance(error, requests.exceptions.InvalidURL):
-        return NoAnswer(sent=False, why="its address cannot be read")
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return NoAnswer(sent=False, why="its address, or a proxy's, cannot be read")
     return NoAnswer(sent=True, why="the connection was lost")

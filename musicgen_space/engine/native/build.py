@@ -1,8 +1,9 @@
 """The native kernel as a shared library: compiled once on this machine, then cached.
 
 A cached file is called ``<key>-<digest>.so``: the key is a checksum of the sources, the
-flags and the compiler's version, the digest one of the file itself. So a new source or
-compiler builds anew, and a damaged file is noticed before it is loaded.
+flags, the compiler's version and the kind of machine, the digest one of the file itself. So
+a new source or compiler builds anew, machines of two kinds may share a home, and a damaged
+file is noticed before it is loaded.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -81,7 +83,9 @@ def _compile(compiler: str, key: str, cache: Path) -> Path:
 
 def _key(compiler: str) -> str:
     version = _run([compiler, "--version"])
-    parts = [compiler, version, *_FLAGS, *(path.read_text(encoding="utf-8") for path in _SOURCES)]
+    machine = (platform.system(), platform.machine())
+    sources = (path.read_text(encoding="utf-8") for path in _SOURCES)
+    parts = [compiler, version, *machine, *_FLAGS, *sources]
     return _checksum("\0".join(parts).encode())
 
 

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -83,10 +84,13 @@ class Pool {
     int next_ = 0;
   };
 
-  // `stages`: the most that one program has.
+  // `stages`: the most that one program has. Where a thread can't be started, fewer do as well.
   Pool(int threads, int stages) : stages_(stages) {
-    for (int thread = 1; thread < threads; ++thread)
-      threads_.emplace_back([this, thread] { serve(thread); });
+    try {
+      for (int thread = 1; thread < threads; ++thread)
+        threads_.emplace_back([this, thread] { serve(thread); });
+    } catch (const std::exception&) {  // a limit on processes, or no room for another stack
+    }
   }
 
   ~Pool() {
