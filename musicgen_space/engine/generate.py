@@ -201,8 +201,10 @@ class _Sound:
 
     def _decode(self, codes: torch.Tensor, last: bool) -> np.ndarray:
         """[B, K, T′] → [B, channels, n]."""
-        takes, _, frames = codes.shape
-        by_channel = codes.view(takes, -1, self._channels, frames).transpose(1, 2).flatten(0, 1)
+        takes, codebooks, frames = codes.shape
+        # Not −1: who stops just after a chunk leaves no frames, of which torch can't tell.
+        by_channel = codes.view(takes, codebooks // self._channels, self._channels, frames)
+        by_channel = by_channel.transpose(1, 2).flatten(0, 1)
         samples = self._stream.push(by_channel, last=last).float().cpu().numpy()
         result: np.ndarray = samples.reshape(takes, self._channels, -1)
         return result
