@@ -1,9 +1,10 @@
-"""Checkpoints for the tests: the embedded one, and a tiny random one made on the spot."""
+"""For the tests: the embedded checkpoint, tiny random ones made on the spot, an empty library."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from transformers import (
 from musicgen_space.engine.generate import MusicGen, generate
 from musicgen_space.engine.loader import load
 from musicgen_space.engine.placement import CPU
+from musicgen_space.library import Library
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 
@@ -146,3 +148,10 @@ def a_second_of(model: MusicGen) -> np.ndarray:
     """What a checkpoint plays: [1, channels, n]."""
     pieces = generate(model, MusicRequest("jazz", duration=1, seed=1))
     return np.concatenate([piece.samples for piece in pieces], axis=-1)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    library = Library(tmp_path / "library", total_bytes=10**8, visitor_bytes=None)
+    yield library
+    library.close()

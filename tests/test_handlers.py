@@ -345,13 +345,6 @@ def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    library = Library(tmp_path / "library", total_bytes=10**8, visitor_bytes=None)
-    yield library
-    library.close()
-
-
-@pytest.fixture
 def keeping(home: Home, hosted: Hosted, library: Library) -> Studio:
     """A public page that keeps takes."""
     backends = {"hosted": hosted, "home": home}

@@ -39,13 +39,6 @@ class Home(Backend):
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    library = Library(tmp_path / "library", total_bytes=10**8, visitor_bytes=None)
-    yield library
-    library.close()
-
-
-@pytest.fixture
 def takes(library: Library) -> OwnTakes:
     """Those of a page that others can open."""
     return OwnTakes(library, SHARED, {"home": Home()})
