@@ -15,6 +15,7 @@ from musicgen_space.errors import InvalidSetting, LibraryUnavailable
 from musicgen_space.library import Library
 from musicgen_space.settings import Settings
 from musicgen_space.ui.page import build_page, launch_options
+from musicgen_space.ui.visitors import OWNER
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def open_library(settings: Settings) -> Library | None:
             settings.library,
             total_bytes=settings.library_bytes,
             visitor_bytes=settings.visitor_bytes,
+            owner=None if settings.strangers else OWNER,
         )
     except LibraryUnavailable as error:
         log.error("Takes are not kept. %s", error)

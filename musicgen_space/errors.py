@@ -9,7 +9,8 @@ one of these at a single boundary, the file that calls the foreign library.
     ├── InvalidSetting          an environment variable does not make sense (ValueError)
     ├── UnreadableAudio         bytes that are no sound file, or a broken one (ValueError)
     ├── LibraryUnavailable      kept takes can't be read or written; they are still there
-    │   └── LibraryTooNew           a later version of this program wrote them
+    │   ├── LibraryUnwritable   the disk is full or read-only: they can still be heard
+    │   └── LibraryDamaged      their index makes no sense; the files tell what was in it
     └── BackendError            the request was fine, making the music was not
         ├── ModelUnavailable    the checkpoint is neither here nor reachable
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
@@ -59,8 +60,9 @@ __all__ = [
     "InvalidRequest",
     "InvalidSetting",
     "KeyRefused",
-    "LibraryTooNew",
+    "LibraryDamaged",
     "LibraryUnavailable",
+    "LibraryUnwritable",
     "MalformedRequest",
     "ModelRetired",
     "ModelUnavailable",
@@ -112,14 +114,12 @@ class LibraryUnavailable(MusicGenSpaceError):
     """Kept takes can't be read or written now: a full disk, a read-only folder, a broken file."""
 
 
-class LibraryTooNew(LibraryUnavailable):
-    """The library was written by a later version of this program."""
+class LibraryUnwritable(LibraryUnavailable):
+    """Nothing can be written where kept takes are: the disk is full, or read-only."""
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(
-            f"The takes in {folder} were kept by a newer version of MusicGen Space. "
-            "Install that one, or set MUSICGEN_LIBRARY to another folder."
-        )
+
+class LibraryDamaged(LibraryUnavailable):
+    """The index of the kept takes is broken, of another version or was moved away."""
 
 
 class BackendError(MusicGenSpaceError):

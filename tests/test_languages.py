@@ -138,7 +138,7 @@ def test_what_a_place_says_of_itself_can_be_told_again() -> None:
 
 
 def test_what_is_said_of_ones_own_sound_and_takes_can_be_told_again() -> None:
-    said = [_ABOUT, own_takes._GONE, own_takes._NOBODY]
+    said = [_ABOUT, own_takes._GONE, own_takes._NOBODY, own_takes._NO_ROOM]
     said += [library_panel._ABOUT_OWN, library_panel._ABOUT_SHARED]
     said += [library_panel._NOT_KEPT, library_panel._NOT_KEPT_SHARED]
     assert {*said} <= {*TOLD}

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from musicgen_space.audio import read_take
 from musicgen_space.clip import Clip
-from musicgen_space.errors import InvalidRequest, LibraryTooNew, LibraryUnavailable
+from musicgen_space.errors import InvalidRequest, LibraryUnavailable
 from musicgen_space.library import MAX_NAME_CHARACTERS, Library
 from musicgen_space.outline import outline
 from musicgen_space.request import MusicRequest, Receipt
@@ -267,6 +267,7 @@ def test_what_was_deleted_can_be_restored_for_a_while(
     assert library.entry("owner", ids[1]).favourite
     assert library.take("owner", ids[1]) is not None
     monkeypatch.setattr("musicgen_space.library.library.UNDO_SECONDS", -1)
+    assert listed(library) == [ids[2], ids[1]]
     assert library.restore("owner", ids) == []
     assert sounds_in(folder) == sorted(ids[1:])
 

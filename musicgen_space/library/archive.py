@@ -12,8 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from musicgen_space.errors import UnreadableAudio
 from musicgen_space.library.entry import Entry
 from musicgen_space.library.files import remove
+from musicgen_space.library.tags import without_tag
 
 __all__ = ["write_archive"]
 
@@ -24,18 +26,19 @@ _MAX_BYTES = 200  # … which rare ones have four: file names may have 255 in al
 def write_archive(path: Path, takes: Iterable[tuple[Entry, Path]]) -> int:
     """Write the FLAC files of ``takes`` and takes.json to ``path``; → how many.
 
-    One that was deleted meanwhile is left out. Nothing but a whole archive stays.
+    One that was deleted or broken meanwhile is left out. Nothing but a whole archive stays.
     """
     used: Counter[str] = Counter()
     listed = []
     try:
         # FLAC doesn't get smaller: it is stored as it is.
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for entry, file in takes:
                 name = _file_name(entry, used)
                 try:
-                    archive.write(file, name)
-                except FileNotFoundError:
+                    info = zipfile.ZipInfo.from_file(file, name, strict_timestamps=False)
+                    archive.writestr(info, without_tag(file.read_bytes()))
+                except (FileNotFoundError, UnreadableAudio):
                     continue
                 listed.append({"file": name, **_described(entry)})
             text = json.dumps(listed, ensure_ascii=False, indent=2)

@@ -1,20 +1,42 @@
-"""Which takes go when there are too many bytes of them."""
+"""Which takes go: what was deleted a while ago, and what is too much."""
 
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Sequence
-from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, delete, func, select, true
 from sqlalchemy.orm import Session
 
 from musicgen_space.library.index import Record
 
-__all__ = ["NO_OBJECTS", "drop", "drop_expired", "make_room", "one_of"]
+__all__ = ["Deletions", "drop", "make_room", "one_of"]
 
-# A statement that changes rows need not look for them among the objects of its session.
-NO_OBJECTS = MappingProxyType({"synchronize_session": False})
+log = logging.getLogger(__name__)
+
+
+class Deletions:
+    """For how long takes have been deleted, by a clock that nobody can set.
+
+    Each counts from when this process first saw it: no calendar shortens an undo.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, float | None], float] = {}  # when, by id and mark
+
+    def look(self, session: Session) -> None:
+        """See what is deleted now."""
+        deleted = select(Record.id, Record.deleted).where(Record.deleted.is_not(None))
+        marks = [(id, mark) for id, mark in session.execute(deleted)]
+        now = time.monotonic()
+        self._seen = {mark: self._seen.get(mark, now) for mark in marks}
+
+    def older_than(self, seconds: float) -> list[str]:
+        """The ids of what has been deleted for longer, when it was last looked at."""
+        since = time.monotonic() - seconds
+        return [id for (id, _), seen in self._seen.items() if seen < since]
 
 
 def make_room(
@@ -49,7 +71,7 @@ def _drop_excess(
         return []
     candidates = (
         select(Record.id, Record.size)
-        .where(whose, Record.id.not_in(kept))
+        .where(whose, Record.id.not_in(kept), Record.size > 0)
         .order_by(Record.deleted.is_not(None).desc(), Record.favourite, ~first, Record.number)
     )
     gone = []
@@ -59,18 +81,14 @@ def _drop_excess(
         gone.append(take)
         excess -= size
     drop(session, gone)
+    log.info("Takes made room for newer ones, within a limit of %d bytes: %s", most, gone)
     return gone
-
-
-def drop_expired(session: Session, before: float) -> list[str]:
-    """Remove rows that were deleted ``before`` then (seconds since 1970); → their ids."""
-    expired = delete(Record).where(Record.deleted < before).returning(Record.id)
-    return [*session.scalars(expired.execution_options(**NO_OBJECTS))]
 
 
 def drop(session: Session, ids: Sequence[str]) -> None:
     """Remove rows for good."""
-    session.execute(delete(Record).where(one_of(ids)).execution_options(**NO_OBJECTS))
+    dropped = delete(Record).where(one_of(ids))
+    session.execute(dropped.execution_options(synchronize_session=False))
 
 
 def one_of(ids: Sequence[str]) -> ColumnElement[bool]:

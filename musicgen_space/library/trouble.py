@@ -9,12 +9,23 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from musicgen_space.errors import LibraryUnavailable
+from musicgen_space.errors import LibraryDamaged, LibraryUnavailable, LibraryUnwritable
 
 __all__ = ["in_our_words"]
 
 _FULL = "the disk is full. What was kept is still there; free some space on it"
 _READ_ONLY = "its folder can't be written to. MUSICGEN_LIBRARY can name another one"
+_BUSY = "another program has been holding them for too long. Try again"
+
+# What the system and SQLite say when nothing can be written. SQLITE_IOERR is what quotas and
+# limits on the size of files come as; SQLite knows "full" only of a disk.
+_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY_ERRNOS = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_READ_ONLY_CODES = frozenset(
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+)
+# SQLITE_ERROR is an index without the table, or with another one.
+_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
 
 @contextmanager
@@ -23,30 +34,35 @@ def in_our_words() -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
-        raise LibraryUnavailable(f"The library of takes can't be used: {_why(error)}.") from error
+        kind, why = _told(error)
+        raise kind(f"The library of takes can't be used: {why}.") from error
 
 
-def _why(error: Exception) -> str:
+def _told(error: Exception) -> tuple[type[LibraryUnavailable], str]:
     if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
-        return _why(error.orig)
+        return _told(error.orig)
     if isinstance(error, sqlite3.Error):
-        return _why_sqlite(error)
+        return _told_by_sqlite(error)
     if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _FULL
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            return _READ_ONLY
-        return error.strerror or type(error).__name__
-    return str(error)
+        if error.errno in _FULL_ERRNOS:
+            return LibraryUnwritable, _FULL
+        if error.errno in _READ_ONLY_ERRNOS:
+            return LibraryUnwritable, _READ_ONLY
+        return LibraryUnavailable, error.strerror or type(error).__name__
+    return LibraryUnavailable, str(error)
 
 
-def _why_sqlite(error: sqlite3.Error) -> str:
-    # An extended code has the primary one in its lowest byte: https://sqlite.org/rescode.html
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+def _told_by_sqlite(error: sqlite3.Error) -> tuple[type[LibraryUnavailable], str]:
+    extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    code = extended & 0xFF  # the primary one: https://sqlite.org/rescode.html
+    if code in _DAMAGE_CODES:
+        return LibraryDamaged, str(error)
+    if extended == sqlite3.SQLITE_READONLY_DBMOVED:
+        return LibraryDamaged, "its index was moved away"
     if code == sqlite3.SQLITE_FULL:
-        return _FULL
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return _READ_ONLY
-    if code == sqlite3.SQLITE_BUSY:
-        return "another program has been holding them for too long. Try again"
-    return str(error)
+        return LibraryUnwritable, _FULL
+    if code in _READ_ONLY_CODES:
+        return LibraryUnwritable, _READ_ONLY
+    if code == sqlite3.SQLITE_IOERR:
+        return LibraryUnwritable, "its disk fails"
+    return LibraryUnavailable, _BUSY if code == sqlite3.SQLITE_BUSY else str(error)

@@ -85,6 +85,8 @@ TOLD = (
     "room is used up.",
     "Takes are not kept at the moment; what the app printed when it started says why.",
     "Takes are not kept here at the moment: download what you like.",
+    "New takes can't be kept at the moment: the disk is full or read-only. Deleting some makes "
+    "room.",
     "This take is not there any more.",
     "This page doesn't know whose takes to show: reload it.",
     "There is nothing to export.",

@@ -45,6 +45,9 @@ function thisVisitor() {
 
 const visitor = props.shared ? thisVisitor() : "";
 props.value = { visitor };
+const about = forgetful
+  ? translated("This browser keeps nothing: your takes are found in this tab only.")
+  : retold(props.about);
 
 // ---- The server ---------------------------------------------------------------------
 
@@ -84,6 +87,7 @@ async function reload() {
     found.push(...answer.rows);
   } while (answer.rows.length && found.length < Math.min(wanted, answer.count));
   show(found, answer);
+  part("kept").textContent = answer.note ? retold(answer.note) : about;
 }
 
 async function more() {
@@ -517,9 +521,7 @@ part("more").addEventListener("click", more);
 part("undo").addEventListener("click", undo);
 document.addEventListener("musicgen:kept", reload);
 setInterval(() => rows.forEach((row) => tellTime(items.get(row.id), row)), 60000);
-part("kept").textContent = forgetful
-  ? translated("This browser keeps nothing: your takes are found in this tab only.")
-  : retold(props.about);
+part("kept").textContent = about;
 
 // The player's own picture of itself says what it plays.
 const watching = new MutationObserver(showPlaying);

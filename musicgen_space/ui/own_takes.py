@@ -38,6 +38,10 @@ _LONGEST = 200  # characters of an id or of search words that are looked at
 _EXPORT_SECONDS = 3600.0  # how long an export can be fetched
 
 _GONE = "This take is not there any more."
+_NO_ROOM = (
+    "New takes can't be kept at the moment: the disk is full or read-only. Deleting some makes "
+    "room."
+)
 _NOBODY = "This page doesn't know whose takes to show: reload it."
 
 
@@ -105,7 +109,8 @@ class OwnTakes:
         """Rows that have ``words`` and follow the take ``after``, and how many there are.
 
         ``any`` says whether there are takes at all, found or not, and ``gone`` which of the
-        ids that are ``marked`` to be compared are no longer those of takes.
+        ids that are ``marked`` to be compared are no longer those of takes. ``note`` is what
+        there is to say of them all, if there is.
         """
 
         def answer(visitor: str, library: Library) -> Answer:
@@ -116,7 +121,8 @@ class OwnTakes:
             there = bool(count) or library.count(visitor) > 0
             gone = [id for id in _marked(sent) if library.entry(visitor, id) is None]
             rows = [self._row(entry) for entry in found]
-            return {"rows": rows, "count": count, "any": there, "gone": gone}
+            note = {} if library.writable else {"note": _NO_ROOM}
+            return {"rows": rows, "count": count, "any": there, "gone": gone, **note}
 
         return self._answer(sent, answer)
 
