@@ -1,10 +1,12 @@
-"""What other processes do with a library in the tests: keep takes, be killed, find no room."""
+"""Libraries in the tests, and what other processes do with them: be killed, find no room."""
 
 from __future__ import annotations
 
-import itertools
+import multiprocessing
 import os
+import random
 import resource
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ from musicgen_space.request import MusicRequest, Take
 RATE = 32000
 NOBODY = 65534
 
+# Children start as copies of a process that has imported all they need.
+children = multiprocessing.get_context("forkserver")
+children.set_forkserver_preload(["pytest", "tests.library_child"])
+
 
 def take_of(prompt: str = "jazz", samples: np.ndarray | None = None, **wish: Any) -> Take:
     """A take of 20 ms, if nothing else is said."""
@@ -27,20 +33,60 @@ def take_of(prompt: str = "jazz", samples: np.ndarray | None = None, **wish: Any
     return Take(samples, RATE, MusicRequest(prompt, **wish), "local", "musicgen-nano", 1.5)
 
 
-def opened(folder: Path, visitor_bytes: int | None = None) -> Library:
-    return Library(folder, total_bytes=2**30, visitor_bytes=visitor_bytes)
+def opened(folder: Path, visitor_bytes: int | None = None, *, owner: str | None = None) -> Library:
+    return Library(folder, total_bytes=2**30, visitor_bytes=visitor_bytes, owner=owner)
 
 
-def keep_until_killed(folder: Path, visitor_bytes: int | None, answer: Connection) -> None:
-    """Keep takes, "+id" after each, and delete every third, "-id" before."""
-    answer.send("?")
+def listed(library: Library, visitor: str = "owner", **search: Any) -> list[str]:
+    return [entry.id for entry in library.search(visitor, **{"limit": 10**6} | search)]
+
+
+def sounds_in(folder: Path) -> list[str]:
+    return sorted(file.name.removesuffix(".flac") for file in (folder / "takes").iterdir())
+
+
+def in_a_child(target: Callable[..., None], *args: Any) -> tuple[Any, Any]:
+    """Start it; → the process and where its answer will be."""
+    here, there = children.Pipe()
+    child = children.Process(target=target, args=(*args, there))
+    child.start()
+    there.close()
+    return child, here
+
+
+def live_until_killed(folder: Path, visitor_bytes: int | None, answer: Connection) -> None:
+    """Keep takes and do things with them; tell of each before, as "will", and after, as "did"."""
+    answer.send(("will", "open", "", None))
     library = opened(folder, visitor_bytes)
-    for number in itertools.count():
-        for id in library.keep("owner", [take_of(seed=seed) for seed in range(1 + number % 2)]):
-            answer.send(f"+{id}")
-        if number % 3 == 0:
-            answer.send(f"-{id}")
-            library.delete("owner", [id])
+    chance, ids = random.Random(), []
+    while True:
+        new = library.keep("owner", [take_of(seed=seed) for seed in range(chance.randint(1, 2))])
+        for id in new:
+            answer.send(("did", "keep", id, None))
+        ids = [*ids, *new][-4:]
+        for _ in range(2):
+            id, verb, value = chance.choice(ids), *chance.choice(DOINGS)
+            answer.send(("will", verb, id, value))
+            do(library, verb, id, value)
+            answer.send(("did", verb, id, value))
+
+
+# What is done to a take, and what it is then.
+DOINGS = (
+    ("name", "Sonntag"), ("name", "jazz"), ("favourite", True), ("favourite", False),
+    ("deleted", True), ("deleted", False), ("deleted", False),
+)  # fmt: skip
+
+
+def do(library: Library, verb: str, id: str, value: Any) -> None:
+    if verb == "name":
+        library.rename("owner", id, value)
+    elif verb == "favourite":
+        library.favour("owner", id, value)
+    elif value:
+        library.delete("owner", [id])
+    else:
+        library.restore("owner", [id])
 
 
 def keep_some(folder: Path, how_many: int, answer: Connection) -> None:

@@ -18,7 +18,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from musicgen_space.errors import LibraryDamaged, LibraryUnavailable, LibraryUnwritable
 from musicgen_space.library.trouble import in_our_words
 
-__all__ = ["Record", "TakeIndex", "files_of"]
+__all__ = ["ENDINGS", "Record", "TakeIndex"]
+
+ENDINGS = ("", "-journal", "-wal", "-shm")  # of the files that an index consists of
 
 # What makes an older file like a new one: a file of version n lacks the steps from n − 1 on.
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -27,7 +29,6 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _VERSION = 1 + len(_MIGRATIONS)  # PRAGMA user_version; 0 is an empty file
 
 _BUSY_SECONDS = 60.0  # sounds are written meanwhile, and the disk may be slow
-_SUFFIXES = ("", "-journal", "-wal", "-shm")  # of what belongs together
 
 _Result = TypeVar("_Result")
 
@@ -116,7 +117,9 @@ class TakeIndex:
         try:
             with self.writing() as session:
                 return work(session)
-        except LibraryUnwritable:
+        except LibraryUnwritable as error:
+            if self._path is not None and not self._path.exists():
+                raise LibraryDamaged("The index of the takes was moved away.") from error
             if self.in_memory or not surely:
                 raise
         self._move_into_memory()
@@ -133,12 +136,6 @@ class TakeIndex:
                 self.close()
                 self._engine = _copy_of(self._path)
                 self.in_memory = True
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files that an index at ``path`` consists of, as far as they are there."""
-    paths = (path.with_name(path.name + suffix) for suffix in _SUFFIXES)
-    return [path for path in paths if path.exists()]
 
 
 def _engine_of(path: Path | None) -> Engine:

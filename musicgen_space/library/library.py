@@ -33,7 +33,7 @@ from musicgen_space.errors import (
 from musicgen_space.library.archive import write_archive
 from musicgen_space.library.entry import Entry
 from musicgen_space.library.files import remove, set_aside, stamp_of, sync_folder, write_whole
-from musicgen_space.library.index import Record, TakeIndex, files_of
+from musicgen_space.library.index import ENDINGS, Record, TakeIndex
 from musicgen_space.library.mending import DELETED, LISTED, mend
 from musicgen_space.library.records import MAX_NAME_CHARACTERS, entry_of, key_of, record_of
 from musicgen_space.library.room import Deletions, drop, make_room, one_of
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 UNDO_SECONDS = 600  # how long a deleted take can be restored
 
+_ATTEMPTS = 5  # to open an index that other processes may be making anew, too
 _PROBE_BYTES = 2**16  # what there must be room for where takes are to be kept
 
 _Result = TypeVar("_Result")
@@ -201,17 +202,29 @@ class Library:
         self._index.close()
 
     def _opened(self) -> TakeIndex:
-        """The index, in line with the files; one that makes no sense is set aside before."""
+        """The index, in line with the files. One that makes no sense is set aside before."""
+        for _ in range(_ATTEMPTS):
+            found = _file_at(self._index_file)
+            try:
+                return self._mended(TakeIndex(self._index_file))
+            except LibraryDamaged as error:
+                # Another process may have made a new one meanwhile.
+                if _file_at(self._index_file) == found and not self._set_index_aside(error):
+                    break
+        return self._mended(TakeIndex(None))
+
+    def _set_index_aside(self, error: LibraryDamaged) -> bool:
+        """Move the index out of the way, if that is possible; → whether it was."""
+        log.warning("%s What it said is read from the files of the takes.", error)
         try:
-            return self._mended(TakeIndex(self._index_file))
-        except LibraryDamaged as error:
-            log.warning("%s What it said is read from the files of the takes.", error)
-        try:
-            for file in files_of(self._index_file):
-                log.warning("It is kept as %s", set_aside(file, self._aside))
-        except OSError:  # not on this disk, now
-            return self._mended(TakeIndex(None))
-        return self._mended(TakeIndex(self._index_file))
+            for ending in ENDINGS:
+                path = self._index_file.with_name(self._index_file.name + ending)
+                if path.exists():
+                    log.warning("It is kept as %s", set_aside(path, self._aside))
+        except OSError as problem:
+            log.warning("It can't be moved: %s", problem)
+            return False
+        return True
 
     def _mended(self, index: TakeIndex) -> TakeIndex:
         def work(session: Session) -> None:
@@ -382,6 +395,15 @@ def _listed(session: Session, visitor: str, id: str) -> Record | None:
 def _found(visitor: str, words: str = "", favourites: bool = False) -> list[ColumnElement[bool]]:
     found = [Record.visitor == key_of(visitor), *_is_there(), *all_in(words)]
     return [*found, Record.favourite.is_(True)] if favourites else found
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one that takes its place; None: there is none."""
+    try:
+        file = path.stat()
+    except FileNotFoundError:
+        return None
+    return file.st_dev, file.st_ino
 
 
 def _has_room(folder: Path) -> bool:

@@ -62,7 +62,8 @@ class _Mending:
         for name, file in found_in(self._sounds).items():
             row = self._row_of(name)
             if row is not None and row.stamp == stamp_of(file):
-                self._names[row.id] = name
+                if self._goes_before(name, row.id):
+                    self._names[row.id] = name
             elif alone or not name.endswith(PART):
                 others.append((_rank(name), -file.st_mtime, name))
         for _, age, name in sorted(others):
@@ -115,11 +116,16 @@ class _Mending:
         except OSError as error:
             log.warning("The file %s can't be read now: %s", path, error)
             return
-        if record is not None and record.id not in self._names:
+        if record is not None and self._goes_before(name, record.id):
             self._names[record.id], self._tagged[record.id] = name, tagged
             self._take_over(record)
         elif name.endswith(PART):
             self._set_aside(path)
+
+    def _goes_before(self, name: str, id: str) -> bool:
+        """Whether a file is to be the take ``id``, for which there may be another one already."""
+        known = self._names.get(id)
+        return known is None or _rank(name) < _rank(known)
 
     def _record_in(self, name: str, written: float) -> tuple[Record | None, bool]:
         """What a file says that its row should be, and whether it has our tag.
@@ -204,9 +210,9 @@ def _id_in(name: str) -> str | None:
 
 def _rank(name: str) -> int:
     """Of files that are the same take, the one with the lowest is it, then the newest."""
-    if _id_in(name) is None:
-        return 2
-    return 3 if name.endswith(PART) else int(name.endswith(DELETED))
+    if name.endswith((DELETED, PART)):
+        return 2 if name.endswith(DELETED) else 3
+    return 0 if _id_in(name) else 1
 
 
 def _is_flac(path: Path) -> bool:

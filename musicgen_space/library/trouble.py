@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ def in_our_words() -> Iterator[None]:
     """Raise ``LibraryUnavailable`` in place of what disks and databases raise."""
     try:
         yield
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:  # what the index has as text
+        raise LibraryDamaged("The index of the takes is broken.") from error
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
         kind, why = _told(error)
         raise kind(f"The library of takes can't be used: {why}.") from error
