@@ -31,8 +31,8 @@ class Settings:
                                          computes in that, else float16
     MUSICGEN_QUANT        `quant`        how the decoder's weights are kept on a CPU: auto, none
                                          (as published), int8 or int4
-    MUSICGEN_NATIVE       `native`       0: our kernel is not compiled and used, torch computes
-    MUSICGEN_CACHE        `cache`        the folder of the compiled kernel and of converted weights
+    MUSICGEN_NATIVE       `native`       0: torch computes, without our kernel
+    MUSICGEN_CACHE        `cache`        the folder of converted weights, and of a compiled kernel
     MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
                                          one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size

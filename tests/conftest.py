@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from transformers import (
 
 from musicgen_space.engine.generate import MusicGen, generate
 from musicgen_space.engine.loader import load
+from musicgen_space.engine.native import kernel
 from musicgen_space.engine.placement import CPU
 from musicgen_space.library import Library
 from musicgen_space.models import embedded_folder
@@ -46,6 +48,13 @@ TORCH = replace(CPU, native=False)
 
 # Tiny matrices gain nothing from a second thread, and a busy machine makes them wait for it.
 torch.set_num_threads(1)
+
+
+def the_kernel() -> ctypes.CDLL:
+    """The native kernel, which comes with the package for the usual machines."""
+    library = kernel.load()
+    assert library is not None
+    return library
 
 
 @pytest.fixture(scope="session")

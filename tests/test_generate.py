@@ -14,8 +14,8 @@ from musicgen_space.clip import Clip
 from musicgen_space.engine import loader
 from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen, Piece, generate
+from musicgen_space.engine.half import HalfLinear
 from musicgen_space.engine.placement import CPU
-from musicgen_space.engine.quantise import HalfLinear
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
