@@ -22,6 +22,7 @@ from musicgen_space import __version__, audio
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
+from musicgen_space.environment import prepared_environment
 from musicgen_space.errors import BackendError, InvalidRequest, MusicGenSpaceError, UnreadableAudio
 from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Take
@@ -50,9 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        backends = open_backends(Settings.from_environment())
+        settings = Settings.from_environment()
+        with prepared_environment(settings):
+            return _run(parser, options, open_backends(settings))
     except MusicGenSpaceError as error:
         parser.error(str(error))
+
+
+def _run(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, backends: dict[str, Backend]
+) -> int:
+    """Do what the options ask for, and close the backends; → the exit code."""
     try:
         if options.list_models:
             _print_models(backends)

@@ -34,6 +34,7 @@ NEVER = {
 }
 # These import only the standard library, numpy and each other.
 PLAIN = ["request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"]
+PLAIN += ["environment.py", "proxies.py"]
 
 
 def imports_of(module: Path) -> set[str]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
+from musicgen_space.proxies import proxy_for
 
 __all__ = ["fetch"]
 
@@ -146,11 +147,20 @@ def _why(repo_id: str, error: Exception) -> str:
             f"{repo_id} can't be downloaded: {constants.HF_HUB_CACHE} can't be written to. "
             "The environment variable HF_HOME can name another folder."
         )
+    proxy = proxy_for(constants.ENDPOINT)
+    way = f" through the proxy {proxy} ({_root_of(error)})" if proxy else ""
+    what = "proxy and its address in HTTPS_PROXY" if proxy else "internet connection"
     return (
-        f"{repo_id} is not on this machine and the model hub can't be reached. "
-        "Check the internet connection and try again, or choose musicgen-nano, "
-        "which needs no download."
+        f"{repo_id} is not on this machine and the model hub can't be reached{way}. "
+        f"Check the {what} and try again, or choose musicgen-nano, which needs no download."
     )
+
+
+def _root_of(error: BaseException) -> str:
+    """What it began with: of a proxy's answer its words, else the system's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _is_complete(folder: Path) -> bool:

@@ -225,6 +225,11 @@ def _explained(error: Exception) -> NoAnswer:
             return NoAnswer(sent=False, why="the proxy cannot be reached")
         if "Tunnel connection failed" in str(cause):
             return NoAnswer(sent=False, why="the proxy refused to connect")
+    kind = type(getattr(reason, "__context__", None))
+    if kind.__module__ == "socks":  # which urllib3 imports where there is a SOCKS proxy
+        unreached = kind.__name__ == "ProxyConnectionError"
+        why = "cannot be reached" if unreached else "refused to connect"
+        return NoAnswer(sent=False, why=f"the proxy {why}")
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
         return NoAnswer(sent=False, why="its name cannot be found: check the network")
     if isinstance(reason, urllib3.exceptions.NewConnectionError):

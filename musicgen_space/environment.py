@@ -1,0 +1,75 @@
+"""The environment as our libraries find it, while this program runs.
+
+To be entered before they are imported, since many of them read it then. What is meant for
+this program itself is ``settings``' to read.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from urllib.request import getproxies
+
+from musicgen_space.errors import InvalidSetting
+from musicgen_space.proxies import proxy_variables
+from musicgen_space.settings import Settings
+
+__all__ = ["prepared_environment"]
+
+# Else Gradio asks a server for its latest version and reports what it is used for, and the
+# hub's client tells with each download what is installed here.
+_SILENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+_THEIRS = ("GRADIO_", "HF_", "HUGGINGFACE_", "TORCHINDUCTOR_", "XDG_")
+
+
+@contextmanager
+def prepared_environment(settings: Settings) -> Iterator[None]:
+    """Nothing calls home, proxies work, temporary files are private, empty means the default.
+
+    Raises ``InvalidSetting`` for a proxy or a temporary folder that can't be used.
+    """
+    before = dict(os.environ)
+    try:
+        for name, value in before.items():
+            if name.startswith(_THEIRS) and not value.strip():
+                del os.environ[name]
+        os.environ.update(_SILENT)
+        os.environ.update(proxy_variables(getproxies(), settings.host))
+        # Where Gradio asks whether a port is free, always over IPv4.
+        os.environ["GRADIO_SERVER_NAME"] = "127.0.0.1" if ":" in settings.host else settings.host
+        with _private_folder() as folder:
+            # Their own defaults have one name for everybody: the folder may be another user's.
+            os.environ["GRADIO_TEMP_DIR"] = str(settings.files or folder / "gradio")
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A folder for this process alone, gone at its end, also when SIGTERM ends it."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="musicgen-space-", ignore_cleanup_errors=True)
+    except OSError:
+        raise InvalidSetting(
+            "TMPDIR must be the path of a folder that can be written to, and no other was found."
+        ) from None
+
+    def told_to_end(number: int, _: FrameType | None) -> None:
+        folder.cleanup()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    with folder as path:
+        usual = signal.signal(signal.SIGTERM, told_to_end)
+        try:
+            yield Path(path).resolve()
+        finally:
+            signal.signal(signal.SIGTERM, usual)
