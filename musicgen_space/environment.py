@@ -21,10 +21,18 @@ from musicgen_space.settings import Settings
 
 __all__ = ["prepared_environment"]
 
-# Else Gradio asks a server for its latest version and reports what it is used for, and the
-# hub's client tells with each download what is installed here.
-_SILENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-_THEIRS = ("GRADIO_", "HF_", "HUGGINGFACE_", "TORCHINDUCTOR_", "XDG_")
+_SILENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # else it asks for its latest version and reports its use
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # else each download tells what is installed here
+    "MPLBACKEND": "agg",  # else Gradio has matplotlib, if there is one, list all fonts
+}
+# Folders that they would make in others' sight, or where another user has one of that name.
+_FOLDERS = {
+    "GRADIO_TEMP_DIR": "gradio",
+    "TORCHINDUCTOR_CACHE_DIR": "torch",
+    "MPLCONFIGDIR": "matplotlib",
+}
+_THEIRS = ("GRADIO_", "HF_", "HUGGINGFACE_", "MPL", "TORCHINDUCTOR_", "XDG_")
 
 
 @contextmanager
@@ -43,9 +51,8 @@ def prepared_environment(settings: Settings) -> Iterator[None]:
         # Where Gradio asks whether a port is free, always over IPv4.
         os.environ["GRADIO_SERVER_NAME"] = "127.0.0.1" if ":" in settings.host else settings.host
         with _private_folder() as folder:
-            # Their own defaults have one name for everybody: the folder may be another user's.
-            os.environ["GRADIO_TEMP_DIR"] = str(settings.files or folder / "gradio")
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
+            for variable, name in _FOLDERS.items():
+                os.environ.setdefault(variable, str(folder / name))
             yield
     finally:
         os.environ.clear()

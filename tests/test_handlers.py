@@ -175,6 +175,15 @@ def test_a_visitor_can_not_pass_for_many(
     assert len(hosted.paid) == 2
 
 
+@pytest.mark.parametrize("host", ["8.8.8.{}", "::ffff:8.8.8.{}"])
+def test_visitors_are_told_apart_in_either_spelling_of_their_address(
+    studio: Studio, hosted: Hosted, host: str
+) -> None:
+    for number in (1, 2, 3):
+        press_generate(studio, visitor("one", "10.0.0.7", host.format(number)), *wish())
+    assert len(hosted.paid) == 3
+
+
 def test_mcp_which_hides_addresses_is_one_visitor(studio: Studio, hosted: Hosted) -> None:
     for number in (1, 2):
         who = visitor(host="127.0.0.1", noted=f"8.8.4.{number}")

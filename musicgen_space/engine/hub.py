@@ -51,7 +51,9 @@ def fetch(repo_id: str, report: Report = lambda _done, _total: None) -> Path:
     """
     try:
         return _download(repo_id, report)
-    except _DOWNLOAD_ERRORS as error:
+    except Exception as error:
+        if not _is_of_download(error):
+            raise
         if isinstance(error, _NOT_THERE) or isinstance(error.__cause__, _NOT_THERE):
             raise ModelUnavailable(
                 f"There is no model {repo_id!r} on the hub, or it is private."
@@ -60,6 +62,12 @@ def fetch(repo_id: str, report: Report = lambda _done, _total: None) -> Path:
         if folder is None:
             raise ModelUnavailable(_why(repo_id, error)) from None
         return folder
+
+
+def _is_of_download(error: Exception) -> bool:
+    """Whether a download failed; other errors are of whoever listens to its progress."""
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, _DOWNLOAD_ERRORS) or package == "socksio"  # some come as they are
 
 
 def _download(repo_id: str, report: Report) -> Path:
@@ -149,7 +157,9 @@ def _why(repo_id: str, error: Exception) -> str:
         )
     proxy = proxy_for(constants.ENDPOINT)
     way = f" through the proxy {proxy} ({_root_of(error)})" if proxy else ""
-    what = "proxy and its address in HTTPS_PROXY" if proxy else "internet connection"
+    what = (
+        "proxy, and the environment's HTTPS_PROXY or ALL_PROXY," if proxy else "internet connection"
+    )
     return (
         f"{repo_id} is not on this machine and the model hub can't be reached{way}. "
         f"Check the {what} and try again, or choose musicgen-nano, which needs no download."

@@ -188,7 +188,7 @@ def exchange(
             body, flaw = _read(response, pace.body)
             names = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, names, body, flaw)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         return _explained(error)
 
 
@@ -236,6 +236,7 @@ def _explained(error: Exception) -> NoAnswer:
         return NoAnswer(sent=False, why="the connection was refused")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return NoAnswer(sent=False, why="its certificate is not to be trusted")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+    misspelt = isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
+    if misspelt or "SOCKS version" in str(error):
         return NoAnswer(sent=False, why="its address, or a proxy's, cannot be read")
     return NoAnswer(sent=True, why="the connection was lost")
