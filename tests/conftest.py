@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,11 @@ from pathlib import Path
 # Nothing here may reach the network; a test of the hub sets its own address.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+# Their defaults are folders that another user of this machine may have.
+FILES = tempfile.TemporaryDirectory(prefix="musicgen-space-tests-")
+for variable in ("GRADIO_TEMP_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+    os.environ[variable] = f"{FILES.name}/{variable.lower()}"
 
 import hypothesis
 import numpy as np
