@@ -126,14 +126,17 @@ def _option(field: str) -> str:
 
 def _clip(field: str, given: str) -> Clip:
     """The sound that FILE or FILE@FROM-TO names; a file may have an @ in its own name."""
-    stretch = None if Path(given).is_file() else _STRETCH.fullmatch(given)
+    found = None if Path(given).is_file() else _STRETCH.fullmatch(given)
+    stretch = (float(found["start"]), float(found["end"])) if found else None
     try:
-        clip = audio.read_clip(Path(stretch["file"] if stretch else given))
-        return clip.cut(float(stretch["start"]), float(stretch["end"])) if stretch else clip
+        clip = audio.read_clip(Path(found["file"] if found else given), stretch=stretch)
     except UnreadableAudio as error:
         raise UnreadableAudio(f"{_option(field)} {given}: {error}") from error
     except InvalidRequest as error:  # "clip", says the clip
         raise InvalidRequest(field, error.value, error.limit) from error
+    if clip.note:
+        print(f"{_option(field)} {given}: {clip.note}", file=sys.stderr)
+    return clip
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -348,7 +348,7 @@ def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
 ) -> None:
     own = (studio.bring(visitor(), riff, "continue_from"), "continue_from")
     (tmp_path / "bad.wav").write_bytes(b"no sound at all")
-    with pytest.raises(gr.Error, match="no WAV"):
+    with pytest.raises(gr.Error, match="text and no sound"):
         studio.bring(visitor(), str(tmp_path / "bad.wav"), "continue_from")
     studio.begin(visitor(), *wish_at_home(own=own))
 

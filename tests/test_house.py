@@ -23,6 +23,8 @@ ONLY = {
     "huggingface_hub": ["engine/"],
     "sqlalchemy": ["library/"],
     "soundfile": ["audio.py", "reader.py"],
+    "imageio_ffmpeg": ["ffmpeg.py"],
+    "mutagen": ["audio.py", "tags.py"],
     "soxr": ["mixing.py"],
     "pyloudnorm": ["finish.py"],
 }

@@ -33,6 +33,7 @@ from musicgen_space.errors import (
     QueueFull,
     is_out_of_memory,
 )
+from musicgen_space.mixing import check_audible
 from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
@@ -74,7 +75,15 @@ class LocalBackend(Backend):
         self._join_line(_Job(None, threading.Event()))
 
     def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
-        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting."""
+        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
+
+        Clips that no model could hear are refused before they wait (``UnreadableAudio``);
+        whether one is heard in mono is the model's to say, but for a tune, which always is.
+        """
+        if request.continue_from is not None:
+            check_audible(request.continue_from, channels=2)
+        if request.melody is not None:
+            check_audible(request.melody, channels=1)
         job = _Job(request.with_seed_drawn(), stop)
         self._join_line(job)
         shown = 0

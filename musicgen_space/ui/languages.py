@@ -79,6 +79,7 @@ TOLD = (
     # your own sound
     "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one.",
     "Not on {}.",
+    "Its peaks were {n} dB above full scale, so all of it was made quieter.",
     # your takes
     "Kept on this machine until you delete them, or until their room is used up.",
     "Kept on this page's server, for this browser only, until you delete them or until their "

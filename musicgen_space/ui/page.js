@@ -42,6 +42,29 @@
     input.files = file.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });
+  // Whether a file is sound, only the server can hear. Gradio's place for one goes by what the
+  // browser knows of its ending, and would turn others away.
+  const SOUND = "#sound input[type=file]";
+  document.addEventListener("click", ({ target }) => {
+    if (target.matches?.(SOUND)) target.removeAttribute("accept");
+  }, true);
+  document.addEventListener("change", ({ target }) => {
+    if (!target.matches?.(SOUND)) return;
+    const files = new DataTransfer();
+    for (const file of target.files) {
+      files.items.add(new File([file], file.name, { type: "audio/mpeg" }));
+    }
+    target.files = files.files;
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const input = event.target.closest?.("#sound") && document.querySelector(SOUND);
+    if (!input || !event.dataTransfer.files.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    event.target.dispatchEvent(new DragEvent("dragleave", { bubbles: true })); // no mark stays
+    input.files = event.dataTransfer.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
   // One sound at a time: whatever starts, a file or the player's live sound, stops the rest.
   // The player's own sounds take over from each other without our help.
   const sounding = new Set();

@@ -131,6 +131,7 @@ function watchTheEnd() {
 
 function show() {
   part("name").textContent = sound.name;
+  part("note").textContent = retold(sound.note);
   for (const end of ENDS) {
     const handle = part(end);
     handle.style.left = `${(sound[end] / seconds()) * 100}%`;

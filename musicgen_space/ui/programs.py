@@ -315,7 +315,7 @@ def _clip(name: str, given: Any) -> Clip:
     if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
         raise InvalidRequest(name, given, "must be a file that was uploaded")
     try:
-        return audio.read_clip(Path(path))
+        return audio.read_upload(Path(path))
     except UnreadableAudio as error:
         raise UnreadableAudio(f"{name}: {error}") from error
 
