@@ -248,6 +248,17 @@ def test_mcp_makes_music(address: str) -> None:
     assert "'seed': 42" in shown(result)
 
 
+def test_a_sound_that_was_made_quieter_is_told_of_with_the_take(
+    client: Client, tmp_path: Path
+) -> None:
+    loud = tmp_path / "loud.wav"
+    tone = 3.6 * np.sin(np.arange(32_000) / 20)
+    soundfile.write(loud, tone, 32_000, subtype="FLOAT")
+    _, made = client.predict("jazz", continue_from=handle_file(loud), **SECOND)
+    [warning] = made["warnings"]
+    assert warning.startswith("continue_from: ")
+
+
 def test_what_the_model_can_not_read_comes_with_the_take(client: Client) -> None:
     _, made = client.predict("jazz 音乐", negative_prompt="鼓", **SECOND)
     first, second = made["warnings"]

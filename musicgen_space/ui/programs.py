@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -176,7 +176,7 @@ class Programs:
         name = f"{file_name(take)}.{ending}"
         path = self._files.save(audio.encode(take, ending), name, output)
         file = gr.FileData(path=path, orig_name=name).model_dump()
-        return file, _made_of(take, ending, backend.remarks(music_request))
+        return file, _made_of(take, ending, _warnings(backend, music_request))
 
     def _understood(self, job: _Job) -> tuple[Backend, MusicRequest]:
         """The wish as a backend and a checked request, paid for; raises ``MusicGenSpaceError``."""
@@ -324,7 +324,14 @@ def _clip(name: str, given: Any) -> Clip:
         raise UnreadableAudio(f"{name}: {error}") from error
 
 
-def _made_of(take: Take, ending: str, remarks: Mapping[str, str]) -> Made:
+def _warnings(backend: Backend, request: MusicRequest) -> list[str]:
+    """What was not taken as it was given: words that are not known, sounds that were changed."""
+    clips = {field: getattr(request, field) for field in CLIP_LIMITS}
+    notes = {field: clip.note for field, clip in clips.items() if clip and clip.note}
+    return [f"{field}: {words}" for field, words in (backend.remarks(request) | notes).items()]
+
+
+def _made_of(take: Take, ending: str, warnings: list[str]) -> Made:
     receipt = take.receipt or Receipt()
     return Made(
         status="Done",
@@ -341,5 +348,5 @@ def _made_of(take: Take, ending: str, remarks: Mapping[str, str]) -> Made:
         cost=receipt.cost,
         credits_left=receipt.credits_left,
         request_id=receipt.request_id,
-        warnings=[f"{field}: {words}" for field, words in remarks.items()],
+        warnings=warnings,
     )
