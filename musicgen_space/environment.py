@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -41,22 +41,38 @@ def prepared_environment(settings: Settings) -> Iterator[None]:
 
     Raises ``InvalidSetting`` for a proxy or a temporary folder that can't be used.
     """
-    before = dict(os.environ)
-    try:
-        for name, value in before.items():
-            if name.startswith(_THEIRS) and not value.strip():
-                del os.environ[name]
-        os.environ.update(_SILENT)
-        os.environ.update(proxy_variables(getproxies(), settings.host))
-        # Where Gradio asks whether a port is free, always over IPv4.
-        os.environ["GRADIO_SERVER_NAME"] = "127.0.0.1" if ":" in settings.host else settings.host
-        with _private_folder() as folder:
-            for variable, name in _FOLDERS.items():
-                os.environ.setdefault(variable, str(folder / name))
+    with _private_folder() as folder:
+        variables = _variables(settings, folder)
+        before = {name: os.environ.get(name) for name in variables}
+        _set(variables)
+        try:
             yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+        finally:
+            _set(before)
+
+
+def _variables(settings: Settings, folder: Path) -> dict[str, str | None]:
+    """The variables to set, or None to have none; their temporary files go into ``folder``."""
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    empty = [name for name in os.environ if name.startswith(_THEIRS) and name not in given]
+    chosen = {"GRADIO_TEMP_DIR": str(settings.files)} if settings.files else {}
+    return {
+        **dict.fromkeys(empty),
+        **_SILENT,
+        **proxy_variables(getproxies(), settings.host),
+        # Where Gradio asks whether a port is free, always over IPv4.
+        "GRADIO_SERVER_NAME": "127.0.0.1" if ":" in settings.host else settings.host,
+        **{name: str(folder / place) for name, place in _FOLDERS.items() if name not in given},
+        **chosen,
+    }
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextmanager

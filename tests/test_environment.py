@@ -43,7 +43,7 @@ def test_each_process_has_a_folder_of_its_own(no_folders: None) -> None:
 def test_folders_that_were_chosen_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in FOLDERS:
         monkeypatch.setenv(name, str(tmp_path / name))
-    with prepared_environment(Settings()):
+    with prepared_environment(Settings.from_environment()):
         assert [os.environ[name] for name in FOLDERS] == [str(tmp_path / name) for name in FOLDERS]
 
 
