@@ -6,14 +6,14 @@ import errno
 import threading
 from collections.abc import Callable, Mapping
 from itertools import chain
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub import constants, hf_hub_download, list_repo_files, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from tqdm import tqdm
 
-from musicgen_space.engine.checkpoint import training
 from musicgen_space.engine.checkpoint.files import (
     ADAPTER_CONFIG,
     ADAPTER_FILES,
@@ -28,6 +28,7 @@ from musicgen_space.engine.checkpoint.files import (
     refuse_both,
     weight_files,
 )
+from musicgen_space.engine.checkpoint.training import advice
 from musicgen_space.engine.refusals import refusal
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
 
@@ -43,6 +44,8 @@ _WEIGHTS = (*((name,) for name in ADAPTER_FILES), *WEIGHT_FILES)
 _DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     HFValidationError,
+    JSONDecodeError,
+    UnicodeEncodeError,
     *HfHubHTTPError.__bases__,
 )
 
@@ -73,15 +76,15 @@ def fetch(
 def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
     # Xet's downloads can't be stopped: they swallow what their progress callback raises.
     constants.HF_HUB_DISABLE_XET = True
-    patterns = [*_DESCRIPTIONS, *chain(*_WEIGHTS), *training.FILES]
+    patterns = [*_DESCRIPTIONS, *chain(*_WEIGHTS)]
     offered = snapshot_download(repo_id, allow_patterns=patterns, dry_run=True)
     there = {file.filename: file.file_size or 0 for file in offered}
     sizes = _of_tokenizer(there) if tokenizer_only else _wanted(repo_id, there)
     if not sizes:
         what = "tokenizer" if tokenizer_only else "checkpoint"
+        named = "" if tokenizer_only else advice(matching(list_repo_files(repo_id), ["*"]))
         raise ModelUnavailable(
-            f"{repo_id} on the hub holds no {what} that can be read here."
-            f"{training.advice(matching(there, training.FILES))}"
+            f"{repo_id} on the hub holds no {what} that can be read here.{named}"
         )
     total, done = sum(sizes.values()), 0
     folder = Path()

@@ -19,6 +19,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from musicgen_space.engine.checkpoint.training import SAVE
 from musicgen_space.errors import InvalidCheckpoint, is_out_of_memory
 
 __all__ = [
@@ -104,7 +105,11 @@ def plain(content: object, file: Path) -> Weights:
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
         for name, tensor in content.items()
     ):
-        raise InvalidCheckpoint(f"{file.name} holds something else than tensors by name.")
+        nested = isinstance(content, dict) and any(isinstance(each, dict) for each in content.values())
+        raise InvalidCheckpoint(
+            f"{file.name} holds something else than tensors by name."
+            + f" It may be a training checkpoint. {SAVE}" * nested
+        )
     weights = {bare_name(name): Rows(name, tensor) for name, tensor in content.items()}
     if len(weights) < len(content):
         kept = {rows.name for rows in weights.values()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
-__all__ = ["EXPORT", "FILES", "SAVE", "advice"]
+__all__ = ["EXPORT", "SAVE", "advice"]
 
 EXPORT = (
     "AudioCraft makes a model of it: audiocraft.utils.export has export_lm, for state_dict.bin, "
@@ -27,7 +27,6 @@ _KINDS = (
 )
 # What transformers' Trainer writes beside a model, which holds no weights of it.
 _BESIDE = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth")
-FILES = tuple(pattern for pattern, _, _ in _KINDS)
 
 
 def advice(names: Iterable[str]) -> str:
