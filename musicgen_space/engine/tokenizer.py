@@ -60,7 +60,10 @@ def _read(folder: Path, config: T5Config) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # its many readers raise whatever comes to their mind, or panic
-        reason = " ".join(str(error).split())[:200]
+        if (folder / "tokenizer.json").is_file():
+            reason = " ".join(str(error).split())[:200]
+        else:  # then it tries a format that was not meant, and says what it lacks for that
+            reason = "its spiece.model is damaged"
         raise InvalidCheckpoint(f"{folder} has no usable tokenizer: {reason}") from None
 
 

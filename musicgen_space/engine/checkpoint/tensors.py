@@ -105,7 +105,9 @@ def plain(content: object, file: Path) -> Weights:
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
         for name, tensor in content.items()
     ):
-        nested = isinstance(content, dict) and any(isinstance(each, dict) for each in content.values())
+        nested = isinstance(content, dict) and any(
+            isinstance(each, dict) for each in content.values()
+        )
         raise InvalidCheckpoint(
             f"{file.name} holds something else than tensors by name."
             + f" It may be a training checkpoint. {SAVE}" * nested
