@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import shutil
 import threading
@@ -12,11 +14,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from musicgen_space import audio
 from musicgen_space.backends.base import ModelChoice
 from musicgen_space.backends.local import LocalBackend
 from musicgen_space.engine import memory
+from musicgen_space.engine.checkpoint import transformers_format
+from musicgen_space.engine.checkpoint.adapter import Adapter
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load, whole_folder
 from musicgen_space.engine.placement import CPU
@@ -25,6 +31,7 @@ from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 from tests.adapters import EMBEDDING, PROJECTION, QUERIES, numbers, pair, write_adapter
 from tests.conftest import TORCH, a_second_of
+from tests.test_loader import damaged
 
 Weights = dict[str, torch.Tensor]
 
@@ -356,3 +363,22 @@ def test_it_needs_the_memory_of_its_base(tiny_folder: Path, tmp_path: Path) -> N
     adapter = write_adapter(tmp_path / "adapter", tiny_folder)
     need = memory.checkpoint_bytes(whole_folder(adapter, not_needed), CPU)
     assert need == memory.checkpoint_bytes(tiny_folder, CPU) > 0
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_a_damaged_configuration_is_understood_or_refused(
+    tiny_folder: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    folder = tmp_path / "adapter"
+    if not folder.exists():
+        write_adapter(folder, tiny_folder)
+        (folder / "adapter_config.json").rename(tmp_path / "config.json")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(damaged(config, data)))
+    with contextlib.suppress(InvalidCheckpoint, ModelUnavailable):
+        adapter = Adapter.of(folder)
+        assert adapter is not None
+        transformers_format.read(adapter.base_folder(not_needed), adapter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from musicgen_space.engine.checkpoint.training import advice
@@ -12,7 +13,7 @@ __all__ = ["folder_of", "is_folder"]
 
 def is_folder(name: str) -> bool:
     """Whether ``name`` means a folder, which need not be there, rather than a hub's repository."""
-    return name.startswith((".", "/", "~")) or Path(name).exists()
+    return name.startswith((".", "/", "~")) or os.path.exists(name)
 
 
 def folder_of(name: str) -> Path | None:

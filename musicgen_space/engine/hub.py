@@ -10,7 +10,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download, list_repo_files, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from tqdm import tqdm
 
@@ -82,9 +82,9 @@ def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
     sizes = _of_tokenizer(there) if tokenizer_only else _wanted(repo_id, there)
     if not sizes:
         what = "tokenizer" if tokenizer_only else "checkpoint"
-        named = "" if tokenizer_only else advice(matching(list_repo_files(repo_id), ["*"]))
+        files = [] if tokenizer_only else matching(HfApi().list_repo_files(repo_id), ["*"])
         raise ModelUnavailable(
-            f"{repo_id} on the hub holds no {what} that can be read here.{named}"
+            f"{repo_id} on the hub holds no {what} that can be read here.{advice(files)}"
         )
     total, done = sum(sizes.values()), 0
     folder = Path()

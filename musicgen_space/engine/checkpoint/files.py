@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -86,7 +87,7 @@ def refuse_both(names: Iterable[str], where: object) -> None:
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether ``folder`` holds a tokenizer, usable or not."""
-    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+    return any(os.path.isfile(folder / name) for name in TOKENIZER_FILES)
 
 
 def is_audiocraft(folder: Path) -> bool:

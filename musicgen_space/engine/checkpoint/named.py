@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ def is_name(name: object) -> bool:
 
 def has_config(folder: Path) -> bool:
     """Whether ``folder`` holds a model in transformers' format, whole or not."""
-    return (folder / "config.json").is_file()
+    return os.path.isfile(folder / "config.json")  # of Path it raises for some odd names
 
 
 def find(
