@@ -209,7 +209,7 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
             failure = error  # told when the others are safe
             continue
         report.append(
-            f"{path}: {finished.duration:.2f} s, {take.model}, seed {take.request.seed}, "
+            f"{path}: {finished.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
         )
     for line in report:

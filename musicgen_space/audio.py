@@ -164,6 +164,8 @@ def settings_of(take: Take) -> dict[str, Any]:
     """What it takes to make ``take`` again, where it was made and what was done to it since."""
     clips = {name: asdict(clip) for name, clip in take.clips.items()}
     settings = {**take.request.settings(), **clips, "model": take.model, "backend": take.backend}
+    if take.base_model is not None:
+        settings["base_model"] = take.base_model
     if take.receipt is not None:
         settings["receipt"] = asdict(take.receipt)
     if take.finish is not None:
@@ -180,7 +182,7 @@ def encode(take: Take, format_name: str) -> bytes:
     fmt = FORMATS[format_name]
     tags = {
         "title": take.request.prompt,
-        "artist": f"MusicGen ({take.model})",
+        "artist": f"MusicGen ({take.made_by})",
         "comment": json.dumps(settings_of(take), ensure_ascii=False),
         "software": "MusicGen Space",
     }
@@ -238,6 +240,7 @@ def read_take(data: bytes) -> Take | None:
             request=request,
             backend=str(settings.get("backend", "")),
             model=str(settings.get("model", "")),
+            base_model=str(settings["base_model"]) if "base_model" in settings else None,
             seconds_taken=0.0,
             receipt=None if receipt is None else Receipt(**receipt),
             finish=None if finish is None else Finish(**finish).settings(),

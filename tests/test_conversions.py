@@ -25,6 +25,7 @@ from musicgen_space.engine.native import build
 from musicgen_space.engine.placement import CPU, Placement
 from musicgen_space.errors import InvalidCheckpoint
 from musicgen_space.settings import Settings
+from tests.adapters import write_adapter
 from tests.conftest import a_second_of
 
 FORMS = {
@@ -169,6 +170,22 @@ def test_another_checkpoint_of_the_same_size_and_time_is_told_apart(
     os.utime(folder / "model.safetensors", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert (folder / "model.safetensors").stat().st_size == status.st_size
     assert load(folder, placement)[1]
+
+
+def test_an_adapter_is_told_apart_from_its_base_and_from_others(
+    tiny_folder: Path, placement: Placement, load: Callable, tmp_path: Path
+) -> None:
+    weak, strong = (
+        write_adapter(tmp_path / f"alpha{alpha}", tiny_folder, lora_alpha=alpha) for alpha in (8, 9)
+    )
+    folders = (tiny_folder, weak, strong)
+    music = [load(folder, placement) for folder in folders]
+    assert all(read for _, read in music)
+    again = [load(folder, placement) for folder in folders]
+    assert not any(read for _, read in again)
+    first, *others = (a_second_of(model) for model, _ in again)
+    assert np.array_equal(first, a_second_of(music[0][0]))
+    assert not any(np.array_equal(first, other) for other in others)
 
 
 def test_another_version_of_the_engine_converts_anew(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,12 @@ from musicgen_space.backends.base import Loading, ModelChoice
 from musicgen_space.backends.folders import folder_of
 from musicgen_space.backends.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
 from musicgen_space.backends.resident import Residents
-from musicgen_space.errors import ModelUnavailable, OutOfMemory, is_out_of_memory
+from musicgen_space.errors import (
+    InvalidCheckpoint,
+    ModelUnavailable,
+    OutOfMemory,
+    is_out_of_memory,
+)
 from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -127,20 +132,21 @@ class Checkpoints:
         return free_bytes(self._placement.device)
 
     def _load(self, name: str, report: Report) -> MusicGen:
-        from musicgen_space.engine.loader import load
+        from musicgen_space.engine.loader import load, whole_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
-        published = self._published_need(name)
-        if published is not None:
-            self._check(name, published)  # before gigabytes are downloaded for nothing
-        folder = _local_folder(name) or _download(name, report)
-        report(Loading(f"Loading {name}"))
-        need = checkpoint_bytes(folder, self._placement)
-        self._check(name, need)
+        @cache
+        def fetch(part: str, /, *, tokenizer_only: bool = False) -> Path:
+            """The model, or one that it only names: T5, EnCodec, an adapter's base."""
+            published = None if tokenizer_only else self._published_need(part)
+            if published is not None:
+                self._check(part, published)  # before gigabytes are downloaded for nothing
+            return _local_folder(part) or _download(part, report, tokenizer_only)
 
-        def fetch(part: str) -> Path:
-            """T5 or EnCodec, which AudioCraft's format only names."""
-            return _local_folder(part) or _download(part, report)
+        folder = fetch(name)
+        report(Loading(f"Loading {name}"))
+        need = checkpoint_bytes(whole_folder(folder, fetch), self._placement)
+        self._check(name, need)
 
         def loaded() -> MusicGen:
             model = load(folder, self._placement, fetch)
@@ -177,15 +183,15 @@ class Checkpoints:
 
     def _need(self, name: str) -> int | None:
         """Bytes that a model takes; None where only its download will tell."""
+        from musicgen_space.engine.loader import whole_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
         try:
-            folder = _local_folder(name)
-        except ModelUnavailable:
+            return checkpoint_bytes(whole_folder(_here(name), _here), self._placement)
+        except _NotHere as missing:
+            return self._published_need(missing.name)
+        except (ModelUnavailable, InvalidCheckpoint):
             return None
-        if folder is not None:
-            return checkpoint_bytes(folder, self._placement)
-        return self._published_need(name)
 
     def _published_need(self, name: str) -> int | None:
         from musicgen_space.engine.memory import model_bytes
@@ -201,11 +207,27 @@ def _local_folder(name: str) -> Path | None:
     return embedded_folder() if name == EMBEDDED_MODEL else folder_of(name)
 
 
-def _download(name: str, report: Report) -> Path:
+class _NotHere(Exception):
+    """Only a download would bring the model ``name``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _here(name: str) -> Path:
+    """The folder that ``name`` means; raises ``_NotHere`` if it is a hub's."""
+    folder = _local_folder(name)
+    if folder is None:
+        raise _NotHere(name)
+    return folder
+
+
+def _download(name: str, report: Report, tokenizer_only: bool) -> Path:
     from musicgen_space.engine.hub import fetch
 
     def report_bytes(done: int, total: int) -> None:
         what = f"Downloading {name}: {done / 1e9:.1f} of {total / 1e9:.1f} GB"
         report(Loading(what, done / max(total, 1)))
 
-    return fetch(name, report_bytes)
+    return fetch(name, report_bytes, tokenizer_only=tokenizer_only)

@@ -204,6 +204,7 @@ class LocalBackend(Backend):
                     request=request.variation(variation),
                     backend=self.name,
                     model=name,
+                    base_model=model.base,
                     seconds_taken=time.perf_counter() - started,
                     stopped=job.stopped() and samples.shape[1] < int(request.total_seconds * rate),
                 )

@@ -128,9 +128,11 @@ def _key(checkpoint: Checkpoint, form: str) -> str:
         add(status.st_size, status.st_mtime_ns)
     for name, pieces in sorted(checkpoint.decoder.items()):
         for piece in pieces:
-            add(name, piece.name, piece.tensor.shape, piece.tensor.dtype)
-            sample = piece.tensor.flatten()[:_SAMPLE].contiguous()
-            digest.update(sample.view(torch.uint8).numpy().data)
+            add(name, piece.name, piece.change and piece.change.scale)
+            for tensor in piece.tensors:
+                add(tensor.shape, tensor.dtype)
+                sample = tensor.flatten()[:_SAMPLE].contiguous()
+                digest.update(sample.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
 

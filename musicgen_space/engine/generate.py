@@ -28,12 +28,16 @@ _STEPS_BETWEEN_PIECES = 5  # a tenth of a second of music: often enough to watch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MusicGen:
-    """A loaded checkpoint. It holds no state of any generation, so takes can share it."""
+    """A loaded checkpoint. It holds no state of any generation, so takes can share it.
+
+    ``base`` is what an adapter was applied to, None without one.
+    """
 
     text: TextEncoder
     decoder: Predictor
     codec: Codec
     device: torch.device
+    base: str | None = None
 
     def encode(self, clip: Clip) -> torch.Tensor:
         """A clip as codes [K, P], the channels' codebooks taking turns."""

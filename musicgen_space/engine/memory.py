@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 
 from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
+from musicgen_space.engine.checkpoint.tensors import bare_name
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.placement import Placement
 from musicgen_space.engine.windows import WINDOW_SECONDS
@@ -65,12 +66,13 @@ def model_bytes(decoder_weights: int, other_weights: int, placement: Placement) 
 def checkpoint_bytes(folder: Path, placement: Placement) -> int:
     """What the checkpoint in ``folder`` needs, by the headers of its files: nothing is read.
 
-    A damaged file counts by its size; what is wrong with it, the loader will say.
+    A damaged file counts by its size; what is wrong with it, the loader will say. An adapter's
+    base is what counts: its weights change the base's as those are read.
     """
     decoder = others = 0
     for file in _weight_files(folder):
         for name, count in _weights(file):
-            if name.startswith(("text_encoder.", "audio_encoder.")):
+            if bare_name(name).startswith(("text_encoder.", "audio_encoder.")):
                 others += count
             else:
                 decoder += count

@@ -168,7 +168,7 @@ def length_words(seconds: float, stopped: bool) -> str:
 def facts(take: Take) -> str:
     """One line about where a take came from."""
     length = length_words(take.duration, take.stopped)
-    parts = [take.model, f"seed {take.request.seed}", length]
+    parts = [take.made_by, f"seed {take.request.seed}", length]
     parts += _clip_words(take.clips)
     if take.receipt is not None:
         parts += _receipt_words(take.receipt)

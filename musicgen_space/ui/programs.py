@@ -62,12 +62,14 @@ class Made(TypedDict, total=False):
 
     ``seed`` is the one that was really used, ``duration`` and ``seconds_taken`` are in
     seconds, ``cost`` and ``credits_left`` in credits, None where the backend does not say.
+    ``base_model`` is what ``model`` was applied to, None where that is no adapter.
     ``warnings`` are sentences about what was made otherwise than one may think.
     """
 
     status: str
     prompt: str
     model: str
+    base_model: str | None
     backend: str
     seed: int
     duration: float
@@ -337,6 +339,7 @@ def _made_of(take: Take, ending: str, warnings: list[str]) -> Made:
         status="Done",
         prompt=take.request.prompt,
         model=take.model,
+        base_model=take.base_model,
         backend=take.backend,
         seed=take.request.seed,
         duration=take.duration,
