@@ -416,11 +416,12 @@ extern "C" {
 
 // The names of this processor's kinds, the best last, with spaces between.
 EXPORTED const char* musicgen_levels() {
-  static const std::string names = [] {
+  // Never destroyed: at the program's end this library may be gone from memory already.
+  static const std::string& names = *new std::string([] {
     std::string all;
     for (const Level& level : levels()) all += (all.empty() ? "" : " ") + std::string(level.name);
     return all;
-  }();
+  }());
   return names.c_str();
 }
 
