@@ -216,6 +216,13 @@ def test_a_file_that_is_no_sound_is_told_and_nothing_changes(humming: Page, tmp_
     expect(humming.locator("#picker [data-part=name]")).to_have_text("riff.wav")
 
 
+def test_a_microphone_that_can_not_be_used_is_told(humming: Page) -> None:
+    humming.get_by_role("button", name="Your own sound").click()
+    humming.get_by_role("button", name="Record audio").click()
+    humming.get_by_role("button", name="Record", exact=True).click()
+    expect(humming.locator("#own-about")).to_contain_text("No microphone can be used")
+
+
 def test_ones_own_sound_survives_the_switch_to_segmind_and_back(page: Page, tmp_path: Path) -> None:
     bring(page, riff(tmp_path))
     ends(page)[0].press("PageUp")
