@@ -52,7 +52,7 @@ class OwnSound:
                 section,
                 gr.HTML(
                     _about(backend, model),
-                    js_on_load=script("retold.js"),
+                    js_on_load=script("retold.js", "microphone.js"),
                     apply_default_css=False,
                     elem_id="own-about",
                 ),

@@ -246,6 +246,13 @@ def test_a_sound_may_be_called_anything_and_it_is_said_what_was_done_to_it(
     expect(humming.locator("#picker [data-part=note]")).to_be_hidden()
 
 
+def test_a_microphone_that_can_not_be_used_is_told(humming: Page) -> None:
+    humming.get_by_role("button", name="Your own sound").click()
+    humming.get_by_role("button", name="Record audio").click()
+    humming.get_by_role("button", name="Record", exact=True).click()
+    expect(humming.locator("#own-about")).to_contain_text("No microphone can be used")
+
+
 def test_ones_own_sound_survives_the_switch_to_segmind_and_back(page: Page, tmp_path: Path) -> None:
     bring(page, riff(tmp_path))
     ends(page)[0].press("PageUp")
