@@ -22,6 +22,7 @@ from musicgen_space import __version__, audio
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
+from musicgen_space.environment import prepared_environment
 from musicgen_space.errors import BackendError, InvalidRequest, MusicGenSpaceError, UnreadableAudio
 from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Take
@@ -50,9 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        backends = open_backends(Settings.from_environment())
+        settings = Settings.from_environment()
+        with prepared_environment(settings):
+            return _run(parser, options, open_backends(settings))
     except MusicGenSpaceError as error:
         parser.error(str(error))
+
+
+def _run(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, backends: dict[str, Backend]
+) -> int:
+    """Do what the options ask for, and close the backends; → the exit code."""
     try:
         if options.list_models:
             _print_models(backends)
@@ -117,14 +126,17 @@ def _option(field: str) -> str:
 
 def _clip(field: str, given: str) -> Clip:
     """The sound that FILE or FILE@FROM-TO names; a file may have an @ in its own name."""
-    stretch = None if Path(given).is_file() else _STRETCH.fullmatch(given)
+    found = None if Path(given).is_file() else _STRETCH.fullmatch(given)
+    stretch = (float(found["start"]), float(found["end"])) if found else None
     try:
-        clip = audio.read_clip(Path(stretch["file"] if stretch else given))
-        return clip.cut(float(stretch["start"]), float(stretch["end"])) if stretch else clip
+        clip = audio.read_clip(Path(found["file"] if found else given), stretch=stretch)
     except UnreadableAudio as error:
         raise UnreadableAudio(f"{_option(field)} {given}: {error}") from error
     except InvalidRequest as error:  # "clip", says the clip
         raise InvalidRequest(field, error.value, error.limit) from error
+    if clip.note:
+        print(f"{_option(field)} {given}: {clip.note}", file=sys.stderr)
+    return clip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -182,7 +194,10 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends all
 
     signal.signal(signal.SIGINT, interrupted)
+    told = _tell_remarks(backend, request)
     takes = _watched(backend, request, stop)
+    if not told:  # of some models only loading them tells
+        _tell_remarks(backend, request)
     if not takes and not stop.is_set():
         raise BackendError("The music could not be made: nothing came.")
     report, failure = [], None
@@ -202,6 +217,14 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
     if failure is not None:
         raise failure
     return INTERRUPTED if stop.is_set() else OK
+
+
+def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
+    """Say what of the texts the model can't read; → whether there was anything to say."""
+    remarks = backend.remarks(request)
+    for field, words in remarks.items():
+        print(f"{_option(field)}: {words}", file=sys.stderr)
+    return bool(remarks)
 
 
 def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> list[Take]:

@@ -7,7 +7,7 @@ one of these at a single boundary, the file that calls the foreign library.
     MusicGenSpaceError
     ├── InvalidRequest          a field of a request is outside its limits (ValueError)
     ├── InvalidSetting          an environment variable does not make sense (ValueError)
-    ├── UnreadableAudio         bytes that are no sound file, or a broken one (ValueError)
+    ├── UnreadableAudio         no sound file, a broken one, or nothing to hear (ValueError)
     ├── LibraryUnavailable      kept takes can't be read or written; they are still there
     │   └── LibraryTooNew           a later version of this program wrote them
     └── BackendError            the request was fine, making the music was not
@@ -105,7 +105,7 @@ class InvalidSetting(MusicGenSpaceError, ValueError):
 
 
 class UnreadableAudio(MusicGenSpaceError, ValueError):
-    """Bytes that are no sound file, or a broken one."""
+    """Bytes that are no sound file, a broken one, or one in which there is nothing to hear."""
 
 
 class LibraryUnavailable(MusicGenSpaceError):

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from musicgen_space.addresses import Origin, is_loopback
+from musicgen_space.addresses import Origin, in_url, is_loopback, own_address
 from musicgen_space.errors import InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
 
 __all__ = ["Settings", "environment_without_keys"]
+
+# Where one reaches a page that listens on all addresses.
+_ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this installation runs. Every field has an environment variable.
 
-    GRADIO_SERVER_NAME    `host`         the address the page is served on
+    GRADIO_SERVER_NAME    `host`         the address the page is served on: 0.0.0.0 are all of
+                                         IPv4, :: all of IPv6
     GRADIO_SERVER_PORT    `port`         its port
+    GRADIO_TEMP_DIR       `files`        the folder of files that pages are given, for a day; else
+                                         one for this process alone
     MUSICGEN_MODELS       `models`       more checkpoints to offer: hub ids or folders,
                                          separated by commas
     MUSICGEN_DEVICE       `device`       auto (a CUDA card, else the CPU), cpu, cuda, cuda:N
@@ -31,8 +36,8 @@ class Settings:
                                          computes in that, else float16
     MUSICGEN_QUANT        `quant`        how the decoder's weights are kept on a CPU: auto, none
                                          (as published), int8 or int4
-    MUSICGEN_NATIVE       `native`       0: our kernel is not compiled and used, torch computes
-    MUSICGEN_CACHE        `cache`        the folder of the compiled kernel and of converted weights
+    MUSICGEN_NATIVE       `native`       0: torch computes, without our kernel
+    MUSICGEN_CACHE        `cache`        the folder of converted weights, and of a compiled kernel
     MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
                                          one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
@@ -55,6 +60,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 7860
+    files: Path | None = None
     models: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "auto"
@@ -80,6 +86,12 @@ class Settings:
         return not is_loopback(self.host)
 
     @property
+    def url(self) -> str:
+        """Where the page is for whoever is at this machine."""
+        host = _ONE_OF_ALL.get(self.host, self.host)
+        return f"http://{in_url(host)}:{self.port}"
+
+    @property
     def library_bytes(self) -> int:
         """The most that all kept takes may have."""
         return self.library_mb * 2**20
@@ -103,8 +115,9 @@ class Settings:
         host = "0.0.0.0" if environ.get("SPACE_ID") else default.host
         models = (name.strip() for name in environ.get("MUSICGEN_MODELS", "").split(","))
         return cls(
-            host=environ.get("GRADIO_SERVER_NAME", host),
+            host=_host(environ, "GRADIO_SERVER_NAME", host),
             port=_whole(environ, "GRADIO_SERVER_PORT", default.port, 1, 65535),
+            files=_folder(environ, "GRADIO_TEMP_DIR"),
             models=tuple(name for name in models if name),
             device=_device(environ, "MUSICGEN_DEVICE"),
             dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
@@ -131,6 +144,17 @@ class Settings:
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a process of somebody else's code is started with: all but what can be spent."""
     return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
+
+
+def _host(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = environ.get(name, "").strip() or default
+    try:
+        return own_address(text)
+    except ValueError:
+        raise InvalidSetting(
+            f"{name} must be an address or a name of this machine, such as 127.0.0.1 or ::1, "
+            f"got {text!r}."
+        ) from None
 
 
 def _whole(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -183,9 +207,9 @@ def _data_folder(environ: Mapping[str, str]) -> Path:
 
     A Space without storage of its own forgets all files when it restarts.
     """
-    if environ.get("SPACE_ID"):
-        storage = Path("/data")
-        parent = storage if os.access(storage, os.W_OK) else Path(tempfile.gettempdir())
+    storage = Path("/data")
+    if environ.get("SPACE_ID") and os.access(storage, os.W_OK):
+        parent = storage
     else:
         given = environ.get("XDG_DATA_HOME", "")
         usual = os.path.expanduser("~/.local/share")

@@ -147,6 +147,31 @@ def test_every_wish_reaches_the_backend(studio: Studio) -> None:
     assert request.melody.duration == 30
 
 
+def test_a_stretch_of_a_file_of_any_size_is_used(studio: Studio) -> None:
+    write_song("song.wav")
+    with open("song.wav", "r+b") as file:  # 19 hours of silence after it
+        file.truncate(2**30)
+        for place, size in ((4, 2**30 - 8), (40, 2**30 - 44)):
+            file.seek(place)
+            file.write(size.to_bytes(4, "little"))
+    assert main(["jazz", "--continue", "song.wav@3-6"]) == 0
+    clip = studio.asked[0].continue_from
+    assert clip is not None
+    assert clip.duration == 3
+    assert clip.samples[0, 8_000] == pytest.approx(4 / 40, abs=1e-3)
+
+
+def test_a_sound_above_full_scale_is_made_quieter_and_it_is_said(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("loud.wav", 3.6 * np.sin(np.arange(32_000)), 32_000, "FLOAT")
+    assert main(["jazz", "--continue", "loud.wav"]) == 0
+    assert "continue loud.wav: Its peaks were 11.1 dB above full" in capsys.readouterr().err
+    clip = studio.asked[0].continue_from
+    assert clip is not None
+    assert np.abs(clip.samples[0] - np.sin(np.arange(32_000))).max() < 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "given", "seconds"),
     [
@@ -234,6 +259,25 @@ def test_a_terminal_without_every_sign_gets_its_report(
     assert told.getvalue().count(b"? real time") == 2
 
 
+def test_what_the_model_can_not_read_is_told_and_the_take_is_made(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jazz 音乐", "--negative-prompt", "鼓", "--blend-prompt", "funk"]) == 0
+    captured = capsys.readouterr()
+    assert "prompt: The model does not know: 音乐\n" in captured.err
+    assert "negative-prompt: The model knows nothing of this" in captured.err
+    assert "blend-prompt:" not in captured.err
+    assert captured.out.startswith("take.wav: ")
+
+
+def test_of_a_checkpoint_whose_tokenizer_is_its_own_that_is_told_once_it_is_loaded(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = ["jazz 音乐", "--duration", "1", "--model", str(tiny_folder)]
+    assert main([*wish, "-o", str(tmp_path / "take.wav")]) == 0
+    assert capsys.readouterr().err.count("prompt: The model does not know: 音乐\n") == 1
+
+
 def test_a_backend_that_ends_without_a_take_has_failed(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,11 +320,13 @@ def test_without_a_finish_files_hold_the_take_as_it_is(studio: Studio) -> None:
         (["--continue", "none.wav"], "continue none.wav: The file can't be opened: No such"),
         (["--melody", "none.wav@1-2"], "melody none.wav@1-2: The file can't be opened: No"),
         (["--continue", "song.wav@one-two"], "continue song.wav@one-two: The file can't be op"),
-        (["--melody", "words.mp3"], "melody words.mp3: This is no WAV, MP3, FLAC, OGG, M4A or"),
+        (["--melody", "words.mp3"], "melody words.mp3: This is text and no sound."),
         (["--continue", "song.wav"], "continue must last 0.5 to 25 seconds, got '30.00 seconds'"),
         (["--continue", "song.wav@1-1.2"], "continue must last 0.5 to 25 seconds, got '0.20"),
         (["--continue", "song.wav@20-40"], "continue must be a stretch within 0 to 30.00 seconds"),
-        (["--melody", "song.wav@5-3"], "melody must be a stretch within 0 to 30.00 seconds, got"),
+        (["--continue", "song.wav@40-50"], "must be a stretch of the file, which has ended by"),
+        (["--melody", "song.wav@5-3"], "melody must be a stretch from one second to a later one"),
+        (["--melody", "song.wav@0-700"], "melody must be a stretch from one second to a later one"),
         (["--fade-in", "11"], "fade-in must be a number from 0 to 10 seconds, got 11"),
         (["--fade-out", "nan"], "fade-out must be a number from 0 to 10 seconds, got nan"),
         (["--variations", "5"], "variations must be a whole number from 1 to 4, got 5"),

@@ -28,12 +28,10 @@ from musicgen_space.settings import Settings
 from tests.adapters import write_adapter
 from tests.conftest import a_second_of
 
-needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C++ compiler here")
 FORMS = {
     "exact": replace(CPU, quant="none"),
     "int8": replace(CPU, quant="int8"),
     "int4": replace(CPU, quant="int4"),
-    "onnx": replace(CPU, quant="int8", native=False),
 }
 ARRAYS = {
     "some.bytes": np.arange(7, dtype=np.uint8),
@@ -49,10 +47,8 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for conversions, in which tiny ones are kept too; the kernel is in its own."""
+    """A folder for conversions, in which tiny ones are kept too."""
     monkeypatch.setattr(conversions, "SMALLEST", 0)
-    library = build.load()
-    monkeypatch.setattr(build, "load", lambda cache: library)
     return tmp_path / "cache"
 
 
@@ -89,7 +85,6 @@ def change_weight(folder: Path, by: float, index: tuple[int, int]) -> None:
 # The next load.
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     ("name", "form"),
     [*(("tiny_folder", form) for form in FORMS), ("tiny_stereo_melody_folder", "int8")],
@@ -105,7 +100,6 @@ def test_the_second_load_reads_no_decoder_weights_and_plays_the_same(
     assert np.array_equal(a_second_of(first), a_second_of(second))
 
 
-@needs_compiler
 def test_numbers_finer_than_half_precision_are_kept_as_they_are(
     folder: Path, cache: Path, load: Callable
 ) -> None:
@@ -120,8 +114,7 @@ def test_numbers_finer_than_half_precision_are_kept_as_they_are(
 def test_each_form_has_a_file_of_its_own(tiny_folder: Path, cache: Path, load: Callable) -> None:
     for placement in FORMS.values():
         assert load(tiny_folder, replace(placement, cache=cache))[1]
-    forms = len(FORMS) if build.find_compiler() else 1
-    assert len(kept(cache)) == forms
+    assert len(kept(cache)) == len(FORMS)
 
 
 def test_whoever_reads_while_others_write_finds_the_whole(tmp_path: Path) -> None:
@@ -139,7 +132,7 @@ def test_whoever_reads_while_others_write_finds_the_whole(tmp_path: Path) -> Non
 
 
 def test_small_decoders_are_not_worth_a_file(tiny_folder: Path, tmp_path: Path) -> None:
-    loader.load(tiny_folder, replace(FORMS["onnx"], cache=tmp_path / "cache"))
+    loader.load(tiny_folder, replace(FORMS["int8"], cache=tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 

@@ -175,6 +175,15 @@ def test_a_visitor_can_not_pass_for_many(
     assert len(hosted.paid) == 2
 
 
+@pytest.mark.parametrize("host", ["8.8.8.{}", "::ffff:8.8.8.{}"])
+def test_visitors_are_told_apart_in_either_spelling_of_their_address(
+    studio: Studio, hosted: Hosted, host: str
+) -> None:
+    for number in (1, 2, 3):
+        press_generate(studio, visitor("one", "10.0.0.7", host.format(number)), *wish())
+    assert len(hosted.paid) == 3
+
+
 def test_mcp_which_hides_addresses_is_one_visitor(studio: Studio, hosted: Hosted) -> None:
     for number in (1, 2):
         who = visitor(host="127.0.0.1", noted=f"8.8.4.{number}")
@@ -339,7 +348,7 @@ def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
 ) -> None:
     own = (studio.bring(visitor(), riff, "continue_from"), "continue_from")
     (tmp_path / "bad.wav").write_bytes(b"no sound at all")
-    with pytest.raises(gr.Error, match="no WAV"):
+    with pytest.raises(gr.Error, match="text and no sound"):
         studio.bring(visitor(), str(tmp_path / "bad.wav"), "continue_from")
     studio.begin(visitor(), *wish_at_home(own=own))
 

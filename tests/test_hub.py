@@ -31,6 +31,20 @@ from musicgen_space.settings import Settings
 from tests.adapters import write_adapter
 from tests.audiocraft_format import audiocraft_from
 from tests.hub_server import REPOSITORY, Refusal, hub_of
+from tests.proxy_servers import REFUSED, Proxy, Socks, serving_proxy
+
+FETCH = f"""
+from musicgen_space.environment import prepared_environment
+from musicgen_space.settings import Settings
+
+with prepared_environment(Settings()):
+    from musicgen_space.engine.hub import fetch
+
+    print(fetch({REPOSITORY!r}))
+    from huggingface_hub.utils import build_hf_headers
+
+    print(build_hf_headers()["user-agent"])
+"""
 
 
 def run(tmp_path: Path, endpoint: str, model: str = REPOSITORY) -> subprocess.CompletedProcess[str]:
@@ -39,7 +53,6 @@ def run(tmp_path: Path, endpoint: str, model: str = REPOSITORY) -> subprocess.Co
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     output = str(tmp_path / "take.wav")
     command = ["jazz", "--duration", "1", "--model", model, "-o", output]
@@ -381,3 +394,47 @@ def test_a_disk_that_takes_no_download_is_not_blamed_on_the_network(
         hub.fetch("someone/model")
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(tiny_folder))
     assert hub.fetch("someone/model") == tiny_folder  # what is there needs no room
+
+
+def fetched(tmp_path: Path, endpoint: str, **proxies: str) -> subprocess.CompletedProcess[str]:
+    """A download and no more, through the proxies of its environment."""
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache")}
+    return subprocess.run(
+        [sys.executable, "-c", FETCH],
+        env={**environment, "HF_HUB_OFFLINE": "0", **proxies},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_download_through_a_socks_proxy_tells_nothing_of_what_is_installed(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    with hub_of(tiny_folder) as endpoint, serving_proxy(Socks()) as socks:
+        socks.port = int(endpoint.rpartition(":")[2])
+        proxy = f"socks5://127.0.0.1:{socks.server_address[1]}"
+        result = fetched(tmp_path, "http://hub.invalid", ALL_PROXY=proxy)
+    assert result.returncode == 0, result.stderr
+    assert "model.safetensors" in snapshot(tmp_path)
+    assert set(socks.asked) == {"hub.invalid:80"}
+    assert "hf_hub" in result.stdout
+    assert "torch" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "reason"),
+    [
+        ("http://me:secret@127.0.0.1", "http://127.0.0.1", "407 Proxy Authentication Required"),
+        ("socks5://127.0.0.1", "socks5h://127.0.0.1", "Malformed reply"),
+    ],
+)
+def test_a_download_that_a_proxy_refuses_says_so(
+    given: str, told: str, reason: str, tmp_path: Path
+) -> None:
+    with serving_proxy(Proxy()) as proxy:
+        proxy.answer = REFUSED
+        port = proxy.server_address[1]
+        result = fetched(tmp_path, "https://hub.invalid", HTTPS_PROXY=f"{given}:{port}")
+    complaint = f"the model hub can't be reached through the proxy {told}:{port} ({reason})"
+    assert complaint in result.stderr
+    assert "HTTPS_PROXY" in result.stderr
+    assert "secret" not in result.stderr

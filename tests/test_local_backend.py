@@ -11,7 +11,14 @@ import pytest
 from musicgen_space.backends.base import Chunk, Loading, Progress, Update, Waiting
 from musicgen_space.backends.checkpoints import Checkpoints
 from musicgen_space.backends.local import LocalBackend
-from musicgen_space.errors import BackendError, InvalidCheckpoint, ModelUnavailable, QueueFull
+from musicgen_space.clip import Clip
+from musicgen_space.errors import (
+    BackendError,
+    InvalidCheckpoint,
+    ModelUnavailable,
+    QueueFull,
+    UnreadableAudio,
+)
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 
@@ -160,6 +167,23 @@ def test_a_folder_that_is_no_checkpoint_is_an_error_and_the_next_take_works(
     with pytest.raises(InvalidCheckpoint):
         made(backend, wish(tmp_path))
     assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+
+
+@pytest.mark.parametrize(
+    ("field", "samples", "complaint"),
+    [
+        ("continue_from", np.zeros((2, 32_000)), "no sound above"),
+        ("melody", np.zeros((1, 32_000)), "no sound above"),
+        ("melody", np.full((2, 32_000), [[0.5], [-0.5]]), "channels cancel each other"),
+    ],
+)
+def test_a_clip_that_no_model_can_hear_is_refused_before_one_is_loaded(
+    field: str, samples: np.ndarray, complaint: str, backend: LocalBackend, tmp_path: Path
+) -> None:
+    clip = Clip(samples.astype(np.float32), 32_000)
+    request = MusicRequest("jazz", model=str(tmp_path / "none"), **{field: clip})
+    with pytest.raises(UnreadableAudio, match=complaint):
+        made(backend, request)
 
 
 def test_a_model_that_is_nowhere_says_what_to_do(backend: LocalBackend) -> None:

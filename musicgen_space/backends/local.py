@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_space.alphabet import Knows
 from musicgen_space.backends.base import (
     Backend,
     Chunk,
@@ -33,6 +34,7 @@ from musicgen_space.errors import (
     QueueFull,
     is_out_of_memory,
 )
+from musicgen_space.mixing import check_audible
 from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
@@ -69,12 +71,24 @@ class LocalBackend(Backend):
         """See ``Checkpoints.choices``."""
         return self._checkpoints.choices()
 
+    def reader(self, model: str) -> Knows | None:
+        """See ``Checkpoints.reader``."""
+        return self._checkpoints.reader(model)
+
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
         self._join_line(_Job(None, threading.Event()))
 
     def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
-        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting."""
+        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
+
+        Clips that no model could hear are refused before they wait (``UnreadableAudio``);
+        whether one is heard in mono is the model's to say, but for a tune, which always is.
+        """
+        if request.continue_from is not None:
+            check_audible(request.continue_from, channels=2)
+        if request.melody is not None:
+            check_audible(request.melody, channels=1)
         job = _Job(request.with_seed_drawn(), stop)
         self._join_line(job)
         shown = 0

@@ -42,7 +42,7 @@ class MusicGen:
     def encode(self, clip: Clip) -> torch.Tensor:
         """A clip as codes [K, P], the channels' codebooks taking turns."""
         channels = self.decoder.config.channels
-        samples = torch.from_numpy(audio.fit(clip, self.codec.sample_rate, channels))
+        samples = torch.from_numpy(audio.heard(clip, self.codec.sample_rate, channels))
         codes = self.codec.encode(samples)  # [channels, K / channels, P]
         return codes.transpose(0, 1).flatten(0, 1).to(self.device)
 

@@ -31,6 +31,7 @@ from musicgen_space.engine.checkpoint.files import (
 from musicgen_space.engine.checkpoint.training import advice
 from musicgen_space.engine.refusals import refusal
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
+from musicgen_space.proxies import proxy_for
 
 __all__ = ["fetch"]
 
@@ -66,11 +67,19 @@ def fetch(
     """
     try:
         return _download(repo_id, report, tokenizer_only)
-    except _DOWNLOAD_ERRORS as error:
+    except Exception as error:
+        if not _is_of_download(error):
+            raise
         folder = _cached(repo_id, tokenizer_only)
         if folder is None:
             raise ModelUnavailable(_why(repo_id, error)) from None
         return folder
+
+
+def _is_of_download(error: Exception) -> bool:
+    """Whether a download failed; other errors are of whoever listens to its progress."""
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, _DOWNLOAD_ERRORS) or package == "socksio"  # some come as they are
 
 
 def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
@@ -167,11 +176,22 @@ def _why(repo_id: str, error: Exception) -> str:
             f"{repo_id} can't be downloaded: {constants.HF_HUB_CACHE} can't be written to. "
             "The environment variable HF_HOME can name another folder."
         )
-    return (
-        f"{repo_id} is not on this machine and the model hub can't be reached. "
-        "Check the internet connection and try again, or choose musicgen-nano, "
-        "which needs no download."
+    proxy = proxy_for(constants.ENDPOINT)
+    way = f" through the proxy {proxy} ({_root_of(error)})" if proxy else ""
+    what = (
+        "proxy, and the environment's HTTPS_PROXY or ALL_PROXY," if proxy else "internet connection"
     )
+    return (
+        f"{repo_id} is not on this machine and the model hub can't be reached{way}. "
+        f"Check the {what} and try again, or choose musicgen-nano, which needs no download."
+    )
+
+
+def _root_of(error: BaseException) -> str:
+    """What it began with: of a proxy's answer its words, else the system's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _is_complete(folder: Path) -> bool:

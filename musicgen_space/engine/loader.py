@@ -23,10 +23,11 @@ from musicgen_space.engine.checkpoint.tensors import fill, require
 from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.conversions import Conversion
 from musicgen_space.engine.generate import MusicGen
+from musicgen_space.engine.half import halve_lossless
 from musicgen_space.engine.memory import release
 from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import CPU, Placement
-from musicgen_space.engine.quantise import converter, halve_lossless, mode_of
+from musicgen_space.engine.quantise import converter, mode_of
 from musicgen_space.engine.text import TextEncoder
 from musicgen_space.engine.tokenizer import tokenizer_of
 from musicgen_space.errors import (

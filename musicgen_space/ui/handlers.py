@@ -162,7 +162,7 @@ class Studio:
         if path is None:
             return NOTHING_PICKED
         with _told():
-            return self._take_up(request, audio.read_clip(Path(path)), use)
+            return self._take_up(request, audio.read_upload(Path(path)), use)
 
     def bring_take(self, request: gr.Request, asked: Any, use: str) -> Picked:
         """A kept take as somebody's own sound, to go on from it or to follow its melody."""

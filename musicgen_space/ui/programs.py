@@ -50,7 +50,8 @@ _MOST_AT_A_TIME = 40  # as many as the page's own handlers have; backends bound 
 
 _ABOUT_GENERATE = """Turn a line of text into music.
 
-The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it.
+The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it,
+with warnings about words that the model does not know: English ones work best.
 One call makes one take; for variations, call again with the next seeds. A Segmind key goes
 into the header x-segmind-key."""
 _REMEDY = "send yours in the header x-segmind-key"
@@ -62,6 +63,7 @@ class Made(TypedDict, total=False):
     ``seed`` is the one that was really used, ``duration`` and ``seconds_taken`` are in
     seconds, ``cost`` and ``credits_left`` in credits, None where the backend does not say.
     ``base_model`` is what ``model`` was applied to, None where that is no adapter.
+    ``warnings`` are sentences about what was made otherwise than one may think.
     """
 
     status: str
@@ -79,6 +81,7 @@ class Made(TypedDict, total=False):
     cost: float | None
     credits_left: float | None
     request_id: str | None
+    warnings: list[str]
 
 
 class OnOffer(TypedDict):
@@ -174,7 +177,8 @@ class Programs:
         ending = ending if ending in audio.formats_for(take) else "wav"
         name = f"{file_name(take)}.{ending}"
         path = self._files.save(audio.encode(take, ending), name, output)
-        return gr.FileData(path=path, orig_name=name).model_dump(), _made_of(take, ending)
+        file = gr.FileData(path=path, orig_name=name).model_dump()
+        return file, _made_of(take, ending, _warnings(backend, music_request))
 
     def _understood(self, job: _Job) -> tuple[Backend, MusicRequest]:
         """The wish as a backend and a checked request, paid for; raises ``MusicGenSpaceError``."""
@@ -317,12 +321,19 @@ def _clip(name: str, given: Any) -> Clip:
     if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
         raise InvalidRequest(name, given, "must be a file that was uploaded")
     try:
-        return audio.read_clip(Path(path))
+        return audio.read_upload(Path(path))
     except UnreadableAudio as error:
         raise UnreadableAudio(f"{name}: {error}") from error
 
 
-def _made_of(take: Take, ending: str) -> Made:
+def _warnings(backend: Backend, request: MusicRequest) -> list[str]:
+    """What was not taken as it was given: words that are not known, sounds that were changed."""
+    clips = {field: getattr(request, field) for field in CLIP_LIMITS}
+    notes = {field: clip.note for field, clip in clips.items() if clip and clip.note}
+    return [f"{field}: {words}" for field, words in (backend.remarks(request) | notes).items()]
+
+
+def _made_of(take: Take, ending: str, warnings: list[str]) -> Made:
     receipt = take.receipt or Receipt()
     return Made(
         status="Done",
@@ -340,4 +351,5 @@ def _made_of(take: Take, ending: str) -> Made:
         cost=receipt.cost,
         credits_left=receipt.credits_left,
         request_id=receipt.request_id,
+        warnings=warnings,
     )

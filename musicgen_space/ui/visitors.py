@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import gradio as gr
 
+from musicgen_space.addresses import without_mapping
 from musicgen_space.settings import Settings
 
 __all__ = ["OWNER", "Visitors", "address_of"]
@@ -52,7 +53,7 @@ def address_of(request: gr.Request) -> str:
     peer = str(request.client.host)
     for address in [peer, *reversed([part.strip() for part in noted])]:
         try:
-            ip = ipaddress.ip_address(address)
+            ip = without_mapping(ipaddress.ip_address(address))
         except ValueError:
             break
         if ip.is_global:

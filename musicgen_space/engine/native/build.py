@@ -1,4 +1,4 @@
-"""The native kernel as a shared library: compiled once on this machine, then cached.
+"""The native kernel compiled on this machine, once, where none comes ready; then cached.
 
 A cached file is called ``<key>-<digest>.so``: the key is a checksum of the sources, the
 flags, the compiler's version and the kind of machine, the digest one of the file itself. So
@@ -19,16 +19,26 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["COMPILERS", "default_cache", "find_compiler", "load"]
+__all__ = [
+    "COMPILERS",
+    "FLAGS",
+    "MAIN",
+    "checksum",
+    "default_cache",
+    "find_compiler",
+    "load",
+    "sources_checksum",
+]
 
 log = logging.getLogger(__name__)
 
 COMPILERS = ("c++", "g++", "clang++")
-_SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
+MAIN = Path(__file__).parent / "decoder.cpp"
+_HEADERS = sorted(MAIN.parent.glob("*.h"))
 # No -march: the library chooses its loops at run time. No fused products but those that the
 # sources ask for: all processors are to give the same numbers.
-_FLAGS = (
-    *("-std=c++20", "-O3", "-shared", "-fPIC", "-pthread"),
+FLAGS = (
+    *("-std=c++20", "-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden"),
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 _SECONDS = 300  # after which a compiler is given up
@@ -48,7 +58,7 @@ def load(cache: Path | None = None, compilers: Sequence[str] = COMPILERS) -> cty
     """The library, compiled if need be; None, and a line in the log, where that fails."""
     compiler = find_compiler(compilers)
     if compiler is None:
-        log.info("No C++ compiler here: the decoder stays with torch")
+        log.info("No C++ compiler here")
         return None
     try:
         return ctypes.CDLL(str(_library(compiler, cache or default_cache())))
@@ -62,7 +72,7 @@ def load(cache: Path | None = None, compilers: Sequence[str] = COMPILERS) -> cty
 def _library(compiler: str, cache: Path) -> Path:
     key = _key(compiler)
     for file in cache.glob(f"{key}-*.so"):
-        if file.stem == f"{key}-{_checksum(file.read_bytes())}":
+        if file.stem == f"{key}-{checksum(file.read_bytes())}":
             return file
         log.warning("%s is damaged and built anew", file)
         file.unlink(missing_ok=True)
@@ -72,24 +82,28 @@ def _library(compiler: str, cache: Path) -> Path:
 def _compile(compiler: str, key: str, cache: Path) -> Path:
     """Compile into ``cache``; another process sees the whole file or none."""
     cache.mkdir(parents=True, exist_ok=True)
-    source = next(path for path in _SOURCES if path.suffix == ".cpp")
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         built = Path(folder) / "decoder.so"
-        _run([compiler, *_FLAGS, "-o", str(built), str(source)])
-        finished = cache / f"{key}-{_checksum(built.read_bytes())}.so"
+        _run([compiler, *FLAGS, "-o", str(built), str(MAIN)])
+        finished = cache / f"{key}-{checksum(built.read_bytes())}.so"
         os.replace(built, finished)
     return finished
 
 
 def _key(compiler: str) -> str:
     version = _run([compiler, "--version"])
-    machine = (platform.system(), platform.machine())
-    sources = (path.read_text(encoding="utf-8") for path in _SOURCES)
-    parts = [compiler, version, *machine, *_FLAGS, *sources]
-    return _checksum("\0".join(parts).encode())
+    parts = [compiler, version, platform.system(), platform.machine(), sources_checksum()]
+    return checksum("\0".join(parts).encode())
 
 
-def _checksum(data: bytes) -> str:
+def sources_checksum() -> str:
+    """Of all that decides what a compiler makes."""
+    sources = (path.read_text(encoding="utf-8") for path in (MAIN, *_HEADERS))
+    return checksum("\0".join((*FLAGS, *sources)).encode())
+
+
+def checksum(data: bytes) -> str:
+    """32 digits."""
     return hashlib.sha256(data).hexdigest()[:32]
 
 
