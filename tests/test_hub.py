@@ -239,10 +239,11 @@ def test_each_refusal_of_the_hub_has_its_words_and_its_remedy(
 def test_what_is_here_already_is_used_whatever_the_hub_says(
     at_hub: Callable[[str], None], tiny_folder: Path, status: int
 ) -> None:
+    refusal = Refusal(status, {"X-Error-Code": "RepoNotFound"} if status == 401 else {})
     with hub_of(tiny_folder) as address:
         at_hub(address)
         folder = hub.fetch(REPOSITORY)
-    with hub_of(tiny_folder, Refusal(status)) as address:
+    with hub_of(tiny_folder, refusal) as address:
         at_hub(address)
         assert hub.fetch(REPOSITORY) == folder
 
