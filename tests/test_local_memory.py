@@ -150,6 +150,7 @@ def test_memory_that_runs_out_in_a_take_is_told_and_the_next_take_works(
         raise full
 
     with opened() as backend:
+        made(backend, tiny_folder)
         with monkeypatch.context() as patched:
             for kind in (Decoder, NativeDecoder):
                 patched.setattr(kind, "decode", decode)
