@@ -78,6 +78,8 @@ def pieces_of(source: bytes | Path, start: int = 0) -> Generator[Piece]:
                     yield piece
                     seconds += len(piece.samples) / piece.sample_rate
         except UnreadableAudio:
+            if is_protected(file):  # what is encrypted can be taken for anything
+                raise _encrypted(head) from None
             raise
         except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
             raise _broken(head, seconds if seconds > start else 0) from error
@@ -197,13 +199,19 @@ def _not_played(
     if "matches no streams" in error.stderr:
         return UnreadableAudio(f"{what} has no sound track.")
     if is_protected(file):
-        return UnreadableAudio(f"{what} is encrypted: only the player it was sold for can read it.")
+        return _encrypted(head)
     if "no decoder found for" in error.stderr:
         codec = error.stderr.split("no decoder found for")[1].strip(": \n").splitlines()[0]
         return UnreadableAudio(f"{what} has its sound as {codec[:40]}, which can't be read here.")
     if error.returncode == _ERROR_RATE_EXCEEDED:
         return UnreadableAudio(f"{what} is broken: more than a tenth of it can't be read.")
     return _broken(head, seconds)
+
+
+def _encrypted(head: bytes) -> UnreadableAudio:
+    return UnreadableAudio(
+        f"{the_file(head)} is encrypted: only the player it was sold for can read it."
+    )
 
 
 def _broken(head: bytes, seconds: float) -> UnreadableAudio:
