@@ -191,7 +191,10 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends all
 
     signal.signal(signal.SIGINT, interrupted)
+    told = _tell_remarks(backend, request)
     takes = _watched(backend, request, stop)
+    if not told:  # of some models only loading them tells
+        _tell_remarks(backend, request)
     if not takes and not stop.is_set():
         raise BackendError("The music could not be made: nothing came.")
     report, failure = [], None
@@ -211,6 +214,14 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
     if failure is not None:
         raise failure
     return INTERRUPTED if stop.is_set() else OK
+
+
+def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
+    """Say what of the texts the model can't read; → whether there was anything to say."""
+    remarks = backend.remarks(request)
+    for field, words in remarks.items():
+        print(f"{_option(field)}: {words}", file=sys.stderr)
+    return bool(remarks)
 
 
 def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> list[Take]:

@@ -251,6 +251,8 @@ def checked_text(
     if not isinstance(given, str):
         raise InvalidRequest(field, given, "must be text")
     text = " ".join(given.split())  # line breaks and tabs are just spaces to a prompt
+    if all(unicodedata.category(character) in ("Cf", "Zs") for character in text):
+        text = ""  # nothing of it can be seen
     if required and not text:
         raise InvalidRequest(field, given, "must not be empty: describe the music in words")
     if len(text) > most:

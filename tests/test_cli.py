@@ -234,6 +234,25 @@ def test_a_terminal_without_every_sign_gets_its_report(
     assert told.getvalue().count(b"? real time") == 2
 
 
+def test_what_the_model_can_not_read_is_told_and_the_take_is_made(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jazz 音乐", "--negative-prompt", "鼓", "--blend-prompt", "funk"]) == 0
+    captured = capsys.readouterr()
+    assert "prompt: The model does not know: 音乐\n" in captured.err
+    assert "negative-prompt: The model knows nothing of this" in captured.err
+    assert "blend-prompt:" not in captured.err
+    assert captured.out.startswith("take.wav: ")
+
+
+def test_of_a_checkpoint_whose_tokenizer_is_its_own_that_is_told_once_it_is_loaded(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = ["jazz 音乐", "--duration", "1", "--model", str(tiny_folder)]
+    assert main([*wish, "-o", str(tmp_path / "take.wav")]) == 0
+    assert capsys.readouterr().err.count("prompt: The model does not know: 音乐\n") == 1
+
+
 def test_a_backend_that_ends_without_a_take_has_failed(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,8 +33,10 @@ NEVER = {
     "library/": ["musicgen_space.backends", "musicgen_space.ui", "musicgen_space.engine"],
 }
 # These import only the standard library, numpy and each other.
-PLAIN = ["request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"]
-PLAIN += ["environment.py", "proxies.py"]
+PLAIN = [
+    *("request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"),
+    *("alphabet.py", "environment.py", "proxies.py"),
+]
 
 
 def imports_of(module: Path) -> set[str]:

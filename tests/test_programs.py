@@ -81,6 +81,7 @@ def test_a_line_of_text_becomes_a_file_and_facts(client: Client) -> None:
         assert (facts["prompt"], facts["seed"]) == ("jazz", 7)
         assert (facts["model"], facts["backend"]) == ("musicgen-nano", "local")
     assert made["duration"] == 1
+    assert made["warnings"] == []
     assert made["real_time_factor"] == pytest.approx(1 / made["seconds_taken"], rel=0.01)
 
 
@@ -245,6 +246,13 @@ def test_mcp_makes_music(address: str) -> None:
     [file] = re.findall(r"http://\S+?\.wav", shown(result))
     assert audio.format_of(httpx.get(file).content) == "wav"
     assert "'seed': 42" in shown(result)
+
+
+def test_what_the_model_can_not_read_comes_with_the_take(client: Client) -> None:
+    _, made = client.predict("jazz 音乐", negative_prompt="鼓", **SECOND)
+    first, second = made["warnings"]
+    assert first == "prompt: The model does not know: 音乐"
+    assert second.startswith("negative_prompt: The model knows nothing of this")
 
 
 def test_mcp_is_told_what_is_wrong(address: str) -> None:

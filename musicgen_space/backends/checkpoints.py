@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicgen_space.alphabet import EMBEDDED, T5, Knows
 from musicgen_space.backends.base import Loading, ModelChoice
 from musicgen_space.backends.folders import folder_of
 from musicgen_space.backends.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
@@ -32,13 +33,17 @@ _MOST_THREADS = 8  # a step's stages are too short for more
 
 
 class Checkpoints:
-    """Models by name, loaded when they are wanted. Not for several threads, but for ``choices``.
+    """Models by name, loaded when they are wanted.
+
+    Not for several threads, but for ``choices`` and ``reader``.
 
     Raises ``InvalidSetting`` when the owner chose a device that isn't there.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._readers: dict[str, Knows] = {EMBEDDED_MODEL: EMBEDDED.knows}
+        self._readers |= {each.choice.name: T5.knows for each in PUBLISHED}
         if settings.device not in ("auto", "cpu"):
             self._placement  # noqa: B018  (looks at once, though torch takes long to import)
 
@@ -53,6 +58,10 @@ class Checkpoints:
             if name not in known
         ]
         return [embedded, *own, *published]
+
+    def reader(self, name: str) -> Knows | None:
+        """What a model knows of texts; of the owner's own, once it was loaded."""
+        return self._readers.get(name)
 
     def get(self, name: str, report: Report) -> MusicGen:
         """The model ``name``, loaded unless it is in memory.
@@ -136,6 +145,7 @@ class Checkpoints:
         def loaded() -> MusicGen:
             model = load(folder, self._placement, fetch)
             self.release()  # what was only needed on the way
+            self._readers.setdefault(name, model.text.reader())
             return model
 
         try:

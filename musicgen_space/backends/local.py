@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_space.alphabet import Knows
 from musicgen_space.backends.base import (
     Backend,
     Chunk,
@@ -68,6 +69,10 @@ class LocalBackend(Backend):
     def models(self) -> list[ModelChoice]:
         """See ``Checkpoints.choices``."""
         return self._checkpoints.choices()
+
+    def reader(self, model: str) -> Knows | None:
+        """See ``Checkpoints.reader``."""
+        return self._checkpoints.reader(model)
 
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""

@@ -45,13 +45,25 @@
   // One sound at a time: whatever starts, a file or the player's live sound, stops the rest.
   // The player's own sounds take over from each other without our help.
   const sounding = new Set();
+  const starting = new WeakSet();
+  const unwanted = new WeakSet();
   const owner = (node) => node.closest(".player") ?? node.querySelector?.(".player") ?? node;
   document.addEventListener("musicgen:sound", ({ detail }) => {
     for (const media of sounding) {
       if (media.paused) sounding.delete(media);
-      else if (owner(media) !== owner(detail)) media.pause();
+      else if (owner(media) !== owner(detail)) quieten(media);
     }
   });
+  // A pause breaks the promise of a play() that is on its way, which whoever called it may not
+  // expect: such a sound is paused before anything of it is heard.
+  const quieten = (media) => {
+    if (starting.has(media)) unwanted.add(media);
+    else media.pause();
+  };
+  const hasStarted = (media) => {
+    starting.delete(media);
+    if (unwanted.delete(media)) media.pause();
+  };
   const starts = (media) => {
     if (media.muted) return;
     document.dispatchEvent(new CustomEvent("musicgen:sound", { detail: media }));
@@ -62,6 +74,10 @@
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {
     if (!this.isConnected) starts(this);
-    return play.call(this);
+    unwanted.delete(this);
+    starting.add(this);
+    const promise = play.call(this);
+    promise.then(() => hasStarted(this), () => hasStarted(this));
+    return promise;
   };
 }

@@ -41,6 +41,7 @@ from musicgen_space.ui.recall import Recall
 from musicgen_space.ui.restore import restore_button, wire_restore
 from musicgen_space.ui.shelf import Shelf
 from musicgen_space.ui.sound_finish import sound_finish
+from musicgen_space.ui.text_notes import TextNotes
 from musicgen_space.ui.theme import theme
 from musicgen_space.ui.words import prompt_words
 
@@ -64,6 +65,7 @@ def build_page(
     """
     shelf = Shelf(example)
     studio = Studio(backends, settings, shelf, library)
+    notes = TextNotes(backends)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
     with gr.Blocks(
@@ -74,12 +76,13 @@ def build_page(
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=320, elem_id="wish"):
                 prompt = prompt_field()
+                notes.below(prompt)
                 prompt_words(prompt)
                 model = model_field(first)
                 duration = slider("duration", say("Length"), say("Seconds of music."))
                 seed = seed_field(last_seed)
                 own = OwnSound.build(studio, [*backends.values()])
-                knobs = more_control()
+                knobs = more_control(notes.below)
                 with gr.Column(elem_id="actions"):
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
                     stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
@@ -95,6 +98,7 @@ def build_page(
 
         chosen_models = _wire_switch(studio, backends, backend, money, key, model, knobs)
         _wire_own_sound(studio, backends, backend, model, own)
+        notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
         recall = Recall(backends, backend, model, prompt, fields, chosen_models)
         wire_restore(page, restoring, recall)

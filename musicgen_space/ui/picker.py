@@ -173,7 +173,7 @@ def _picker(sounds: Kept[Clip], work: PageWork) -> gr.HTML:
     picker = gr.HTML(
         NOTHING_PICKED,
         html_template=(here / "picker.html").read_text(encoding="utf-8"),
-        js_on_load=script("served.js", "picker.js"),
+        js_on_load=script("served.js", "starting.js", "picker.js"),
         server_functions=[work.in_turn(sound)],
         apply_default_css=False,
         visible=False,

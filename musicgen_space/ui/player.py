@@ -31,7 +31,8 @@ View = dict[str, Any]
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (
-    *("served.js", "player.js", "live.js", "sounds.js", "compare.js", "share.js", "wiring.js"),
+    *("served.js", "starting.js", "player.js", "live.js", "sounds.js", "compare.js"),
+    *("share.js", "wiring.js"),
 )
 _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -50,7 +50,8 @@ _MOST_AT_A_TIME = 40  # as many as the page's own handlers have; backends bound 
 
 _ABOUT_GENERATE = """Turn a line of text into music.
 
-The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it.
+The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it,
+with warnings about words that the model does not know: English ones work best.
 One call makes one take; for variations, call again with the next seeds. A Segmind key goes
 into the header x-segmind-key."""
 _REMEDY = "send yours in the header x-segmind-key"
@@ -61,6 +62,7 @@ class Made(TypedDict, total=False):
 
     ``seed`` is the one that was really used, ``duration`` and ``seconds_taken`` are in
     seconds, ``cost`` and ``credits_left`` in credits, None where the backend does not say.
+    ``warnings`` are sentences about what was made otherwise than one may think.
     """
 
     status: str
@@ -77,6 +79,7 @@ class Made(TypedDict, total=False):
     cost: float | None
     credits_left: float | None
     request_id: str | None
+    warnings: list[str]
 
 
 class OnOffer(TypedDict):
@@ -172,7 +175,8 @@ class Programs:
         ending = ending if ending in audio.formats_for(take) else "wav"
         name = f"{file_name(take)}.{ending}"
         path = self._files.save(audio.encode(take, ending), name, output)
-        return gr.FileData(path=path, orig_name=name).model_dump(), _made_of(take, ending)
+        file = gr.FileData(path=path, orig_name=name).model_dump()
+        return file, _made_of(take, ending, backend.remarks(music_request))
 
     def _understood(self, job: _Job) -> tuple[Backend, MusicRequest]:
         """The wish as a backend and a checked request, paid for; raises ``MusicGenSpaceError``."""
@@ -320,7 +324,7 @@ def _clip(name: str, given: Any) -> Clip:
         raise UnreadableAudio(f"{name}: {error}") from error
 
 
-def _made_of(take: Take, ending: str) -> Made:
+def _made_of(take: Take, ending: str, remarks: Mapping[str, str]) -> Made:
     receipt = take.receipt or Receipt()
     return Made(
         status="Done",
@@ -337,4 +341,5 @@ def _made_of(take: Take, ending: str) -> Made:
         cost=receipt.cost,
         credits_left=receipt.credits_left,
         request_id=receipt.request_id,
+        warnings=[f"{field}: {words}" for field, words in remarks.items()],
     )

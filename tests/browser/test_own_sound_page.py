@@ -28,6 +28,15 @@ PITCH = """async (at) => {
   return crossings * 2;
 }"""
 
+# What every sound's start ends in from now on, until it is undefined again.
+START_ENDS_IN = """(name) => {
+  window.startForReal ??= HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = name
+    ? () => Promise.reject(new DOMException("no start", name)) : window.startForReal;
+}"""
+
+UNPLAYABLE = "This sound can't be played. Please try again."
+
 
 def riff(folder: Path, seconds: float = 20, hertz: float = 440) -> FilePayload:
     """A WAV as somebody brings it."""
@@ -155,6 +164,13 @@ def test_the_picked_stretch_can_be_heard(humming: Page, tmp_path: Path) -> None:
     humming.wait_for_function(f"{audio}.currentTime > 19.5")
     expect(humming.get_by_role("button", name="Play the stretch")).to_be_visible()
     assert humming.evaluate(f"{audio}.paused")
+    humming.evaluate(START_ENDS_IN, "NotSupportedError")
+    play.click()
+    expect(humming.locator("#picker [data-part=said]")).to_have_text(UNPLAYABLE)
+    expect(play).to_be_visible()
+    humming.evaluate(START_ENDS_IN, None)
+    play.click()
+    expect(humming.locator("#picker [data-part=said]")).to_have_text("")
 
 
 def test_a_tune_is_followed_where_the_model_can(humming: Page, tmp_path: Path) -> None:
