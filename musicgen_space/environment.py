@@ -50,6 +50,8 @@ def prepared_environment(settings: Settings) -> Iterator[None]:
         os.environ.update(proxy_variables(getproxies(), settings.host))
         # Where Gradio asks whether a port is free, always over IPv4.
         os.environ["GRADIO_SERVER_NAME"] = "127.0.0.1" if ":" in settings.host else settings.host
+        # Whose X-Forwarded-For uvicorn believes: by itself that of whatever runs on this machine.
+        os.environ["FORWARDED_ALLOW_IPS"] = ",".join(settings.proxies)
         with _private_folder() as folder:
             for variable, name in _FOLDERS.items():
                 os.environ.setdefault(variable, str(folder / name))

@@ -53,7 +53,9 @@ class Hosted(HostedBackend):
     def balance(self) -> float:
         return self.credits
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         self.paid.append((self.payer, request.prompt))
         samples = np.zeros((1, 3200), np.float32)
         yield Take(samples, 32000, request, "hosted", "model", 1.0, receipt=Receipt(1.0, 0.5))
@@ -71,7 +73,9 @@ class Home(Backend):
     def models(self) -> list[ModelChoice]:
         return [ModelChoice("deaf", ""), ModelChoice("melodious", "", True)]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         self.wishes.append(request)
         samples = np.zeros((1, int(request.total_seconds * RATE)), np.float32)
         for index in range(request.variations):
@@ -96,8 +100,7 @@ def studio(hosted: Hosted, home: Home) -> Studio:
 
 
 def visitor(session: str = "tab", host: str = "8.8.8.8", noted: str = "") -> Any:
-    headers = {"x-forwarded-for": noted} if noted else {}
-    return SimpleNamespace(session_hash=session, headers=headers, client=SimpleNamespace(host=host))
+    return SimpleNamespace(session_hash=session, headers={}, client=SimpleNamespace(host=host))
 
 
 def wish(key: str = "", prompt: str = "jazz") -> tuple[Any, ...]:
@@ -404,11 +407,11 @@ def test_what_was_finished_before_a_failure_is_kept(
 def test_kept_takes_are_opened_and_compared(keeping: Studio, library: Library) -> None:
     made_for(keeping, ME, *wish_at_home(variations=2))
     ids = [entry.id for entry in library.search(ME["visitor"])]
-    shown = keeping.open_takes({**ME, "ids": ids})
+    shown = keeping.open_takes(visitor(), {**ME, "ids": ids})
     assert [take["kept"] for take in shown["takes"]] == ids
     assert (shown["phase"], shown["variations"], shown["title"]) == ("done", 2, "jazz")
     with pytest.raises(gr.Error, match="not there any more"):
-        keeping.open_takes({"visitor": "f" * 48, "ids": ids})
+        keeping.open_takes(visitor(), {"visitor": "f" * 48, "ids": ids})
 
 
 def test_a_kept_take_is_continued_from_its_end(
@@ -432,7 +435,7 @@ def test_a_take_with_ones_own_sound_is_opened_as_it_was_when_it_was_made(
     own = ({**keeping.bring(visitor(), riff, use), "from": 4.0, "to": 9.0}, use)
     made = made_for(keeping, ME, *wish_at_home("melodious", own=own, duration=2))
     [entry] = library.search(ME["visitor"])
-    opened = keeping.open_takes({**ME, "ids": [entry.id]})
+    opened = keeping.open_takes(visitor(), {**ME, "ids": [entry.id]})
     told = {"melody": "melody of riff.wav · made in 1.0 s, 2.0× real time"}
     told["continue_from"] = "goes on from riff.wav · made in 1.0 s, 2.0× real time"
     assert opened["takes"][0]["facts"].endswith(told[use])
