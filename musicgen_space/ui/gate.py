@@ -5,7 +5,10 @@ Gradio brings many routes: recordings, proxies, statistics, editors. All are clo
 
 from __future__ import annotations
 
+import logging
 import re
+from itertools import dropwhile
+from traceback import walk_tb
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -16,6 +19,9 @@ from musicgen_space import audio
 
 __all__ = ["UPLOAD", "Gate", "is_open"]
 
+log = logging.getLogger(__name__)
+
+_NOT_UNDERSTOOD = "This request makes no sense here: what it names is not there."
 _MOST_BYTES = 2**20  # of what a page or a program asks for
 _AROUND_A_FILE = 2**16  # what a form adds to an upload
 UPLOAD = "/gradio_api/upload"
@@ -53,7 +59,7 @@ class Gate:
             status, words = refusal
             await JSONResponse({"detail": words}, status)(scope, receive, send)
         elif scope["type"] == "http":  # there are no other ways in, such as websockets
-            await _without_late_errors(self._app, scope, receive, send)
+            await _with_short_errors(self._app, scope, receive, send)
 
 
 def _refusal(scope: Scope) -> tuple[int, str] | None:
@@ -70,11 +76,11 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     return None
 
 
-async def _without_late_errors(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run ``app``; its refusals that come when an answer has begun just end it.
+async def _with_short_errors(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run ``app``; what Gradio can't make sense of is refused, and takes a line of the log.
 
-    Gradio finds only then that a session is unknown, and says so in the answer. The server
-    would log each such error with all that led to it.
+    The server would answer 500, and log all that led to it for each such request. Of a session
+    that it doesn't know Gradio says so in its answer, and fails then: that just ends the answer.
     """
     begun = False
 
@@ -87,6 +93,17 @@ async def _without_late_errors(app: ASGIApp, scope: Scope, receive: Receive, sen
         await app(scope, receive, sent)
     except Exception as error:
         late = isinstance(error, HTTPException) or isinstance(error.__cause__, HTTPException)
-        if not begun or not late:
+        if _is_of_our_code(error) or (begun and not late):
             raise
-        await send({"type": "http.response.body", "body": b""})
+        if begun:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        log.warning("%s %s was not understood: %r", scope["method"], scope["path"][:80], error)
+        await JSONResponse({"detail": _NOT_UNDERSTOOD}, 400)(scope, receive, send)
+
+
+def _is_of_our_code(error: Exception) -> bool:
+    """Whether Gradio had called something of ours, in which it was raised."""
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    called = dropwhile(lambda name: not name.startswith("gradio."), names)
+    return any(name.startswith("musicgen_space.") for name in called)
