@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 
 from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,6 +24,8 @@ from musicgen_space.library import Library
 from musicgen_space.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 15  # seconds that a take is made or waits while nobody listens
 
 
 def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> None:
@@ -40,23 +43,31 @@ def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> No
 def serve(settings: Settings, backends: dict[str, Backend]) -> None:
     """Show the page, and close everything at the end."""
     # Not before: Gradio reads its environment while it is imported.
+    from musicgen_space.ui.audience import Audience
+    from musicgen_space.ui.gate import Gate
     from musicgen_space.ui.page import build_page, launch_options
+    from musicgen_space.ui.uploads import Uploads
 
     for backend in backends.values():
         backend.warm_up()
 
     library = open_library(settings)
 
+    audience = Audience(patience=_PATIENCE)
+
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
 
     try:
-        page = build_page(backends, settings, library)
+        page = build_page(backends, settings, library, audience)
         page.launch(
             server_name=in_url(settings.host),
             server_port=settings.port,
             share=False,  # a public tunnel would let strangers spend the owner's key
-            app_kwargs={"routes": [Route("/healthz", healthz)]},
+            app_kwargs={
+                "routes": [Route("/healthz", healthz), Uploads().route()],
+                "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
+            },
             quiet=True,
             prevent_thread_lock=True,
             **launch_options(),

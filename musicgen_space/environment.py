@@ -62,6 +62,8 @@ def _variables(settings: Settings, folder: Path) -> dict[str, str | None]:
         **proxy_variables(getproxies(), settings.host),
         # Where Gradio asks whether a port is free, always over IPv4.
         "GRADIO_SERVER_NAME": "127.0.0.1" if ":" in settings.host else settings.host,
+        # Whose X-Forwarded-For uvicorn believes: by itself that of whatever runs on this machine.
+        "FORWARDED_ALLOW_IPS": ",".join(settings.proxies),
         **{name: str(folder / place) for name, place in _FOLDERS.items() if name not in given},
         **chosen,
     }

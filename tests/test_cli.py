@@ -108,7 +108,9 @@ class Studio(Backend):
     def models(self) -> list[ModelChoice]:
         return [ModelChoice("silence", "restful")]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         self.asked.append(request)
         yield Progress(request.new_seconds, request.new_seconds, 0.1)
         for index in range(request.variations):
