@@ -107,8 +107,9 @@ def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
         with pytest.raises(InvalidCheckpoint, match=f"{name} is no regular file"):
             load(folder)
     finally:
-        os.close(os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK))
-        writer.join()
+        reader = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK)
+        writer.join()  # it was let in now at the latest
+        os.close(reader)
 
 
 def test_a_shard_that_is_a_pipe_is_none(folder: Path) -> None:
