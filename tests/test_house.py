@@ -24,7 +24,7 @@ ONLY = {
     "sqlalchemy": ["library/"],
     "soundfile": ["audio.py", "reader.py"],
     "imageio_ffmpeg": ["ffmpeg.py"],
-    "mutagen": ["audio.py", "tags.py"],
+    "mutagen": ["audio.py"],
     "soxr": ["mixing.py"],
     "pyloudnorm": ["finish.py"],
 }
