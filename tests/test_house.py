@@ -37,7 +37,7 @@ NEVER = {
 # These import only the standard library, numpy and each other.
 PLAIN = [
     *("request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"),
-    *("alphabet.py", "environment.py", "proxies.py"),
+    *("alphabet.py", "ending.py", "environment.py", "proxies.py"),
 ]
 
 
