@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from musicgen_space.ending import Ending, end_quietly, ending
+
+if __name__ == "__main__":
+    end_quietly()  # before the other imports, which take a second
+
 import errno
 import logging
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from typing import Any
 
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
@@ -28,8 +35,8 @@ log = logging.getLogger(__name__)
 _PATIENCE = 15  # seconds that a take is made or waits while nobody listens
 
 
-def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> None:
-    """Serve the page over the backends that are ``opened``, until interrupted."""
+def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> int:
+    """Serve the page over the backends that are ``opened``, until told to end; → the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "mcp"):  # a line or more for each call of a program
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -37,11 +44,11 @@ def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> No
     check_address(settings)
     check_folder(settings)
     with prepared_environment(settings):
-        serve(settings, opened(settings))
+        return serve(settings, opened(settings))
 
 
-def serve(settings: Settings, backends: dict[str, Backend]) -> None:
-    """Show the page, and close everything at the end."""
+def serve(settings: Settings, backends: dict[str, Backend]) -> int:
+    """Show the page, and close everything at the end; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
     from musicgen_space.ui.audience import Audience
     from musicgen_space.ui.gate import Gate
@@ -60,25 +67,34 @@ def serve(settings: Settings, backends: dict[str, Backend]) -> None:
 
     try:
         page = build_page(backends, settings, library, audience)
-        page.launch(
-            server_name=in_url(settings.host),
-            server_port=settings.port,
-            share=False,  # a public tunnel would let strangers spend the owner's key
-            app_kwargs={
-                "routes": [Route("/healthz", healthz), Uploads().route()],
-                "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
-            },
-            quiet=True,
-            prevent_thread_lock=True,
-            **launch_options(),
-        )
-        print(f"The page is on {settings.url}", flush=True)
-        page.block_thread()
+        with ending() as told:
+            page.launch(
+                server_name=in_url(settings.host),
+                server_port=settings.port,
+                share=False,  # a public tunnel would let strangers spend the owner's key
+                app_kwargs={
+                    "routes": [Route("/healthz", healthz), Uploads().route()],
+                    "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
+                },
+                quiet=True,
+                prevent_thread_lock=True,
+                **launch_options(),
+            )
+            print(f"The page is on {settings.url}", flush=True)
+            wait_for_the_end(page, told)
+        return told.code
     finally:
         for backend in backends.values():
             backend.close()
         if library is not None:
             library.close()
+
+
+def wait_for_the_end(page: Any, told: Ending) -> None:
+    """Until a signal came; then nobody new is served."""
+    while not told.is_set():
+        time.sleep(0.1)
+    page.server.should_exit = True  # its own close would wait for every tab that is open
 
 
 def check_address(settings: Settings) -> None:
@@ -140,6 +156,6 @@ def open_library(settings: Settings) -> Library | None:
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except InvalidSetting as error:
         sys.exit(str(error))
