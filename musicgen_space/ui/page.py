@@ -222,8 +222,15 @@ def _wire_switch(
         queue=False,
         **QUIET,
     )
-    for event in (backend.change, key.blur, key.submit):
-        event(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
+    gr.on(
+        [backend.change, key.blur, key.submit],
+        studio.money,
+        [backend, key],
+        money,
+        trigger_mode="always_last",  # else a slow answer to the first could replace the last one's
+        concurrency_limit=None,
+        **QUIET,
+    )
     return chosen_models
 
 
