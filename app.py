@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from musicgen_space.ending import Ending, end_quietly, ending
+
+if __name__ == "__main__":
+    end_quietly()  # before the other imports, which take a second
+
 import errno
 import logging
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from typing import Any
 
 from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,9 +32,11 @@ from musicgen_space.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 15  # seconds that a take is made or waits while nobody listens
 
-def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> None:
-    """Serve the page over the backends that are ``opened``, until interrupted."""
+
+def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> int:
+    """Serve the page over the backends that are ``opened``, until told to end; → the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "mcp"):  # a line or more for each call of a program
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -34,40 +44,57 @@ def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> No
     check_address(settings)
     check_folder(settings)
     with prepared_environment(settings):
-        serve(settings, opened(settings))
+        return serve(settings, opened(settings))
 
 
-def serve(settings: Settings, backends: dict[str, Backend]) -> None:
-    """Show the page, and close everything at the end."""
+def serve(settings: Settings, backends: dict[str, Backend]) -> int:
+    """Show the page, and close everything at the end; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
+    from musicgen_space.ui.audience import Audience
+    from musicgen_space.ui.gate import Gate
     from musicgen_space.ui.page import build_page, launch_options
+    from musicgen_space.ui.uploads import Uploads
 
     for backend in backends.values():
         backend.warm_up()
 
     library = open_library(settings)
 
+    audience = Audience(patience=_PATIENCE)
+
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
 
     try:
-        page = build_page(backends, settings, library)
-        page.launch(
-            server_name=in_url(settings.host),
-            server_port=settings.port,
-            share=False,  # a public tunnel would let strangers spend the owner's key
-            app_kwargs={"routes": [Route("/healthz", healthz)]},
-            quiet=True,
-            prevent_thread_lock=True,
-            **launch_options(),
-        )
-        print(f"The page is on {settings.url}", flush=True)
-        page.block_thread()
+        page = build_page(backends, settings, library, audience)
+        with ending() as told:
+            page.launch(
+                server_name=in_url(settings.host),
+                server_port=settings.port,
+                share=False,  # a public tunnel would let strangers spend the owner's key
+                app_kwargs={
+                    "routes": [Route("/healthz", healthz), Uploads().route()],
+                    "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
+                },
+                quiet=True,
+                prevent_thread_lock=True,
+                **launch_options(),
+            )
+            print(f"The page is on {settings.url}", flush=True)
+            wait_for_the_end(page, told)
+        return told.code
     finally:
         for backend in backends.values():
             backend.close()
         if library is not None:
             library.close()
+
+
+def wait_for_the_end(page: Any, told: Ending) -> None:
+    """Until a signal came; then nobody new is served."""
+    while not told.is_set():
+        time.sleep(0.1)
+    page.server.should_exit = True  # its own close would wait for every tab that is open
 
 
 def check_address(settings: Settings) -> None:
@@ -129,6 +156,6 @@ def open_library(settings: Settings) -> Library | None:
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except InvalidSetting as error:
         sys.exit(str(error))

@@ -58,6 +58,7 @@ _MAX_SAMPLES = 32 * 2**20
 CLIP_RATE = 32_000
 MAX_CLIP_SECONDS = 600
 MAX_CLIP_BYTES = 50 * 2**20
+_MOST_SETTINGS = 2**16  # characters; the longest prompts and names take a tenth of them
 _AROUND = 1  # seconds before and after a stretch: what a resampler needs to hear of them
 
 
@@ -256,7 +257,8 @@ def _settings_in(text: str) -> dict[str, Any] | None:
     if start is None:
         return None
     try:
-        settings, _ = json.JSONDecoder().raw_decode(text, start.start())
+        within = text[start.start() : start.start() + _MOST_SETTINGS]
+        settings, _ = json.JSONDecoder().raw_decode(within)
     except (ValueError, RecursionError):
         return None
     return settings if "prompt" in settings else None

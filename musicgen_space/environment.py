@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from urllib.request import getproxies
 
+from musicgen_space.ending import SIGNALS
 from musicgen_space.errors import InvalidSetting
 from musicgen_space.proxies import proxy_variables
 from musicgen_space.settings import Settings
@@ -62,6 +64,8 @@ def _variables(settings: Settings, folder: Path) -> dict[str, str | None]:
         **proxy_variables(getproxies(), settings.host),
         # Where Gradio asks whether a port is free, always over IPv4.
         "GRADIO_SERVER_NAME": "127.0.0.1" if ":" in settings.host else settings.host,
+        # Whose X-Forwarded-For uvicorn believes: by itself that of whatever runs on this machine.
+        "FORWARDED_ALLOW_IPS": ",".join(settings.proxies),
         **{name: str(folder / place) for name, place in _FOLDERS.items() if name not in given},
         **chosen,
     }
@@ -77,7 +81,7 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 @contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A folder for this process alone, gone at its end, also when SIGTERM ends it."""
+    """A folder for this process alone, gone at its end, also when a signal ends it."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="musicgen-space-", ignore_cleanup_errors=True)
     except OSError:
@@ -87,12 +91,13 @@ def _private_folder() -> Iterator[Path]:
 
     def told_to_end(number: int, _: FrameType | None) -> None:
         folder.cleanup()
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, usual[number])
         signal.raise_signal(number)
 
     with folder as path:
-        usual = signal.signal(signal.SIGTERM, told_to_end)
+        usual: dict[int, Any] = {number: signal.signal(number, told_to_end) for number in SIGNALS}
         try:
             yield Path(path).resolve()
         finally:
-            signal.signal(signal.SIGTERM, usual)
+            for number, handler in usual.items():
+                signal.signal(number, handler)

@@ -139,11 +139,12 @@ class OutOfMemory(BackendError):
 
 
 class QueueFull(BackendError):
-    """Too many takes are waiting already."""
+    """Too many takes are waiting already; ``own``: of whoever asks for one more."""
 
-    def __init__(self, waiting: int) -> None:
+    def __init__(self, waiting: int, own: bool = False) -> None:
+        whose = f"{waiting} of yours wait already" if own else f"{waiting} waiting"
         super().__init__(
-            f"The queue is full: {waiting} waiting. "
+            f"The queue is full{' for you' * own}: {whose}. "
             "Nothing is lost: press Generate again in a minute."
         )
 

@@ -3,7 +3,7 @@
 Nothing that a file says makes it open another file or an address: it is handed the open
 file, and what reads that is the only protocol it has. It may read formats that hold sound,
 or video with it, and nothing that names files (playlists), draws (SVG) or runs (game music).
-Its time and its memory are bounded.
+Its time, its memory and its last words are bounded.
 """
 
 from __future__ import annotations
@@ -15,17 +15,25 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 import imageio_ffmpeg
 
 from musicgen_space.errors import UnreadableAudio
 
-__all__ = ["output_of"]
+__all__ = ["Bounds", "output_of"]
 
-_SECONDS = 60
-_BLOCK = 256 * 2**20  # bytes; the most it may ask for at once
-_MEMORY = 2**30  # bytes; and all together
+_MOST_WORDS = 2**16  # bytes of what it says as it fails
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a run may use: seconds, and bytes of memory, of which a quarter at once."""
+
+    seconds: float = 60
+    memory: int = 2**30
+
 
 # Its demuxers, by their names. Several stand for older and newer files of one kind.
 _FORMATS = (
@@ -38,18 +46,22 @@ _FORMATS = (
 )
 
 
+_USUAL = Bounds()
+
+
 @contextmanager
 def output_of(
-    file: BinaryIO, reading: Sequence[str], writing: Sequence[str]
+    file: BinaryIO, reading: Sequence[str], writing: Sequence[str], bounds: Bounds = _USUAL
 ) -> Iterator[IO[bytes]]:
     """What ffmpeg makes of ``file``; moves the position in it.
 
-    ``reading`` and ``writing`` are its options for either side. Who leaves the block without
-    an error must have read all of it. Raises ``UnreadableAudio`` where there is no ffmpeg,
-    ``subprocess.CalledProcessError`` when it fails, with its last words, and
-    ``subprocess.TimeoutExpired`` when it takes too long.
+    ``reading`` and ``writing`` are its options for either side. Who leaves the block before
+    the end has had enough: ffmpeg is ended. Else raises ``subprocess.CalledProcessError`` when
+    it fails, with its last words, and ``subprocess.TimeoutExpired`` when it takes too long.
+    Raises ``UnreadableAudio`` where there is no ffmpeg.
     """
-    command = [_program(), "-nostdin", "-v", "fatal", "-max_alloc", str(_BLOCK), "-threads", "1"]
+    command = [_program(), "-nostdin", "-v", "fatal", "-threads", "1"]
+    command += ["-max_alloc", str(bounds.memory // 4)]
     command += ["-protocol_whitelist", "fd", "-format_whitelist", ",".join(_FORMATS)]
     command += [*reading, "-i", "fd:", *writing, "pipe:1"]
     with (
@@ -64,18 +76,20 @@ def output_of(
             late.set()
             process.kill()
 
-        alarm = threading.Timer(_SECONDS, end)
+        alarm = threading.Timer(bounds.seconds, end)
         alarm.start()
         try:
-            _bound(process.pid)
+            _bound(process.pid, bounds.memory)
             assert process.stdout is not None  # they were asked for
             assert process.stderr is not None
             yield process.stdout
+            if process.stdout.read(1):
+                return
             # Fatal words are few: they can't have filled the pipe before.
-            words = process.stderr.read().decode(errors="replace")
+            words = process.stderr.read(_MOST_WORDS).decode(errors="replace")
             if process.wait() != 0:
                 if late.is_set():
-                    raise subprocess.TimeoutExpired(command, _SECONDS)
+                    raise subprocess.TimeoutExpired(command, bounds.seconds)
                 raise subprocess.CalledProcessError(process.returncode, command, stderr=words)
         finally:
             alarm.cancel()
@@ -109,9 +123,9 @@ def _as_descriptor(file: BinaryIO) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _bound(process: int) -> None:
+def _bound(process: int, memory: int) -> None:
     """Bound the memory of a process, where the system can; elsewhere each block is bounded."""
     if sys.platform == "linux":
         import resource
 
-        resource.prlimit(process, resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+        resource.prlimit(process, resource.RLIMIT_DATA, (memory, memory))

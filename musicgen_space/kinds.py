@@ -10,7 +10,7 @@ import os
 from types import MappingProxyType
 from typing import BinaryIO
 
-__all__ = ["HEAD", "format_of", "is_protected", "no_sound", "the_file"]
+__all__ = ["HEAD", "format_of", "id3_length", "is_protected", "no_sound", "the_file"]
 
 HEAD = 4096  # bytes; as many as these functions look at
 
@@ -90,6 +90,13 @@ def no_sound(head: bytes) -> str:
     if text.startswith(_PAGES):
         return "a web page"
     return "a picture" if "<svg" in text else "text" if text else ""
+
+
+def id3_length(head: bytes) -> int:
+    """The bytes of the tag of ID3v2 that a file begins with: 7 bits of each of four bytes."""
+    if len(head) < 10 or head[:3] != b"ID3":
+        return 0
+    return 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(head[9:5:-1]))
 
 
 def is_protected(file: BinaryIO) -> bool:

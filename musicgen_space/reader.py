@@ -8,6 +8,7 @@ is mixed or resampled here.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import subprocess
 from collections.abc import Generator, Iterator
@@ -20,7 +21,7 @@ import soundfile
 
 from musicgen_space.errors import UnreadableAudio
 from musicgen_space.ffmpeg import output_of
-from musicgen_space.kinds import HEAD, is_protected, no_sound, the_file
+from musicgen_space.kinds import HEAD, id3_length, is_protected, no_sound, the_file
 from musicgen_space.mixing import OGG_ORDER, USUAL_ORDER
 
 __all__ = ["Piece", "opened", "pieces_of"]
@@ -29,6 +30,7 @@ _FRAMES = 2**14  # a piece: a third of a second or so
 _MAX_CHANNELS = 8
 _SAMPLE_RATES = range(8_000, 192_001)
 _HIGHEST = 1e30  # a sample above it is no number that can be counted with
+_RATION = 8 * 2**20  # bytes of a file's headers, or for a piece: covers of albums are in there
 _MOST_PIPED = 50 * 2**20  # bytes of what can only be read once
 _ERROR_RATE_EXCEEDED = 69  # what ffmpeg's process returns then
 
@@ -104,6 +106,35 @@ def _piped(file: BinaryIO) -> BinaryIO:
     return io.BytesIO(data)
 
 
+class _Rationed:
+    """A file that gives no more than a ration, and then only what is asked for after ``renew``.
+
+    libsndfile takes whatever a file says is its header for one: 45 MB of comments in an OGG
+    are 600 MB in memory. Only a tag of ID3, which can stand before any file, is passed over
+    at any length.
+    """
+
+    def __init__(self, file: BinaryIO, head: bytes) -> None:
+        self._file, self._free = file, id3_length(head)
+        self.seek, self.tell = file.seek, file.tell
+        self.renew()
+
+    def renew(self, ration: float = _RATION) -> None:
+        """Begin a ration."""
+        self._left = ration
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether more was asked for."""
+        return self._left < 0
+
+    def read(self, size: int) -> bytes:
+        """So many bytes; none beyond the ration."""
+        if self._file.tell() >= self._free:
+            self._left -= size
+        return b"" if self.is_used_up else self._file.read(size)
+
+
 class _Reader(soundfile.SoundFile):
     """libsndfile, from front to back.
 
@@ -118,29 +149,38 @@ class _Reader(soundfile.SoundFile):
 def _decoded(file: BinaryIO, head: bytes, start: int) -> Generator[Piece]:
     """By libsndfile, which reads the formats it knows to the sample; all others by ffmpeg."""
     file.seek(0)
+    rationed = _Rationed(file, head)
     try:
-        reader = _Reader(file)
+        reader = _Reader(rationed)
     except soundfile.SoundFileError:
         reader = None
-    if reader is None or not reader.frames:  # a recorder that crashed leaves a length of 0
+    # A recorder that crashed leaves a length of 0.
+    if reader is None or not reader.frames or rationed.is_used_up:
         other = no_sound(head)
         if other:
             raise UnreadableAudio(f"This is {other} and no sound.")
         yield from _through_ffmpeg(file, head, start)
         return
     with reader:
-        yield from _through_libsndfile(reader, head, start)
+        yield from _through_libsndfile(reader, rationed, head, start)
 
 
-def _through_libsndfile(reader: _Reader, head: bytes, start: int) -> Generator[Piece]:
+def _through_libsndfile(
+    reader: _Reader, file: _Rationed, head: bytes, start: int
+) -> Generator[Piece]:
     rate = reader.samplerate
     _check_claims(head, reader.channels, rate)
     if start * rate >= reader.frames:
         return
+    file.renew(math.inf)  # to find a place, an MP3 is read up to there
     reader.seek(start * rate)
+    file.renew()
     order = OGG_ORDER if reader.format == "OGG" else USUAL_ORDER
     while len(samples := reader.read(_FRAMES, dtype="float32", always_2d=True)):
         yield Piece(samples, rate, order)
+        file.renew()
+    if file.is_used_up:
+        raise _broken(head, reader.tell() / rate)
 
 
 def _through_ffmpeg(file: BinaryIO, head: bytes, start: int) -> Generator[Piece]:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 from musicgen_space.addresses import Origin, in_url, is_loopback, own_address
@@ -14,6 +15,11 @@ from musicgen_space.key import ApiKey
 
 __all__ = ["Settings", "environment_without_keys"]
 
+# The hub's proxies, before a Space: any address that is none of the internet's.
+_INNER = (
+    *("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+    *("::1/128", "fc00::/7"),
+)
 # Where one reaches a page that listens on all addresses.
 _ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -27,6 +33,9 @@ class Settings:
     GRADIO_SERVER_PORT    `port`         its port
     GRADIO_TEMP_DIR       `files`        the folder of files that pages are given, for a day; else
                                          one for this process alone
+    MUSICGEN_PROXIES      `proxies`      the addresses and networks of reverse proxies before the
+                                         page, separated by commas: only they are believed whom
+                                         they speak for (X-Forwarded-For)
     MUSICGEN_MODELS       `models`       more checkpoints to offer: hub ids or folders,
                                          separated by commas
     MUSICGEN_DEVICE       `device`       auto (a CUDA card, else the CPU), cpu, cuda, cuda:N
@@ -42,6 +51,8 @@ class Settings:
                                          one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
     MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
+    MUSICGEN_VISITOR_WAITING  `visitor_waiting`  how many of them each visitor's may be, where
+                                         others than the owner can open the page
     MUSICGEN_AUDIOCRAFT_PYTHON  `audiocraft_python`  the Python of an environment that has
                                          AudioCraft in it
     MUSICGEN_LIBRARY      `library`      the folder where finished takes are kept, or off; else one
@@ -61,6 +72,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     files: Path | None = None
+    proxies: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "auto"
@@ -70,6 +82,7 @@ class Settings:
     max_models: int = 1
     threads: int = 0
     max_waiting: int = 8
+    visitor_waiting: int = 3
     audiocraft_python: str | None = None
     library: Path | None = None
     library_mb: int = 2000
@@ -92,6 +105,11 @@ class Settings:
         return f"http://{in_url(host)}:{self.port}"
 
     @property
+    def waiting_each(self) -> int:
+        """How many takes of each visitor may wait; the owner alone may fill the line."""
+        return self.visitor_waiting if self.strangers else self.max_waiting
+
+    @property
     def library_bytes(self) -> int:
         """The most that all kept takes may have."""
         return self.library_mb * 2**20
@@ -112,12 +130,14 @@ class Settings:
         """Read the variables above; raises ``InvalidSetting`` for one that makes no sense."""
         default = cls()
         # A Space is reached through a proxy, so there the page listens on every address.
-        host = "0.0.0.0" if environ.get("SPACE_ID") else default.host
+        on_space = bool(environ.get("SPACE_ID"))
+        host = "0.0.0.0" if on_space else default.host
         models = (name.strip() for name in environ.get("MUSICGEN_MODELS", "").split(","))
         return cls(
             host=_host(environ, "GRADIO_SERVER_NAME", host),
             port=_whole(environ, "GRADIO_SERVER_PORT", default.port, 1, 65535),
             files=_folder(environ, "GRADIO_TEMP_DIR"),
+            proxies=_networks(environ, "MUSICGEN_PROXIES", _INNER if on_space else ()),
             models=tuple(name for name in models if name),
             device=_device(environ, "MUSICGEN_DEVICE"),
             dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
@@ -127,6 +147,9 @@ class Settings:
             max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
+            visitor_waiting=_whole(
+                environ, "MUSICGEN_VISITOR_WAITING", default.visitor_waiting, 0, 1000
+            ),
             audiocraft_python=_file(environ, "MUSICGEN_AUDIOCRAFT_PYTHON"),
             library=_library(environ, "MUSICGEN_LIBRARY"),
             library_mb=_whole(environ, "MUSICGEN_LIBRARY_MB", default.library_mb, 1, 10**8),
@@ -154,6 +177,18 @@ def _host(environ: Mapping[str, str], name: str, default: str) -> str:
         raise InvalidSetting(
             f"{name} must be an address or a name of this machine, such as 127.0.0.1 or ::1, "
             f"got {text!r}."
+        ) from None
+
+
+def _networks(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks, and addresses as networks of one, in one spelling."""
+    parts = [part.strip() for part in environ.get(name, "").split(",")]
+    try:
+        return tuple(str(ip_network(part, strict=False)) for part in parts if part) or default
+    except ValueError as error:
+        raise InvalidSetting(
+            f"{name} must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, separated by "
+            f"commas: {error}."
         ) from None
 
 

@@ -77,7 +77,10 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
-def test_an_interrupt_writes_what_was_made(tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_writes_what_was_made(
+    number: int, code: int, tiny_folder: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "take.wav"
     command = ["jazz", "--extend-to", "300", "--model", str(tiny_folder), "-o", str(output)]
     process = subprocess.Popen(
@@ -88,10 +91,10 @@ def test_an_interrupt_writes_what_was_made(tiny_folder: Path, tmp_path: Path) ->
     while b"left" not in seen:
         seen += process.stderr.read1()
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    process.stderr.read()
+    process.send_signal(number)
+    assert process.stderr.read().splitlines()[-1].endswith(b"Interrupted.")
     process.stderr.close()
-    assert process.wait(30) == 130
+    assert process.wait(30) == code
     assert 0 < soundfile.info(output).duration < 30
 
 
@@ -108,7 +111,9 @@ class Studio(Backend):
     def models(self) -> list[ModelChoice]:
         return [ModelChoice("silence", "restful")]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         self.asked.append(request)
         yield Progress(request.new_seconds, request.new_seconds, 0.1)
         for index in range(request.variations):
@@ -188,6 +193,36 @@ def test_a_file_may_have_an_at_sign_in_its_name(
     assert main(["jazz", "--continue", given]) == 0
     assert studio.asked[0].continue_from is not None
     assert studio.asked[0].continue_from.duration == seconds
+
+
+STEERING = "\x1b]0;owned\x07\r\x9b2J\u202egnp"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["jazz", "-o", f"{STEERING}.wav"], 0),
+        (["jazz", "--melody", f"{STEERING}loud.wav"], 0),
+        (["jazz", "--continue", f"{STEERING}.wav"], 2),
+        (["jazz", "-o", f"{STEERING}.txt"], 2),
+        (["jazz", "--model", STEERING, "--tempo", STEERING], 2),
+        (["jazz", "--seed", STEERING], 2),
+        (["jazz", "--backend", STEERING], 2),
+        (["jazz", STEERING], 2),
+    ],
+)
+def test_nothing_in_a_name_steers_the_terminal(
+    arguments: list[str], code: int, studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(f"{STEERING}loud.wav", 3.6 * np.sin(np.arange(32_000)), 32_000, "FLOAT")
+    if code == 2:
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+    else:
+        assert main(arguments) == code
+    told = "".join(capsys.readouterr())
+    assert r"\x1b]0;owned\x07\r\x9b2J\u202egnp" in told
+    assert not {*told} & {"\x1b", "\x07", "\x9b", "\u202e"}
 
 
 def test_variations_are_numbered_files(

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from uvicorn import Config
 
 from musicgen_space.environment import prepared_environment
 from musicgen_space.errors import InvalidSetting
 from musicgen_space.settings import Settings
 
+SPACE = {"SPACE_ID": "someone/space"}
 FOLDERS = ("GRADIO_TEMP_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR")
 
 
@@ -45,6 +49,36 @@ def test_folders_that_were_chosen_are_used(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setenv(name, str(tmp_path / name))
     with prepared_environment(Settings.from_environment()):
         assert [os.environ[name] for name in FOLDERS] == [str(tmp_path / name) for name in FOLDERS]
+
+
+@pytest.mark.parametrize(
+    ("environ", "peer", "noted", "visitor"),
+    [
+        ({}, "127.0.0.1", "8.8.4.4", "127.0.0.1"),  # nobody is believed
+        ({}, "192.168.0.7", "8.8.4.4", "192.168.0.7"),
+        (SPACE, "10.0.0.7", "1.1.1.1, 8.8.4.4", "8.8.4.4"),  # before that anybody can write
+        (SPACE, "10.0.0.7", "1.1.1.1, 8.8.4.4, 10.0.0.9", "8.8.4.4"),  # two proxies
+        (SPACE, "8.8.8.8", "1.1.1.1", "8.8.8.8"),
+        ({"MUSICGEN_PROXIES": "8.8.8.0/24"}, "8.8.8.8", "1.1.1.1, 8.8.4.4", "8.8.4.4"),
+        ({"MUSICGEN_PROXIES": "8.8.8.0/24"}, "127.0.0.1", "8.8.4.4", "127.0.0.1"),
+    ],
+)
+def test_only_named_proxies_are_believed_whom_they_speak_for(
+    environ: dict[str, str], peer: str, noted: str, visitor: str
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    seen: list[str] = []
+    with prepared_environment(Settings.from_environment(environ)):
+        server = Config(app)
+        server.load()
+    scope = {
+        **{"type": "http", "client": (peer, 1), "scheme": "http"},
+        "headers": [(b"x-forwarded-for", noted.encode())],
+    }
+    asyncio.run(server.loaded_app(scope, None, None))  # type: ignore[arg-type]
+    assert seen == [visitor]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

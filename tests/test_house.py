@@ -24,7 +24,7 @@ ONLY = {
     "sqlalchemy": ["library/"],
     "soundfile": ["audio.py", "reader.py"],
     "imageio_ffmpeg": ["ffmpeg.py"],
-    "mutagen": ["audio.py", "tags.py"],
+    "mutagen": ["audio.py"],
     "soxr": ["mixing.py"],
     "pyloudnorm": ["finish.py"],
 }
@@ -37,7 +37,7 @@ NEVER = {
 # These import only the standard library, numpy and each other.
 PLAIN = [
     *("request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"),
-    *("alphabet.py", "environment.py", "proxies.py"),
+    *("alphabet.py", "ending.py", "environment.py", "proxies.py"),
 ]
 
 

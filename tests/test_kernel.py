@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -217,6 +219,41 @@ def test_another_kind_of_machine_has_a_library_of_its_own_in_the_same_folder(
     monkeypatch.setattr("platform.machine", lambda: "another")
     build.load(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+COMPILER = """#!/bin/sh
+test "$1" = --version && exit
+exec 9>{alive}
+sleep 60 &
+echo compiling >&9
+wait
+"""
+BUILD = "import sys; from musicgen_space.engine.native import build; from pathlib import Path;"
+BUILD += "build.load(Path(sys.argv[1]), [sys.argv[2]])"
+
+
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="without process groups")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_build_that_is_killed_takes_its_compiler_along_and_its_files_go_later(
+    number: int, tmp_path: Path, small_source: Callable[[str], None]
+) -> None:
+    alive, compiler, cache = tmp_path / "alive", tmp_path / "compiler", tmp_path / "cache"
+    os.mkfifo(alive)
+    compiler.write_text(COMPILER.format(alive=alive))
+    compiler.chmod(0o755)
+    command = [sys.executable, "-c", BUILD, cache, compiler]
+    with subprocess.Popen(command) as process, alive.open("rb") as processes:
+        assert processes.readline() == b"compiling\n"
+        process.send_signal(number)
+        assert processes.read() == b""  # the last one of them has ended
+    (left,) = cache.iterdir()
+    small_source('extern "C" int answer() { return 42; }')
+    assert build.load(cache) is not None
+    assert left.exists()  # it might still be in use
+    os.utime(left, (1, 1))
+    assert build.load(cache) is not None
+    assert [path.suffix for path in cache.iterdir()] == [".so"]
 
 
 POOL = """

@@ -41,15 +41,15 @@ def made(backend: LocalBackend, request: MusicRequest) -> list[Update]:
 class Listener:
     """Somebody who waits for a take in a thread of their own."""
 
-    def __init__(self, backend: LocalBackend, request: MusicRequest) -> None:
+    def __init__(self, backend: LocalBackend, request: MusicRequest, visitor: str = "") -> None:
         self.stop = threading.Event()
         self.updates: list[Update] = []
         self._arrived = threading.Condition()
-        self._thread = threading.Thread(target=self._listen, args=(backend, request))
+        self._thread = threading.Thread(target=self._listen, args=(backend, request, visitor))
         self._thread.start()
 
-    def _listen(self, backend: LocalBackend, request: MusicRequest) -> None:
-        for update in backend.generate(request, self.stop):
+    def _listen(self, backend: LocalBackend, request: MusicRequest, visitor: str) -> None:
+        for update in backend.generate(request, self.stop, visitor):
             with self._arrived:
                 self.updates.append(update)
                 self._arrived.notify_all()
@@ -115,6 +115,33 @@ def test_one_take_at_a_time_and_the_others_see_their_place(
     first.stop.set()
     assert [isinstance(listener.join()[-1], Take) for listener in (first, second, third)]
     assert Waiting(1) in third.updates
+
+
+def test_a_visitor_with_many_takes_does_not_hold_up_another(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    greedy = [Listener(backend, wish(tiny_folder, extend_to=100), "greedy")]
+    greedy[0].wait_for(Progress)
+    greedy.append(Listener(backend, wish(tiny_folder, extend_to=300), "greedy"))
+    greedy[1].wait_for(Waiting)
+    other = Listener(backend, wish(tiny_folder, duration=1), "other")
+    other.wait_for(Waiting)
+    assert other.updates == [Waiting(1)]
+    greedy[0].stop.set()
+    assert isinstance(other.join()[-1], Take)
+    assert not any(isinstance(update, Take) for update in greedy[1].updates)
+    for listener in greedy:
+        listener.stop.set()
+        listener.join()
+
+
+def test_a_listener_who_is_slow_does_not_hold_up_the_next(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    slow = backend.generate(wish(tiny_folder), threading.Event(), "slow")
+    next(slow)
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+    assert isinstance([*slow][-1], Take)
 
 
 def test_stop_ends_a_take_at_once_and_keeps_what_was_made(

@@ -33,7 +33,7 @@ from musicgen_space.ui.programs import Programs
 from musicgen_space.ui.spending import Spending
 from tests.app_server import serving
 from tests.segmind_server import KEY, Segmind, running
-from tests.test_handlers import Home
+from tests.test_handlers import Home, visitor
 
 SECOND = {"duration": 1, "api_name": "/generate"}
 BY_HEADER = {"x-segmind-key": KEY}
@@ -96,7 +96,7 @@ def test_the_files_of_programs_are_kept_within_a_bound(
             Programs({"home": Home()}, Spending(Settings())).offer(page)
         endpoint = next(each for each in page.fns.values() if each.api_name == "generate")
         _, *others = inspect.signature(endpoint.fn).parameters.values()
-        defaults = [each.default for each in others]
+        defaults = [visitor() if each.name == "request" else each.default for each in others]
         answers = [
             [answer async for answer in endpoint.fn(prompt, *defaults)][-1] for prompt in prompts
         ]

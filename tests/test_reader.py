@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -198,7 +199,8 @@ def test_a_video_without_sound_is_told_as_such(tmp_path: Path) -> None:
 def test_a_file_that_takes_too_long_is_given_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ffmpeg, "_SECONDS", 0)
+    output_at_once = partial(output_of, bounds=ffmpeg.Bounds(seconds=0))
+    monkeypatch.setattr("musicgen_space.reader.output_of", output_at_once)
     with pytest.raises(UnreadableAudio, match="M4A file takes longer than 0 s to read"):
         read_clip(folder / "riff.m4a")
 

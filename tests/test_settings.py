@@ -49,6 +49,19 @@ def test_an_empty_address_on_a_space_means_every_one() -> None:
     assert Settings.from_environment(environ).host == "0.0.0.0"
 
 
+def test_proxies_are_addresses_and_networks_in_any_spelling() -> None:
+    settings = Settings.from_environment({"MUSICGEN_PROXIES": "10.1.2.3/8, ::1,, 127.0.0.1"})
+    assert settings.proxies == ("10.0.0.0/8", "::1/128", "127.0.0.1/32")
+    assert Settings.from_environment({}).proxies == ()
+
+
+def test_of_the_line_a_visitor_has_a_part_and_the_owner_alone_all() -> None:
+    environ = {"MUSICGEN_MAX_WAITING": "9", "MUSICGEN_VISITOR_WAITING": "2"}
+    assert Settings.from_environment(environ).waiting_each == 9
+    public = environ | {"GRADIO_SERVER_NAME": "0.0.0.0"}
+    assert Settings.from_environment(public).waiting_each == 2
+
+
 def test_models_are_separated_by_commas() -> None:
     environ = {"MUSICGEN_MODELS": " ./mine , facebook/musicgen-small,"}
     assert Settings.from_environment(environ).models == ("./mine", "facebook/musicgen-small")
@@ -70,6 +83,9 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_MAX_MODELS", "0"),
         ("MUSICGEN_MAX_MODELS", "17"),
         ("MUSICGEN_MAX_WAITING", "1.5"),
+        ("MUSICGEN_VISITOR_WAITING", "-1"),
+        ("MUSICGEN_PROXIES", "10.0.0.0/99"),
+        ("MUSICGEN_PROXIES", "nginx"),
         ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
         ("MUSICGEN_LIBRARY", __file__),
         ("MUSICGEN_LIBRARY_MB", "0"),

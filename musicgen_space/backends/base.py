@@ -110,9 +110,12 @@ class Backend(ABC):
         """The checkpoints on offer, the default first."""
 
     @abstractmethod
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         """Make one take, or all variations at once; the last updates are their ``Take``s.
 
+        Where takes wait for each other, turns go round between ``visitor``s.
         Setting ``stop`` ends it early: what was made so far is the take (``stopped``),
         or nothing more is yielded when there is no sound yet. Closing the iterator
         stops as well. Raises ``BackendError``.

@@ -6,11 +6,12 @@ the weights. What the folder says is checked before weights are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import EncodecModel, T5EncoderModel, initialization
 
 from musicgen_space.engine import hub
@@ -24,7 +25,7 @@ from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.conversions import Conversion
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.half import halve_lossless
-from musicgen_space.engine.memory import release
+from musicgen_space.engine.memory import free_bytes, release
 from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import CPU, Placement
 from musicgen_space.engine.quantise import converter, mode_of
@@ -92,9 +93,11 @@ def _build(checkpoint: Checkpoint, placement: Placement, fetch: Fetch) -> MusicG
     tokenizer = tokenizer_of(text, fetch)
     encoder = _without_data(T5EncoderModel, text.config)
     decoder = _without_data(Decoder, shapes)
+    codec_shapes = _without_data(EncodecModel, codec.config)
     require(encoder, text.sources, "the text encoder")
     require(decoder, checkpoint.decoder, "the decoder")
-    require(_without_data(EncodecModel, codec.config), codec.sources, "EnCodec")
+    require(codec_shapes, codec.sources, "EnCodec")
+    _check_memory(decoder, (encoder, codec_shapes), placement)
     # All is there and fits: now the weights are read.
     # The decoder's first: until they are quantised, they take more memory than all else.
     predictor = _predictor(decoder, checkpoint, placement)
@@ -122,11 +125,26 @@ def _predictor(decoder: Decoder, checkpoint: Checkpoint, placement: Placement) -
         kept = conversion.read(lambda arrays: to.restore(decoder, arrays))
         if kept is not None:
             return kept
-    lossy = mode_of(placement) != "none"
-    # Half precision costs nothing that 8 bits would keep, and half the memory.
-    dtype = torch.float16 if lossy else placement.dtype
-    fill(decoder, checkpoint.decoder, placement.device, dtype)
+    fill(decoder, checkpoint.decoder, placement.device, _dtype(placement))
     return to.convert(decoder, conversion.write if conversion else lambda _: None)
+
+
+def _dtype(placement: Placement) -> torch.dtype:
+    """What the decoder's weights are read as."""
+    # Half precision costs nothing that 8 bits would keep, and half the memory.
+    return torch.float16 if mode_of(placement) != "none" else placement.dtype
+
+
+def _check_memory(decoder: Decoder, others: Iterable[nn.Module], placement: Placement) -> None:
+    """Raise ``MemoryError`` if the weights alone won't fit."""
+    need = _weights(decoder) * _dtype(placement).itemsize
+    need += sum(map(_weights, others)) * torch.float32.itemsize
+    if need > free_bytes(placement.device):
+        raise MemoryError
+
+
+def _weights(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def _without_data(kind: Any, config: Any) -> Any:

@@ -12,14 +12,21 @@ from typing import Any
 
 from transformers import AutoTokenizer, T5Config
 
-from musicgen_space.engine.checkpoint.files import has_tokenizer
+from musicgen_space.engine.checkpoint.files import has_tokenizer, read_json
 from musicgen_space.engine.checkpoint.named import Fetch, find, is_name
+from musicgen_space.engine.checkpoint.opening import check_regular
 from musicgen_space.engine.checkpoint.parts import TextPart
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
 
 __all__ = ["tokenizer_of"]
 
 _SPECIAL = ("pad_token_id", "eos_token_id")  # as configuration and tokenizer call them
+# What transformers may read of a folder for its tokenizer; the largest that are known of T5's
+# family are mT5's, of 16 MB.
+_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "additional_chat_templates/*")
+_MOST_BYTES = 64 * 2**20
+_CONFIG = "tokenizer_config.json"
+_MOST_ENTRIES = 2**16  # of each kind that the configuration only counts; T5 has 100
 _WORDS = ("piano", "drums", "slow", "guitar")  # of which descriptions of music are made
 
 
@@ -30,6 +37,7 @@ def tokenizer_of(part: TextPart, fetch: Fetch) -> Any:
     ``ModelUnavailable`` where it can't be fetched.
     """
     folder = part.folder if has_tokenizer(part.folder) else _folder_of_its_own(part, fetch)
+    _check_files(folder)
     tokenizer = _read(folder, part.config)
     fault = _fault(tokenizer, part.config)
     if fault:
@@ -48,6 +56,17 @@ def _folder_of_its_own(part: TextPart, fetch: Fetch) -> Path:
         return find(part.name, part.folder, partial(fetch, tokenizer_only=True), has_tokenizer)
     except ModelUnavailable as error:
         raise ModelUnavailable(f"{none}. {error}") from None
+
+
+def _check_files(folder: Path) -> None:
+    """Raise ``InvalidCheckpoint`` where reading them could hang or fill the memory."""
+    for path in (path for pattern in _FILES for path in folder.glob(pattern)):
+        check_regular(path, _MOST_BYTES)
+    config = folder / _CONFIG
+    for name, value in (read_json(config) if config.is_file() else {}).items():
+        # Entries are made of such numbers, as of extra_ids; this one is only a limit.
+        if isinstance(value, int | float) and value > _MOST_ENTRIES and name != "model_max_length":
+            raise InvalidCheckpoint(f"{config} says {name} {value}, more than {_MOST_ENTRIES}.")
 
 
 def _read(folder: Path, config: T5Config) -> Any:

@@ -23,12 +23,13 @@ Picked = dict[str, Any]
 NOTHING_PICKED: Picked = {"clip": "", "name": "", "note": "", "seconds": 0.0, "peaks": []}
 
 _BYTES_KEPT = 512 * 2**20  # three minutes in stereo are 46 MB
+_BYTES_EACH = 256 * 2**20
 _BARS = 300  # in the picker's waveform, at its widest
 
 
 def new_sounds() -> Kept[Clip]:
     """Room for visitors' sounds."""
-    return Kept(_BYTES_KEPT)
+    return Kept(_BYTES_KEPT, _BYTES_EACH)
 
 
 def picked(key: str, clip: Clip, use: str) -> Picked:

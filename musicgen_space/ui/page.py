@@ -14,6 +14,7 @@ from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.library import Library
 from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
+from musicgen_space.ui.audience import Audience
 from musicgen_space.ui.controls import (
     DRAW_SEED,
     HINTS,
@@ -57,14 +58,18 @@ _HOW_TO_ADD_LOCAL = (
 
 
 def build_page(
-    backends: dict[str, Backend], settings: Settings, library: Library | None = None
+    backends: dict[str, Backend],
+    settings: Settings,
+    library: Library | None = None,
+    audience: Audience | None = None,
 ) -> gr.Blocks:
     """The page over ``backends``; the first is the one it opens with.
 
-    Takes are kept in ``library``, if there is one.
+    Takes are kept in ``library``, if there is one. What nobody in ``audience`` listens to is
+    stopped; None: whoever asks is taken to listen.
     """
     shelf = Shelf(example)
-    studio = Studio(backends, settings, shelf, library)
+    studio = Studio(backends, settings, shelf, library, audience)
     notes = TextNotes(backends)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
@@ -121,7 +126,8 @@ def build_page(
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
-        Programs(backends, studio.spending).offer(page)
+        Programs(backends, studio.spending, audience).offer(page)
+    page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 import anyio.to_thread
 import gradio as gr
 from gradio.components import Component
+from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
 from musicgen_space import audio
@@ -35,11 +36,13 @@ from musicgen_space.request import (
     Receipt,
     Take,
 )
+from musicgen_space.ui.audience import Audience
 from musicgen_space.ui.handlers import MELODY_NEEDS
 from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.player import file_name
 from musicgen_space.ui.progress import words
 from musicgen_space.ui.spending import Spending, paid_by
+from musicgen_space.ui.visitors import address_of
 
 __all__ = ["Programs"]
 
@@ -99,9 +102,12 @@ Answer = tuple[dict[str, Any] | None, Made]  # the file as Gradio describes file
 class Programs:
     """The endpoints over ``backends``, and the threads in which they make their takes."""
 
-    def __init__(self, backends: dict[str, Backend], spending: Spending) -> None:
+    def __init__(
+        self, backends: dict[str, Backend], spending: Spending, audience: Audience | None = None
+    ) -> None:
         self._backends = backends
         self._spending = spending
+        self._audience = audience or Audience()
         self._threads = anyio.CapacityLimiter(_MOST_AT_A_TIME)
         # A bound of their own: the page's files are quickly made again, a program's are not.
         self._files = MadeFiles()
@@ -151,9 +157,10 @@ class Programs:
             )
         )
         try:
-            while not (await asyncio.wait({making}, timeout=_SECONDS_BETWEEN_NEWS))[0]:
-                job.show_progress()
-                yield None, Made(status=job.status)
+            with self._audience.watching(job.news, job.stop):
+                while not (await asyncio.wait({making}, timeout=_SECONDS_BETWEEN_NEWS))[0]:
+                    job.show_progress()
+                    yield None, Made(status=job.status)
             yield making.result()
         except MusicGenSpaceError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -168,7 +175,7 @@ class Programs:
     def _made(self, job: _Job, output: Component) -> Answer:
         """Make what ``job`` asks for; blocks. Raises ``MusicGenSpaceError``."""
         backend, music_request = self._understood(job)
-        take = job.last_of(backend.generate(music_request, job.stop))
+        take = job.last_of(backend.generate(music_request, job.stop, address_of(job.request)))
         if take is None:
             return None, Made(status="Stopped before there was any sound.")
         take = self._spending.without_balance(take, job.key)
@@ -176,7 +183,7 @@ class Programs:
         ending = job.wish["format"]
         ending = ending if ending in audio.formats_for(take) else "wav"
         name = f"{file_name(take)}.{ending}"
-        path = self._files.save(audio.encode(take, ending), name, output)
+        path = self._files.save(audio.encode(take, ending), name, output, address_of(job.request))
         file = gr.FileData(path=path, orig_name=name).model_dump()
         return file, _made_of(take, ending, _warnings(backend, music_request))
 
@@ -220,6 +227,11 @@ class _Job:
                 self._progress = update if isinstance(update, Progress) else None
                 self.status = words(update)
         return take
+
+    @property
+    def news(self) -> set[str]:
+        """The streams in which it is told what goes on: that of the call, or of the session."""
+        return {str(self.request.session_hash), str(LocalContext.event_id.get(None))}
 
     def show_progress(self) -> None:
         """Tell clients that ask for progress: in whole seconds of music."""

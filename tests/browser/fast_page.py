@@ -33,7 +33,9 @@ class Humming(Backend):
             ModelChoice("unknown", "who knows", None),
         ]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         started = time.perf_counter()
         takes = [self._sound(request.variation(index)) for index in range(request.variations)]
         given = round((request.total_seconds - request.new_seconds) * RATE)

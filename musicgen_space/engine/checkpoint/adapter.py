@@ -57,8 +57,8 @@ _MATRIX = re.compile(
 )
 # Between a module's name and a tensor of it that was saved as a whole.
 _WRAPPED = re.compile(r"\.(?:base_layer|modules_to_save\.\w+)(?=\.(?:weight|bias)$)")
-# Patterns are names, at most with .* in them: others could take for ever to match.
-_PATTERN = re.compile(r"\^?(?:[\w.-]|\.\*|\\\.|\\d)+\$?")
+# Patterns are names, at most with .* twice in them: others could take for ever to match.
+_PATTERN = re.compile(r"(?!(?:.*?\.\*){3})\^?(?:[\w.-]|\.\*|\\\.|\\d)+\$?")
 
 _Matrices = dict[str, torch.Tensor]  # of one module, by their part of the name
 

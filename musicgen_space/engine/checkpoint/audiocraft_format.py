@@ -156,6 +156,19 @@ _CODEC_NAMES = {
 }
 
 
+_MOST_TEXT = 2**18  # characters of a configuration; published ones have 0.02 million
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses references, by which a few lines become any number of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """As ``SafeLoader`` has it."""
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it refers to parts of itself")
+        return super().compose_node(parent, index)
+
+
 class _Config:
     """The values of ``xp.cfg`` by their path, ``${path}`` followed, as OmegaConf would."""
 
@@ -165,7 +178,10 @@ class _Config:
     @classmethod
     def of(cls, package: Mapping[str, Any], file: str) -> _Config:
         try:
-            return cls(yaml.safe_load(package["xp.cfg"]), file)
+            text = package["xp.cfg"]
+            if len(text) > _MOST_TEXT:
+                raise ValueError(f"it has {len(text):,} characters, more than {_MOST_TEXT:,}")
+            return cls(yaml.load(text, _Loader), file)
         except Exception as error:  # yaml's own errors, and what odd numbers and dates raise
             reason = " ".join(str(error).split())[:200]
             raise InvalidCheckpoint(f"{file} has no readable xp.cfg: {reason}") from None

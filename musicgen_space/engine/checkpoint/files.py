@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from musicgen_space.engine.checkpoint.opening import MOST_JSON, read_bounded
 from musicgen_space.engine.checkpoint.training import advice
 from musicgen_space.errors import InvalidCheckpoint
 
@@ -119,7 +120,7 @@ def weight_files(folder: Path) -> list[Path]:
 def _shards(folder: Path, name: str, suffix: str) -> list[Path]:
     """The shards that the index names or, without one, that the shards' own names count."""
     index = folder / f"{name}.{suffix}.index.json"
-    there = {file.name for file in folder.glob(f"{name}-*-of-*.{suffix}")}
+    there = {file.name for file in folder.glob(f"{name}-*-of-*.{suffix}") if file.is_file()}
     if index.is_file():
         needed, told_by = _indexed(index), index.name
     else:
@@ -149,7 +150,7 @@ def _counted(there: set[str]) -> set[str]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; raises ``InvalidCheckpoint``."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bounded(path, MOST_JSON).decode())
     except OSError:
         raise InvalidCheckpoint(
             f"{path.parent} has no {path.name}: not a checkpoint.{_advice(path.parent)}"

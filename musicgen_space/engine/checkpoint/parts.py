@@ -156,6 +156,8 @@ def _built(kind: Any, model_type: str, values: Mapping[str, Any]) -> Any:
         raise InvalidCheckpoint(
             f"A part of the checkpoint is of type {said!r}, not {model_type!r}."
         )
+    # A count of labels, of which a configuration would make as many: neither part has any.
+    values = {name: value for name, value in values.items() if name != "num_labels"}
     try:
         return kind(**values)
     except Exception as error:  # whatever the values make of transformers' own checks

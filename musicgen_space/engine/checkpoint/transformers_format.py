@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,27 @@ def _names(shapes: DecoderConfig) -> dict[str, list[str]]:
     return names
 
 
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Makes the identity of any square weight."""
+
+    tensors: tuple[torch.Tensor, ...] = ()
+    scale: float = 1.0
+
+    def of(self, weight: torch.Tensor) -> torch.Tensor:
+        """In float32, on the device of ``weight``."""
+        return torch.eye(len(weight), device=weight.device)
+
+
 def _projection(
     weights: Weights, theirs: str, ours: str, width: int, shapes: DecoderConfig
 ) -> Sources:
     """A projection to the decoder's width; transformers has none where ``width`` is that."""
     if f"{theirs}.weight" not in weights and width == shapes.width:
         name = f"the identity for {theirs}"
-        identity, none = Rows(name, torch.eye(width)), Rows(name, torch.zeros(width))
+        # Its size is only claimed so far: its numbers are made when they are read.
+        identity = Rows(name, torch.zeros(()).expand(width, width), _Identity())
+        none = Rows(name, torch.zeros(width))
         return {f"{ours}.weight": [identity], f"{ours}.bias": [none]}
     try:
         return {f"{ours}.{half}": [weights[f"{theirs}.{half}"]] for half in ("weight", "bias")}

@@ -15,9 +15,11 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from musicgen_space.engine.unfinished import tidy, unfinished
 
 __all__ = [
     "COMPILERS",
@@ -42,6 +44,14 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 _SECONDS = 300  # after which a compiler is given up
+# A compiler is several processes. One more, in their group, waits for the end of the pipe that
+# is its stdin, which comes when this process closes it or dies, and ends all of them.
+_TOGETHER = """
+exec 3<&0 </dev/null
+{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 &
+export TMPDIR="$0"
+exec "$@" 3<&-
+"""
 
 
 def default_cache() -> Path:
@@ -71,6 +81,7 @@ def load(cache: Path | None = None, compilers: Sequence[str] = COMPILERS) -> cty
 
 def _library(compiler: str, cache: Path) -> Path:
     key = _key(compiler)
+    tidy(cache)
     for file in cache.glob(f"{key}-*.so"):
         if file.stem == f"{key}-{checksum(file.read_bytes())}":
             return file
@@ -82,9 +93,9 @@ def _library(compiler: str, cache: Path) -> Path:
 def _compile(compiler: str, key: str, cache: Path) -> Path:
     """Compile into ``cache``; another process sees the whole file or none."""
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        built = Path(folder) / "decoder.so"
-        _run([compiler, *FLAGS, "-o", str(built), str(MAIN)])
+    with unfinished(cache) as folder:
+        built = folder / "decoder.so"
+        _run_together([compiler, *FLAGS, "-o", str(built), str(MAIN)], folder)
         finished = cache / f"{key}-{checksum(built.read_bytes())}.so"
         os.replace(built, finished)
     return finished
@@ -107,7 +118,22 @@ def checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _run(command: list[str]) -> str:
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=_SECONDS
-    ).stdout
+def _run_together(command: list[str], folder: Path) -> None:
+    """Run a command, with ``folder`` for its own files, that ends when this process does."""
+    if os.name != "posix":
+        _run(command)
+        return
+    reading, writing = os.pipe()
+    try:
+        shell = ["sh", "-c", _TOGETHER, str(folder)]
+        _run([*shell, *command], stdin=reading, process_group=0)
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+
+def _run(command: list[str], **options: Any) -> str:
+    ran = subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=_SECONDS, **options
+    )
+    return str(ran.stdout)
