@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 AUDIOCRAFT := .venv-audiocraft
 
-.PHONY: demo test check browser benchmark parity-audiocraft train-smoke clean
+.PHONY: demo test check browser benchmark kernels parity-audiocraft train-smoke clean
 
 demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
 	$(BIN)/python app.py
@@ -26,6 +26,9 @@ browser: $(VENV)/dev.installed
 
 benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine.
 	$(BIN)/python -m benchmarks.cpu
+
+kernels: $(VENV)/dev.installed  ## Compile the decoder's C++ for every kind of machine.
+	$(BIN)/python -m musicgen_space.engine.native.ship
 
 parity-audiocraft: $(VENV)/dev.installed $(AUDIOCRAFT)/installed  ## AudioCraft itself against us.
 	$(AUDIOCRAFT)/bin/python -W ignore tests/audiocraft/reference.py .cache/audiocraft

@@ -17,10 +17,11 @@ from collections.abc import Callable
 import torch
 
 from musicgen_space.engine.config import DecoderConfig
+from musicgen_space.engine.half import halve_lossless
 from musicgen_space.engine.loader import load
 from musicgen_space.engine.model import Condition, Decoder, Predictor, TextCondition
+from musicgen_space.engine.native import kernel
 from musicgen_space.engine.native.decoder import NativeDecoder
-from musicgen_space.engine.quantise import halve_lossless
 from musicgen_space.models import embedded_folder
 
 FRAME_RATE = 50
@@ -53,12 +54,13 @@ def main() -> None:
     else:
         decoder = load(embedded_folder()).decoder
         torch.set_num_threads(1)  # a small model's threads cost more than they bring
+    library = kernel.load()
+    if library is None:
+        raise SystemExit("There is no kernel for this machine; the log says why.")
     contenders: dict[str, Decoder | NativeDecoder] = {}
     for mode in options.modes:
         for threads in options.threads:
-            native = NativeDecoder.of(decoder, mode, threads=threads)
-            if native is None:
-                raise SystemExit("There is no C++ compiler for the native kernel.")
+            native = NativeDecoder(decoder, mode, library, threads)
             contenders[f"native {mode}, {threads} threads"] = native
     if options.torch:
         halve_lossless(decoder)
@@ -94,10 +96,10 @@ def random_decoder(config: DecoderConfig) -> Decoder:
     return decoder.eval().requires_grad_(False)
 
 
-def prepared(decoder: Predictor, seconds: int) -> tuple[Callable[[], None], float]:
+def prepared(decoder: Predictor, seconds: int) -> tuple[Callable[[], torch.Tensor], float]:
     """A function that makes one step after ``seconds`` of music, and how fast these were read.
 
-    That is in columns a second, in one prefill.
+    It returns the logits. The speed is in columns a second, in one prefill.
     """
     config = decoder.config
     columns = seconds * FRAME_RATE
@@ -109,8 +111,8 @@ def prepared(decoder: Predictor, seconds: int) -> tuple[Callable[[], None], floa
     read = columns / (time.perf_counter() - started)
 
     @torch.inference_mode()
-    def step() -> None:
-        decoder.decode(codes[..., 0], state)
+    def step() -> torch.Tensor:
+        return decoder.decode(codes[..., 0], state)
 
     return step, read
 

@@ -12,7 +12,8 @@ __all__ = ["PROMPT", "in_audiocrafts_format", "musicgen_small"]
 
 PROMPT = "lo-fi music with a soothing melody"
 
-_FOLDER = Path(".cache/benchmarks/musicgen-small-random")
+_FOLDER = Path(".cache/benchmarks/musicgen-small-shape")
+_ENTRIES = 32100  # of T5's tokenizer
 
 
 def musicgen_small() -> Path:
@@ -69,4 +70,6 @@ def _pieces() -> list[tuple[str, float]]:
     """Pieces of a tokenizer as AudioCraft's T5 wants it, and what each weighs."""
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), ("▁", -2.0)]
     words = [(f"▁{word}", -4.0) for word in dict.fromkeys(PROMPT.split())]
-    return special + words + [(letter, -6.0) for letter in string.ascii_lowercase + "-,."]
+    letters = [(letter, -6.0) for letter in string.ascii_lowercase + "-,."]
+    known = special + words + letters
+    return known + [(f"▁{n}", -20.0) for n in range(_ENTRIES - len(known))]

@@ -1,20 +1,24 @@
 """The command line: ``python -m musicgen_space "upbeat funk with brass" -o take.flac``.
 
 Several variations go to take-1.flac, take-2.flac, … Exit codes: 0 done, 1 the music could
-not be made, 2 wrong usage, 130 interrupted (what was made by then is written).
+not be made, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM (what was made by then is
+written, unless there is a second signal).
 """
 
 from __future__ import annotations
+
+from musicgen_space.ending import Ending, end_quietly, ending
+
+if __name__ == "__main__":
+    end_quietly()  # before the other imports, which take a second
 
 import argparse
 import io
 import os
 import re
-import signal
 import sys
-import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -22,6 +26,7 @@ from musicgen_space import __version__, audio
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
+from musicgen_space.environment import prepared_environment
 from musicgen_space.errors import BackendError, InvalidRequest, MusicGenSpaceError, UnreadableAudio
 from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Take
@@ -29,7 +34,7 @@ from musicgen_space.settings import Settings
 
 __all__ = ["main"]
 
-OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
+OK, FAILED = 0, 1  # argparse itself exits with 2
 
 _FADES = {
     "fade_in": "at the start of each file, from silence",
@@ -40,7 +45,16 @@ _SWITCHES = {
     f"as far as its peaks allow ({TRUE_PEAK:g} dBTP)",
     "trim": "cut silence or hiss off the end of each file",
 }
+# What steers a terminal or turns the order of letters around; a file's name may have it.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _STRETCH = re.compile(r"(?P<file>.+)@(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\.\d+)?)")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose complaints can be shown."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_shown(message))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,9 +64,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        backends = open_backends(Settings.from_environment())
+        settings = Settings.from_environment()
+        with prepared_environment(settings):
+            return _run(parser, options, open_backends(settings))
     except MusicGenSpaceError as error:
         parser.error(str(error))
+
+
+def _run(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, backends: dict[str, Backend]
+) -> int:
+    """Do what the options ask for, and close the backends; → the exit code."""
     try:
         if options.list_models:
             _print_models(backends)
@@ -64,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UnreadableAudio as error:
         parser.error(str(error))
     except (MusicGenSpaceError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _say(f"{parser.prog}: {error}", sys.stderr)
         return FAILED
     finally:
         for backend in backends.values():
@@ -117,19 +139,25 @@ def _option(field: str) -> str:
 
 def _clip(field: str, given: str) -> Clip:
     """The sound that FILE or FILE@FROM-TO names; a file may have an @ in its own name."""
-    stretch = None if Path(given).is_file() else _STRETCH.fullmatch(given)
+    found = None if Path(given).is_file() else _STRETCH.fullmatch(given)
+    stretch = (float(found["start"]), float(found["end"])) if found else None
     try:
-        clip = audio.read_clip(Path(stretch["file"] if stretch else given))
-        return clip.cut(float(stretch["start"]), float(stretch["end"])) if stretch else clip
+        clip = audio.read_clip(Path(found["file"] if found else given), stretch=stretch)
     except UnreadableAudio as error:
         raise UnreadableAudio(f"{_option(field)} {given}: {error}") from error
     except InvalidRequest as error:  # "clip", says the clip
         raise InvalidRequest(field, error.value, error.limit) from error
+    if clip.note:
+        _say(f"{_option(field)} {given}: {clip.note}", sys.stderr)
+    return clip
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="musicgen_space", description="Turn a line of text into music."
+    parser = _Parser(
+        prog="musicgen_space",
+        description="Turn a line of text into music.",
+        epilog="Exit codes: 0 done, 1 the music could not be made, 2 wrong usage, 130 interrupted, "
+        "143 ended by SIGTERM. After one of the last two what was made by then is written.",
     )
     parser.add_argument("prompt", nargs="?", default="", help=ABOUT["prompt"])
     parser.add_argument(
@@ -169,24 +197,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print_models(backends: dict[str, Backend]) -> None:
     for backend in backends.values():
-        print(f"{backend.label} ({backend.name}): {backend.about}")
+        _say(f"{backend.label} ({backend.name}): {backend.about}")
         for choice in backend.models():
-            print(f"  {choice.name:38} {choice.about}")
+            _say(f"  {choice.name:38} {choice.about}")
 
 
 def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path) -> int:
-    stop = threading.Event()
+    with ending() as stop:
+        told = _tell_remarks(backend, request)
+        takes = _watched(backend, request, stop)
+        if not told:  # of some models only loading them tells
+            _tell_remarks(backend, request)
+        if not takes and not stop.is_set():
+            raise BackendError("The music could not be made: nothing came.")
+        _write(takes, finish, _paths(output, request))
+    if stop.is_set():
+        _say("Interrupted.", sys.stderr)
+    return stop.code or OK
 
-    def interrupted(*_: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends all
 
-    signal.signal(signal.SIGINT, interrupted)
-    takes = _watched(backend, request, stop)
-    if not takes and not stop.is_set():
-        raise BackendError("The music could not be made: nothing came.")
+def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
+    """Write each take, then report; raises ``OSError`` if one can't be written, after all that."""
     report, failure = [], None
-    for path, take in zip(_paths(output, request), takes, strict=False):  # fewer if interrupted
+    for path, take in zip(paths, takes, strict=False):  # fewer if interrupted
         finished = finish.of(take)
         try:
             path.write_bytes(audio.encode(finished, path.suffix.lower().removeprefix(".")))
@@ -194,17 +227,24 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
             failure = error  # told when the others are safe
             continue
         report.append(
-            f"{path}: {finished.duration:.2f} s, {take.model}, seed {take.request.seed}, "
+            f"{path}: {finished.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
         )
     for line in report:
-        print(line)
+        _say(line)
     if failure is not None:
         raise failure
-    return INTERRUPTED if stop.is_set() else OK
 
 
-def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> list[Take]:
+def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
+    """Say what of the texts the model can't read; → whether there was anything to say."""
+    remarks = backend.remarks(request)
+    for field, words in remarks.items():
+        _say(f"{_option(field)}: {words}", sys.stderr)
+    return bool(remarks)
+
+
+def _watched(backend: Backend, request: MusicRequest, stop: Ending) -> list[Take]:
     """Make the takes with a progress bar on the terminal."""
     takes = []
     layout = "{desc}: {bar} {n:.1f} of {total:.0f} s{postfix}"
@@ -213,7 +253,7 @@ def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> 
             if isinstance(update, Take):
                 takes.append(update)
             elif isinstance(update, Loading):
-                bar.set_description_str(update.what)
+                bar.set_description_str(_shown(update.what))
             elif isinstance(update, Waiting):
                 bar.set_description_str(f"Waiting, place {update.place}")
             elif isinstance(update, Progress):
@@ -224,6 +264,15 @@ def _watched(backend: Backend, request: MusicRequest, stop: threading.Event) -> 
                 )
                 bar.update(update.seconds_made - bar.n)
     return takes
+
+
+def _say(line: str, file: TextIO | None = None) -> None:
+    """Print one line, at once: a signal may end the process before its buffers are written."""
+    print(_shown(line), file=file, flush=True)
+
+
+def _shown(line: str) -> str:
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
 
 
 if __name__ == "__main__":

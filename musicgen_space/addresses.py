@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from urllib.parse import urlsplit
 
-__all__ = ["Origin", "is_loopback", "is_public"]
+__all__ = [
+    "Origin",
+    "in_url",
+    "is_loopback",
+    "is_public",
+    "own_address",
+    "without_mapping",
+]
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291, section 2.4
 _SIX_TO_FOUR = IPv6Network("2002::/16")  # RFC 3056: carries an IPv4 address
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_NAME = re.compile(r"[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -58,9 +67,38 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ip = ipaddress.ip_address(host)
     except ValueError:
         return False
+    return without_mapping(ip).is_loopback
+
+
+def own_address(text: str) -> str:
+    """An address of this machine to listen on, or a name of it, in one spelling.
+
+    IPv6 may have the brackets that it has in URLs. Raises ``ValueError`` for what is neither.
+    """
+    bracketed = text.startswith("[") and text.endswith("]")
+    host = text[1:-1] if bracketed else text
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        if _NAME.fullmatch(text):
+            return text
+        raise
+    if "%" in host or (bracketed and ip.version == 4):
+        raise ValueError("it is not an address on its own")
+    return str(ip)
+
+
+def in_url(host: str) -> str:
+    """A host as it stands in a URL: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def without_mapping(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 address spells (RFC 4291, 2.5.5.2), else the address."""
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
 def is_public(address: str) -> bool:

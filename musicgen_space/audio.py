@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import io
 import json
-import struct
+import math
+import re
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import mutagen
 import mutagen.id3
-import mutagen.mp3
 import numpy as np
 import soundfile
 
-from musicgen_space.clip import Clip, ClipFacts
+from musicgen_space.clip import Clip, ClipFacts, check_stretch
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.finish import Finish
-from musicgen_space.mixing import OGG_ORDER, USUAL_ORDER, fit, joined, resampled
-from musicgen_space.reader import Piece, format_of, pieces_of
+from musicgen_space.kinds import format_of, the_file
+from musicgen_space.mixing import SILENCE, fit, heard, joined, loudest, resampled
+from musicgen_space.reader import Piece, pieces_of
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Receipt, Take
+from musicgen_space.tags import texts_in
 
 __all__ = [
     "CLIP_RATE",
@@ -39,9 +40,11 @@ __all__ = [
     "fit",
     "format_of",
     "formats_for",
+    "heard",
     "read_clip",
     "read_settings",
     "read_take",
+    "read_upload",
     "settings_of",
     "to_int16",
     "wav",
@@ -55,7 +58,8 @@ _MAX_SAMPLES = 32 * 2**20
 CLIP_RATE = 32_000
 MAX_CLIP_SECONDS = 600
 MAX_CLIP_BYTES = 50 * 2**20
-_SILENCE = 10 ** (-60 / 20)  # −60 dBFS
+_MOST_SETTINGS = 2**16  # characters; the longest prompts and names take a tenth of them
+_AROUND = 1  # seconds before and after a stretch: what a resampler needs to hear of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,40 +98,57 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 def decode(data: bytes) -> tuple[np.ndarray, int]:
     """A take as a hosted server sends it: float32 in −1 … 1, [channels, samples], and its rate.
 
-    Nothing is resampled or mixed. Raises ``UnreadableAudio`` for other formats, and for
-    broken, empty or unreasonable files.
+    Nothing is resampled or mixed; what is above full scale is made quieter as a whole. Raises
+    ``UnreadableAudio`` for other files, and for broken, empty or unreasonable ones.
     """
     kept, left, rate = [], _MAX_SAMPLES, 0
     with closing(pieces_of(data)) as pieces:
-        for samples, rate in pieces:  # noqa: B007  (the same one throughout a file)
+        for samples, rate, _ in pieces:  # noqa: B007  (the same one throughout a file)
             left -= samples.size
             if left < 0:
-                raise UnreadableAudio(f"{_the_file(data)} is longer than any take.")
+                raise UnreadableAudio(f"{the_file(data)} is longer than any take.")
             kept.append(samples)
     if not kept:
-        raise UnreadableAudio(f"{_the_file(data)} has no sound in it.")
-    return joined(kept), rate
+        raise UnreadableAudio(f"{the_file(data)} has no sound in it.")
+    whole = joined(kept)
+    return whole / max(1.0, loudest(whole)), rate
 
 
-def read_clip(source: bytes | Path, name: str = "") -> Clip:
-    """Somebody's sound file, or its bytes, as a clip of one or two channels at ``CLIP_RATE``.
-
-    Of more channels a stereo mix is made. ``name`` is what people call it. Raises
-    ``UnreadableAudio`` for what ``pieces_of`` can't read, for silence, and for files of more
-    than ``MAX_CLIP_BYTES`` or ``MAX_CLIP_SECONDS``.
-    """
-    data = _bytes_of(source) if isinstance(source, Path) else source
-    if len(data) > MAX_CLIP_BYTES:
+def read_upload(path: Path) -> Clip:
+    """A file that somebody sent, as ``read_clip`` reads it, if it is not too big for that."""
+    if path.stat().st_size > MAX_CLIP_BYTES:
         limit = MAX_CLIP_BYTES // 2**20
         raise UnreadableAudio(f"The file is too big: {limit} MB are the most that is read.")
-    order = OGG_ORDER if format_of(data) == "ogg" else USUAL_ORDER
-    with closing(pieces_of(data)) as pieces:
-        samples = joined([*resampled(_within_limits(pieces, data), CLIP_RATE, order)])
-    if not samples.size or max(samples.max(), -samples.min()) < _SILENCE:
-        raise UnreadableAudio(f"{_the_file(data)} has no sound in it, or none above −60 dBFS.")
+    return read_clip(path)
+
+
+def read_clip(
+    source: bytes | Path, name: str = "", stretch: tuple[float, float] | None = None
+) -> Clip:
+    """Somebody's sound file, or its bytes, as a clip of one or two channels at ``CLIP_RATE``.
+
+    Of more channels a stereo mix is made, and what is above full scale is made quieter as a
+    whole. ``name`` is what people call it. Of a ``stretch`` (from, to, in seconds) no more is
+    read than it takes, however long the file is. Raises ``InvalidRequest`` for one that the
+    file has not, and ``UnreadableAudio`` for what ``pieces_of`` can't read, for silence, and
+    for more than ``MAX_CLIP_SECONDS``.
+    """
+    start, end = stretch or (0.0, math.inf)
+    if stretch and not 0 <= start < end <= start + MAX_CLIP_SECONDS:
+        limit = f"must be a stretch from one second to a later one, of up to {MAX_CLIP_SECONDS}"
+        raise InvalidRequest("clip", f"{start:g} to {end:g}", limit)
+    clip = _read(source, max(0, math.floor(start) - _AROUND), end + _AROUND)
+    if stretch:
+        if not clip.samples.size:
+            limit = "must be a stretch of the file, which has ended by then"
+            raise InvalidRequest("clip", f"{start:g} to {end:g}", limit)
+        check_stretch(start, end, clip.start + clip.duration)
+        clip = clip.cut(start - clip.start, end - clip.start)
+    if loudest(clip.samples) < SILENCE:
+        where = f"from {start:g} to {end:g} s" if stretch else "in it"
+        raise UnreadableAudio(f"There is no sound {where}, or none above −60 dBFS.")
     named = name or (source.name if isinstance(source, Path) else "clip")
-    writable = named.encode(errors="replace").decode()  # on Linux any bytes can be a file's name
-    return Clip(np.clip(samples, -1.0, 1.0, out=samples), CLIP_RATE, writable)
+    return replace(clip, name=_writable(named))
 
 
 def formats_for(take: Take) -> list[str]:
@@ -144,6 +165,8 @@ def settings_of(take: Take) -> dict[str, Any]:
     """What it takes to make ``take`` again, where it was made and what was done to it since."""
     clips = {name: asdict(clip) for name, clip in take.clips.items()}
     settings = {**take.request.settings(), **clips, "model": take.model, "backend": take.backend}
+    if take.base_model is not None:
+        settings["base_model"] = take.base_model
     if take.receipt is not None:
         settings["receipt"] = asdict(take.receipt)
     if take.finish is not None:
@@ -160,7 +183,7 @@ def encode(take: Take, format_name: str) -> bytes:
     fmt = FORMATS[format_name]
     tags = {
         "title": take.request.prompt,
-        "artist": f"MusicGen ({take.model})",
+        "artist": f"MusicGen ({take.made_by})",
         "comment": json.dumps(settings_of(take), ensure_ascii=False),
         "software": "MusicGen Space",
     }
@@ -187,13 +210,13 @@ def wav(clip: Clip) -> bytes:
     return file.getvalue()
 
 
-def read_settings(data: bytes) -> dict[str, Any] | None:
-    """The settings that ``encode`` wrote into a file, or None if there are none."""
-    try:
-        settings = json.loads(_comment_in(data))
-    except (ValueError, RecursionError):
-        return None
-    return settings if isinstance(settings, dict) and "prompt" in settings else None
+def read_settings(source: bytes | Path) -> dict[str, Any] | None:
+    """The settings that ``encode`` wrote into a file, or None if there are none.
+
+    Other programs may have moved them to another tag since, or to another format.
+    """
+    found = map(_settings_in, texts_in(source))
+    return next((settings for settings in found if settings is not None), None)
 
 
 def read_take(data: bytes) -> Take | None:
@@ -218,6 +241,7 @@ def read_take(data: bytes) -> Take | None:
             request=request,
             backend=str(settings.get("backend", "")),
             model=str(settings.get("model", "")),
+            base_model=str(settings["base_model"]) if "base_model" in settings else None,
             seconds_taken=0.0,
             receipt=None if receipt is None else Receipt(**receipt),
             finish=None if finish is None else Finish(**finish).settings(),
@@ -227,60 +251,71 @@ def read_take(data: bytes) -> Take | None:
         return None
 
 
-def _comment_in(data: bytes) -> str:
-    """The comment tag, "" where there is none."""
-    kind = format_of(data)
-    if kind == "wav":
-        return _wav_comment(data)
+def _settings_in(text: str) -> dict[str, Any] | None:
+    """The settings in a text; more may stand around them where programs join several tags."""
+    start = re.search(r'\{\s*"', text)
+    if start is None:
+        return None
     try:
-        if kind == "mp3":
-            tags = mutagen.mp3.MP3(io.BytesIO(data)).tags or mutagen.id3.ID3()
-            return "".join(map(str, tags.getall("COMM")[:1]))
-        with soundfile.SoundFile(io.BytesIO(data)) as reader:
-            return str(reader.comment)
-    except (soundfile.LibsndfileError, mutagen.MutagenError):
-        return ""
+        within = text[start.start() : start.start() + _MOST_SETTINGS]
+        settings, _ = json.JSONDecoder().raw_decode(within)
+    except (ValueError, RecursionError):
+        return None
+    return settings if "prompt" in settings else None
 
 
-def _wav_comment(data: bytes) -> str:
-    """The text of chunk ICMT in a WAV's list INFO; libsndfile reads no more than 2 kB of it.
+def _read(source: bytes | Path, start: int, end: float) -> Clip:
+    """What there is of a file from ``start`` to ``end`` seconds.
 
-    Chunks follow each other, padded to even lengths: 4 letters, uint32 length, content.
+    From a whole second on, so that its samples are those which the whole file would have
+    there: at no other moments do all sample rates have one.
     """
-    position = len("RIFF....WAVE")
-    while position + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, position)
-        position += 8
-        if name == b"ICMT":
-            return data[position : position + size].rstrip(b"\0").decode(errors="replace")
-        inside = name == b"LIST" and data[position : position + 4] == b"INFO"
-        position += 4 if inside else size + size % 2
-    return ""
+    meter = _Meter()
+    with closing(pieces_of(source, start)) as pieces:
+        some = _within_limits(pieces) if end == math.inf else _beginning(pieces, end - start)
+        samples = joined([*resampled(meter.passing(some), CLIP_RATE)])
+    samples /= max(1.0, meter.peak)
+    np.clip(samples, -1.0, 1.0, out=samples)  # a filter may ring beyond that
+    lowered = max(0.0, 20 * math.log10(meter.peak or 1.0))
+    return Clip(samples, CLIP_RATE, start=start, lowered=lowered)
 
 
-def _the_file(data: bytes) -> str:
-    return f"The {(format_of(data) or 'sound').upper()} file"
+class _Meter:
+    """Remembers the loudest sample of all the pieces that it passes on."""
+
+    peak = 0.0
+
+    def passing(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            self.peak = max(self.peak, loudest(piece.samples))
+            yield piece
 
 
-def _bytes_of(path: Path) -> bytes:
-    """The file, or so much of it that it shows to be too big."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_CLIP_BYTES + 1)
-    except OSError as error:
-        raise UnreadableAudio(f"The file can't be opened: {error.strerror}.") from error
-
-
-def _within_limits(pieces: Iterator[Piece], data: bytes) -> Iterator[Piece]:
+def _within_limits(pieces: Iterator[Piece]) -> Iterator[Piece]:
     """The same pieces; raises ``UnreadableAudio`` when they go on for too long."""
     frames = 0
     for piece in pieces:
         frames += len(piece.samples)
         # A tenth of a second more than allowed: codecs fill their last block.
         if frames > (MAX_CLIP_SECONDS + 0.1) * piece.sample_rate:
-            limit = MAX_CLIP_SECONDS // 60
-            raise UnreadableAudio(f"{_the_file(data)} is longer than {limit} minutes.")
+            raise UnreadableAudio(f"It is longer than {MAX_CLIP_SECONDS // 60} minutes.")
         yield piece
+
+
+def _beginning(pieces: Iterator[Piece], seconds: float) -> Iterator[Piece]:
+    """The first ``seconds`` of the pieces."""
+    frames = 0
+    for piece in pieces:
+        left = round(seconds * piece.sample_rate) - frames
+        yield piece._replace(samples=piece.samples[:left])
+        frames += len(piece.samples)
+        if len(piece.samples) >= left:
+            return
+
+
+def _writable(name: str) -> str:
+    """On Linux any bytes can be a file's name; tags are text."""
+    return name.encode(errors="replace").decode()
 
 
 def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:

@@ -10,9 +10,10 @@ import numpy as np
 
 from musicgen_space.errors import InvalidRequest
 
-__all__ = ["Clip", "ClipFacts"]
+__all__ = ["Clip", "ClipFacts", "check_stretch"]
 
 _LONGEST = 3600.0  # seconds that are believed of a clip which isn't there
+_HEARD = 1.0  # dB; nobody notices when a sound is quieter by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,14 @@ class Clip:
     """Sound as it was read: float32 in −1 … 1, [channels, samples], at ``sample_rate`` Hz.
 
     ``name`` says to a person which file it came from, and ``start`` where in it, in seconds.
+    ``lowered`` is by how many dB it had to be made quieter to fit in there.
     """
 
     samples: np.ndarray
     sample_rate: int
     name: str = "clip"
     start: float = 0.0
+    lowered: float = 0.0
 
     @property
     def duration(self) -> float:
@@ -67,12 +70,18 @@ class Clip:
 
     def cut(self, start: float, end: float) -> Clip:
         """The stretch from ``start`` to ``end`` seconds; raises ``InvalidRequest``."""
-        if not 0 <= start < end <= self.duration + 0.01:
-            limit = f"must be a stretch within 0 to {self.duration:.2f} seconds"
-            raise InvalidRequest("clip", f"{start:g} to {end:g}", limit)
+        check_stretch(start, end, self.duration)
         first, last = round(start * self.sample_rate), round(end * self.sample_rate)
         # A copy: the stretch must not keep the whole in memory.
         return replace(self, samples=self.samples[:, first:last].copy(), start=self.start + start)
+
+    @property
+    def note(self) -> str:
+        """What a person should know of how it was read; "" for nothing."""
+        if self.lowered < _HEARD:
+            return ""
+        high = f"{self.lowered:.1f} dB above full scale"
+        return f"Its peaks were {high}, so all of it was made quieter."
 
     @property
     def facts(self) -> ClipFacts:
@@ -82,3 +91,10 @@ class Clip:
     def described(self) -> dict[str, str | float]:
         """The same as JSON knows it, for the settings of a take."""
         return asdict(self.facts)
+
+
+def check_stretch(start: float, end: float, seconds: float) -> None:
+    """Raise ``InvalidRequest`` where a sound of ``seconds`` has no stretch from start to end."""
+    if not 0 <= start < end <= seconds + 0.01:
+        limit = f"must be a stretch within 0 to {seconds:.2f} seconds"
+        raise InvalidRequest("clip", f"{start:g} to {end:g}", limit)

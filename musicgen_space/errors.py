@@ -7,7 +7,7 @@ one of these at a single boundary, the file that calls the foreign library.
     MusicGenSpaceError
     ├── InvalidRequest          a field of a request is outside its limits (ValueError)
     ├── InvalidSetting          an environment variable does not make sense (ValueError)
-    ├── UnreadableAudio         bytes that are no sound file, or a broken one (ValueError)
+    ├── UnreadableAudio         no sound file, a broken one, or nothing to hear (ValueError)
     ├── LibraryUnavailable      kept takes can't be read or written; they are still there
     │   ├── LibraryUnwritable   the disk is full or read-only: they can still be heard
     │   └── LibraryDamaged      their index makes no sense; the files tell what was in it
@@ -107,7 +107,7 @@ class InvalidSetting(MusicGenSpaceError, ValueError):
 
 
 class UnreadableAudio(MusicGenSpaceError, ValueError):
-    """Bytes that are no sound file, or a broken one."""
+    """Bytes that are no sound file, a broken one, or one in which there is nothing to hear."""
 
 
 class LibraryUnavailable(MusicGenSpaceError):
@@ -139,11 +139,12 @@ class OutOfMemory(BackendError):
 
 
 class QueueFull(BackendError):
-    """Too many takes are waiting already."""
+    """Too many takes are waiting already; ``own``: of whoever asks for one more."""
 
-    def __init__(self, waiting: int) -> None:
+    def __init__(self, waiting: int, own: bool = False) -> None:
+        whose = f"{waiting} of yours wait already" if own else f"{waiting} waiting"
         super().__init__(
-            f"The queue is full: {waiting} waiting. "
+            f"The queue is full{' for you' * own}: {whose}. "
             "Nothing is lost: press Generate again in a minute."
         )
 

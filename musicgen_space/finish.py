@@ -114,10 +114,10 @@ def true_peak(samples: np.ndarray, sample_rate: int) -> float:
     peak = float(np.abs(samples).max(initial=0.0))
     for channel in samples.astype(np.float32, copy=False):
         seconds = (
-            (channel[start : start + sample_rate, None], sample_rate)
+            (channel[start : start + sample_rate, None], sample_rate, USUAL_ORDER)
             for start in range(0, len(channel), sample_rate)
         )
-        for piece in resampled(seconds, _OVERSAMPLING * sample_rate, USUAL_ORDER):
+        for piece in resampled(seconds, _OVERSAMPLING * sample_rate):
             peak = max(peak, float(np.abs(piece).max(initial=0.0)))
     return 20 * math.log10(peak) if peak else -math.inf
 

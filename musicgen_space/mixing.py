@@ -11,8 +11,22 @@ from types import MappingProxyType
 import numpy as np
 
 from musicgen_space.clip import Clip
+from musicgen_space.errors import UnreadableAudio
 
-__all__ = ["OGG_ORDER", "USUAL_ORDER", "fit", "joined", "resampled"]
+__all__ = [
+    "OGG_ORDER",
+    "SILENCE",
+    "USUAL_ORDER",
+    "check_audible",
+    "fit",
+    "heard",
+    "joined",
+    "loudest",
+    "resampled",
+]
+
+SILENCE = 10 ** (-60 / 20)  # −60 dBFS
+_CANCELLED = 10 ** (-40 / 20)  # what lossy formats leave over when channels cancel each other
 
 # Which channel is what in files of 3 to 8: left, right, centre, low frequencies (−), and at
 # the sides or the back left, right, centre. RFC 9639 (FLAC, WAV), 9.1.3; Vorbis I, 4.3.9.
@@ -50,18 +64,48 @@ def fit(clip: Clip, sample_rate: int, channels: int) -> np.ndarray:
     return np.ascontiguousarray(np.repeat(samples, channels // len(samples), axis=0))
 
 
+def heard(clip: Clip, sample_rate: int, channels: int) -> np.ndarray:
+    """What a model hears of somebody's own sound: as ``fit`` makes it.
+
+    Raises ``UnreadableAudio`` where that is nothing.
+    """
+    check_audible(clip, channels)
+    return fit(clip, sample_rate, channels)
+
+
+def check_audible(clip: Clip, channels: int) -> None:
+    """Raise ``UnreadableAudio`` for a clip that is silent, or is so with 1 of ``channels``."""
+    if loudest(clip.samples) < SILENCE:
+        end = clip.start + clip.duration
+        raise UnreadableAudio(
+            f"{clip.name} has no sound above −60 dBFS from {clip.start:.1f} to {end:.1f} s."
+        )
+    if channels == 1 and loudest(clip.samples.mean(axis=0)) < max(
+        SILENCE, _CANCELLED * loudest(clip.samples)
+    ):
+        raise UnreadableAudio(
+            f"{clip.name} can't be heard in mono, as it is needed here: its channels cancel each "
+            "other, one being the other upside down. Invert one of them first, or leave it out."
+        )
+
+
+def loudest(samples: np.ndarray) -> float:
+    """The highest of the samples, without its sign; 0 if there are none."""
+    return float(max(samples.max(initial=0), -samples.min(initial=0)))
+
+
 def resampled(
-    pieces: Iterable[tuple[np.ndarray, int]], sample_rate: int, order: tuple[str, ...]
+    pieces: Iterable[tuple[np.ndarray, int, tuple[str, ...]]], sample_rate: int
 ) -> Iterator[np.ndarray]:
     """Pieces [samples, channels] of one rate as pieces of another one, in mono or stereo.
 
-    The whole may be gigabytes: no more than a piece of it is held. ``order`` says which
-    channel is what, where there are more than two.
+    The whole may be gigabytes: no more than a piece of it is held. Each piece comes with its
+    rate and with which channel is what, where there are more than two.
     """
     import soxr
 
     stream = None
-    for samples, rate in pieces:
+    for samples, rate, order in pieces:
         mixed = _in_stereo(samples, order)
         if stream is None:
             stream = soxr.ResampleStream(rate, sample_rate, mixed.shape[1])

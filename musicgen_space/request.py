@@ -203,6 +203,7 @@ class Take:
     ``samples`` is float32 in −1 … 1, shape [channels, samples], at ``sample_rate`` Hz.
     ``request`` holds the seed that was really used. ``seconds_taken`` is the time it
     took to make. ``stopped`` says that it ends early because somebody pressed Stop.
+    ``base_model`` is what ``model`` was applied to, where that is an adapter.
     ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
     what was done to the sound since (the settings of a ``Finish``), None: nothing.
     ``clips`` says by field which clips it was made with: those of ``request``, unless it was
@@ -218,11 +219,17 @@ class Take:
     stopped: bool = False
     receipt: Receipt | None = None
     finish: Mapping[str, Any] | None = None
+    base_model: str | None = None
     clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.clips:
             object.__setattr__(self, "clips", self.request.clips)
+
+    @property
+    def made_by(self) -> str:
+        """The model, and the one that it was applied to."""
+        return f"{self.model} + {self.base_model}" if self.base_model else self.model
 
     @property
     def duration(self) -> float:
@@ -251,6 +258,8 @@ def checked_text(
     if not isinstance(given, str):
         raise InvalidRequest(field, given, "must be text")
     text = " ".join(given.split())  # line breaks and tabs are just spaces to a prompt
+    if all(unicodedata.category(character) in ("Cf", "Zs") for character in text):
+        text = ""  # nothing of it can be seen
     if required and not text:
         raise InvalidRequest(field, given, "must not be empty: describe the music in words")
     if len(text) > most:

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
-from musicgen_space.addresses import Origin, is_loopback
+from musicgen_space.addresses import Origin, in_url, is_loopback, own_address
 from musicgen_space.errors import InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
 
 __all__ = ["Settings", "environment_without_keys"]
+
+# The hub's proxies, before a Space: any address that is none of the internet's.
+_INNER = (
+    *("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+    *("::1/128", "fc00::/7"),
+)
+# Where one reaches a page that listens on all addresses.
+_ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this installation runs. Every field has an environment variable.
 
-    GRADIO_SERVER_NAME    `host`         the address the page is served on
+    GRADIO_SERVER_NAME    `host`         the address the page is served on: 0.0.0.0 are all of
+                                         IPv4, :: all of IPv6
     GRADIO_SERVER_PORT    `port`         its port
+    GRADIO_TEMP_DIR       `files`        the folder of files that pages are given, for a day; else
+                                         one for this process alone
+    MUSICGEN_PROXIES      `proxies`      the addresses and networks of reverse proxies before the
+                                         page, separated by commas: only they are believed whom
+                                         they speak for (X-Forwarded-For)
     MUSICGEN_MODELS       `models`       more checkpoints to offer: hub ids or folders,
                                          separated by commas
     MUSICGEN_DEVICE       `device`       auto (a CUDA card, else the CPU), cpu, cuda, cuda:N
@@ -31,12 +45,14 @@ class Settings:
                                          computes in that, else float16
     MUSICGEN_QUANT        `quant`        how the decoder's weights are kept on a CPU: auto, none
                                          (as published), int8 or int4
-    MUSICGEN_NATIVE       `native`       0: our kernel is not compiled and used, torch computes
-    MUSICGEN_CACHE        `cache`        the folder of the compiled kernel and of converted weights
+    MUSICGEN_NATIVE       `native`       0: torch computes, without our kernel
+    MUSICGEN_CACHE        `cache`        the folder of converted weights, and of a compiled kernel
     MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
                                          one that was not used for longest goes first
     MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
     MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
+    MUSICGEN_VISITOR_WAITING  `visitor_waiting`  how many of them each visitor's may be, where
+                                         others than the owner can open the page
     MUSICGEN_AUDIOCRAFT_PYTHON  `audiocraft_python`  the Python of an environment that has
                                          AudioCraft in it
     MUSICGEN_LIBRARY      `library`      the folder where finished takes are kept, or off; else one
@@ -55,6 +71,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 7860
+    files: Path | None = None
+    proxies: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "auto"
@@ -64,6 +82,7 @@ class Settings:
     max_models: int = 1
     threads: int = 0
     max_waiting: int = 8
+    visitor_waiting: int = 3
     audiocraft_python: str | None = None
     library: Path | None = None
     library_mb: int = 2000
@@ -78,6 +97,17 @@ class Settings:
     def strangers(self) -> bool:
         """Whether others than the owner can open the page: it listens beyond this machine."""
         return not is_loopback(self.host)
+
+    @property
+    def url(self) -> str:
+        """Where the page is for whoever is at this machine."""
+        host = _ONE_OF_ALL.get(self.host, self.host)
+        return f"http://{in_url(host)}:{self.port}"
+
+    @property
+    def waiting_each(self) -> int:
+        """How many takes of each visitor may wait; the owner alone may fill the line."""
+        return self.visitor_waiting if self.strangers else self.max_waiting
 
     @property
     def library_bytes(self) -> int:
@@ -100,11 +130,14 @@ class Settings:
         """Read the variables above; raises ``InvalidSetting`` for one that makes no sense."""
         default = cls()
         # A Space is reached through a proxy, so there the page listens on every address.
-        host = "0.0.0.0" if environ.get("SPACE_ID") else default.host
+        on_space = bool(environ.get("SPACE_ID"))
+        host = "0.0.0.0" if on_space else default.host
         models = (name.strip() for name in environ.get("MUSICGEN_MODELS", "").split(","))
         return cls(
-            host=environ.get("GRADIO_SERVER_NAME", host),
+            host=_host(environ, "GRADIO_SERVER_NAME", host),
             port=_whole(environ, "GRADIO_SERVER_PORT", default.port, 1, 65535),
+            files=_folder(environ, "GRADIO_TEMP_DIR"),
+            proxies=_networks(environ, "MUSICGEN_PROXIES", _INNER if on_space else ()),
             models=tuple(name for name in models if name),
             device=_device(environ, "MUSICGEN_DEVICE"),
             dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
@@ -114,6 +147,9 @@ class Settings:
             max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
             threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
             max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
+            visitor_waiting=_whole(
+                environ, "MUSICGEN_VISITOR_WAITING", default.visitor_waiting, 0, 1000
+            ),
             audiocraft_python=_file(environ, "MUSICGEN_AUDIOCRAFT_PYTHON"),
             library=_library(environ, "MUSICGEN_LIBRARY"),
             library_mb=_whole(environ, "MUSICGEN_LIBRARY_MB", default.library_mb, 1, 10**8),
@@ -131,6 +167,29 @@ class Settings:
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a process of somebody else's code is started with: all but what can be spent."""
     return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
+
+
+def _host(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = environ.get(name, "").strip() or default
+    try:
+        return own_address(text)
+    except ValueError:
+        raise InvalidSetting(
+            f"{name} must be an address or a name of this machine, such as 127.0.0.1 or ::1, "
+            f"got {text!r}."
+        ) from None
+
+
+def _networks(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks, and addresses as networks of one, in one spelling."""
+    parts = [part.strip() for part in environ.get(name, "").split(",")]
+    try:
+        return tuple(str(ip_network(part, strict=False)) for part in parts if part) or default
+    except ValueError as error:
+        raise InvalidSetting(
+            f"{name} must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, separated by "
+            f"commas: {error}."
+        ) from None
 
 
 def _whole(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -183,9 +242,9 @@ def _data_folder(environ: Mapping[str, str]) -> Path:
 
     A Space without storage of its own forgets all files when it restarts.
     """
-    if environ.get("SPACE_ID"):
-        storage = Path("/data")
-        parent = storage if os.access(storage, os.W_OK) else Path(tempfile.gettempdir())
+    storage = Path("/data")
+    if environ.get("SPACE_ID") and os.access(storage, os.W_OK):
+        parent = storage
     else:
         given = environ.get("XDG_DATA_HOME", "")
         usual = os.path.expanduser("~/.local/share")

@@ -17,8 +17,11 @@ ROOT = Path(__file__).parent.parent
 
 
 @contextmanager
-def serving(log: Path, *command: str, **environment: str) -> Iterator[str]:
-    """Run ``app.py`` as a user would, or another command; yields the page's address."""
+def serving(log: Path, *command: str, host: str = "127.0.0.1", **environment: str) -> Iterator[str]:
+    """Run ``app.py`` as a user would, or another command; yields the page's address.
+
+    ``host`` is where it is looked for, IPv6 in brackets.
+    """
     folder = log.parent
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -33,7 +36,7 @@ def serving(log: Path, *command: str, **environment: str) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://{host}:{port}"
     try:
         deadline = time.monotonic() + 120
         while not answers(address):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,11 @@ from pathlib import Path
 # Nothing here may reach the network; a test of the hub sets its own address.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+# Their defaults are folders that another user of this machine may have.
+FILES = tempfile.TemporaryDirectory(prefix="musicgen-space-tests-")
+for variable in ("GRADIO_TEMP_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+    os.environ[variable] = f"{FILES.name}/{variable.lower()}"
 
 import hypothesis
 import numpy as np
@@ -30,6 +37,7 @@ from transformers import (
 
 from musicgen_space.engine.generate import MusicGen, generate
 from musicgen_space.engine.loader import load
+from musicgen_space.engine.native import kernel
 from musicgen_space.engine.placement import CPU
 from musicgen_space.library import Library
 from musicgen_space.models import embedded_folder
@@ -46,6 +54,13 @@ TORCH = replace(CPU, native=False)
 
 # Tiny matrices gain nothing from a second thread, and a busy machine makes them wait for it.
 torch.set_num_threads(1)
+
+
+def the_kernel() -> ctypes.CDLL:
+    """The native kernel, which comes with the package for the usual machines."""
+    library = kernel.load()
+    assert library is not None
+    return library
 
 
 @pytest.fixture(scope="session")

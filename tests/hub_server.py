@@ -1,6 +1,7 @@
 """The part of the Hugging Face hub that a download meets, over real HTTP on loopback.
 
-Serves repositories from folders: the file tree, the metadata of a file and its bytes.
+Serves repositories from folders: the file tree, the metadata of a file and its bytes. Or it
+refuses, with the headers that the hub sends then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,8 +23,18 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _ADDRESS = re.compile(r"(/api/models)?/(.+?)(?:/(tree|resolve|revision)/[^/]+/?(.*))?")
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """An answer in place of files: to every request, or only to those for their bytes."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    files_only: bool = False
+    body: bytes = b""
+
+
 @contextmanager
-def hub_of(folder: Path, **others: Path) -> Iterator[str]:
+def hub_of(folder: Path, refusal: Refusal | None = None, **others: Path) -> Iterator[str]:
     """Serve ``folder`` as ``REPOSITORY`` and ``others`` by name; yields the hub's address."""
     repositories = {REPOSITORY: folder, **others}
 
@@ -40,6 +52,9 @@ def hub_of(folder: Path, **others: Path) -> Iterator[str]:
             path = urlsplit(self.path).path
             asked = _ADDRESS.fullmatch(path)
             api, name, verb, file_name = asked.groups() if asked else ("", "", "", "")
+            if refusal and (verb == "resolve" or not refusal.files_only):
+                self._refuse(refusal, body)
+                return
             here = repositories.get(name, Path("nowhere"))
             files = [file for file in here.rglob("*") if file.is_file()]
             names = [str(file.relative_to(here)) for file in files]
@@ -58,10 +73,16 @@ def hub_of(folder: Path, **others: Path) -> Iterator[str]:
                 data = (here / file_name).read_bytes()
                 self._send(data, body, etag=hashlib.sha256(data).hexdigest())
             else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self._refuse(Refusal(404, {"X-Error-Code": "RepoNotFound"}), body)
+
+        def _refuse(self, refusal: Refusal, body: bool) -> None:
+            self.send_response(refusal.status)
+            for name, value in refusal.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(refusal.body)))
+            self.end_headers()
+            if body:
+                self.wfile.write(refusal.body)
 
         def _send(self, data: bytes, body: bool, etag: str = "") -> None:
             self.send_response(200)

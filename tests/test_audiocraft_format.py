@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,63 @@ def test_encodec_may_be_named_only(folder: Path, tiny_folder: Path, tiny: MusicG
     package = {"pretrained": "facebook/encodec_32khz", "exported": True, "version": "1.3.0"}
     torch.save(package, folder / "compression_state_dict.bin")
     assert np.array_equal(a_second_of(load(folder, fetch=not_needed)), a_second_of(tiny))
+
+
+def trained(package: dict[str, Any]) -> None:
+    """As checkpoint.th has it, where the configuration is text."""
+    package["best_state"] = {"model": package["best_state"]}
+    package["optimizer"] = {}
+
+
+def bare(package: dict[str, Any]) -> None:
+    """As ``torch.save(model.lm.state_dict(), …)`` writes it."""
+    weights = package["best_state"]
+    package.clear()
+    package.update(weights)
+
+
+@pytest.mark.parametrize("name", ["state_dict.bin", "compression_state_dict.bin"])
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [(trained, "training checkpoint of AudioCraft.*export_lm"), (bare, "without their configura")],
+)
+def test_what_training_writes_under_an_exported_file_s_name_is_told_as_such(
+    folder: Path, name: str, edit: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    change(folder / name, edit)
+    with pytest.raises(InvalidCheckpoint, match=rf"^{name} holds .*{told}"):
+        load(folder, fetch=not_needed)
+
+
+def test_a_configuration_as_training_keeps_it_is_told_as_such(folder: Path) -> None:
+    class DictConfig(dict[str, object]):
+        pass
+
+    DictConfig.__module__, DictConfig.__qualname__ = "omegaconf", "DictConfig"
+    module = types.ModuleType("omegaconf")
+    vars(module)["DictConfig"] = DictConfig
+    with pytest.MonkeyPatch.context() as patch:  # it is not installed here
+        patch.setitem(sys.modules, "omegaconf", module)
+        change(folder / "state_dict.bin", lambda package: package.update({"xp.cfg": DictConfig()}))
+    with pytest.raises(InvalidCheckpoint, match=r"training checkpoint of AudioCraft.*export_lm"):
+        load(folder, fetch=not_needed)
+
+
+def test_a_language_model_that_was_exported_alone_says_what_else_to_export(folder: Path) -> None:
+    (folder / "compression_state_dict.bin").unlink()
+    with pytest.raises(InvalidCheckpoint, match=r"lacks comp.*export_pretrained_compression_model"):
+        load(folder, fetch=not_needed)
+
+
+def test_what_training_wraps_around_the_model_is_not_part_of_its_names(
+    folder: Path, tiny: MusicGen
+) -> None:
+    def wrap(package: dict[str, Any]) -> None:
+        package["best_state"] = {f"_orig_mod.{n}": t for n, t in package["best_state"].items()}
+
+    for name in ("state_dict.bin", "compression_state_dict.bin"):
+        change(folder / name, wrap)
+    assert np.array_equal(a_second_of(load(folder)), a_second_of(tiny))
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(folder: Path) -> None:

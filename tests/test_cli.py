@@ -77,7 +77,10 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
-def test_an_interrupt_writes_what_was_made(tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_writes_what_was_made(
+    number: int, code: int, tiny_folder: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "take.wav"
     command = ["jazz", "--extend-to", "300", "--model", str(tiny_folder), "-o", str(output)]
     process = subprocess.Popen(
@@ -88,10 +91,10 @@ def test_an_interrupt_writes_what_was_made(tiny_folder: Path, tmp_path: Path) ->
     while b"left" not in seen:
         seen += process.stderr.read1()
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    process.stderr.read()
+    process.send_signal(number)
+    assert process.stderr.read().splitlines()[-1].endswith(b"Interrupted.")
     process.stderr.close()
-    assert process.wait(30) == 130
+    assert process.wait(30) == code
     assert 0 < soundfile.info(output).duration < 30
 
 
@@ -108,7 +111,9 @@ class Studio(Backend):
     def models(self) -> list[ModelChoice]:
         return [ModelChoice("silence", "restful")]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         self.asked.append(request)
         yield Progress(request.new_seconds, request.new_seconds, 0.1)
         for index in range(request.variations):
@@ -147,6 +152,31 @@ def test_every_wish_reaches_the_backend(studio: Studio) -> None:
     assert request.melody.duration == 30
 
 
+def test_a_stretch_of_a_file_of_any_size_is_used(studio: Studio) -> None:
+    write_song("song.wav")
+    with open("song.wav", "r+b") as file:  # 19 hours of silence after it
+        file.truncate(2**30)
+        for place, size in ((4, 2**30 - 8), (40, 2**30 - 44)):
+            file.seek(place)
+            file.write(size.to_bytes(4, "little"))
+    assert main(["jazz", "--continue", "song.wav@3-6"]) == 0
+    clip = studio.asked[0].continue_from
+    assert clip is not None
+    assert clip.duration == 3
+    assert clip.samples[0, 8_000] == pytest.approx(4 / 40, abs=1e-3)
+
+
+def test_a_sound_above_full_scale_is_made_quieter_and_it_is_said(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("loud.wav", 3.6 * np.sin(np.arange(32_000)), 32_000, "FLOAT")
+    assert main(["jazz", "--continue", "loud.wav"]) == 0
+    assert "continue loud.wav: Its peaks were 11.1 dB above full" in capsys.readouterr().err
+    clip = studio.asked[0].continue_from
+    assert clip is not None
+    assert np.abs(clip.samples[0] - np.sin(np.arange(32_000))).max() < 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "given", "seconds"),
     [
@@ -163,6 +193,36 @@ def test_a_file_may_have_an_at_sign_in_its_name(
     assert main(["jazz", "--continue", given]) == 0
     assert studio.asked[0].continue_from is not None
     assert studio.asked[0].continue_from.duration == seconds
+
+
+STEERING = "\x1b]0;owned\x07\r\x9b2J\u202egnp"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["jazz", "-o", f"{STEERING}.wav"], 0),
+        (["jazz", "--melody", f"{STEERING}loud.wav"], 0),
+        (["jazz", "--continue", f"{STEERING}.wav"], 2),
+        (["jazz", "-o", f"{STEERING}.txt"], 2),
+        (["jazz", "--model", STEERING, "--tempo", STEERING], 2),
+        (["jazz", "--seed", STEERING], 2),
+        (["jazz", "--backend", STEERING], 2),
+        (["jazz", STEERING], 2),
+    ],
+)
+def test_nothing_in_a_name_steers_the_terminal(
+    arguments: list[str], code: int, studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(f"{STEERING}loud.wav", 3.6 * np.sin(np.arange(32_000)), 32_000, "FLOAT")
+    if code == 2:
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+    else:
+        assert main(arguments) == code
+    told = "".join(capsys.readouterr())
+    assert r"\x1b]0;owned\x07\r\x9b2J\u202egnp" in told
+    assert not {*told} & {"\x1b", "\x07", "\x9b", "\u202e"}
 
 
 def test_variations_are_numbered_files(
@@ -234,6 +294,25 @@ def test_a_terminal_without_every_sign_gets_its_report(
     assert told.getvalue().count(b"? real time") == 2
 
 
+def test_what_the_model_can_not_read_is_told_and_the_take_is_made(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jazz 音乐", "--negative-prompt", "鼓", "--blend-prompt", "funk"]) == 0
+    captured = capsys.readouterr()
+    assert "prompt: The model does not know: 音乐\n" in captured.err
+    assert "negative-prompt: The model knows nothing of this" in captured.err
+    assert "blend-prompt:" not in captured.err
+    assert captured.out.startswith("take.wav: ")
+
+
+def test_of_a_checkpoint_whose_tokenizer_is_its_own_that_is_told_once_it_is_loaded(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = ["jazz 音乐", "--duration", "1", "--model", str(tiny_folder)]
+    assert main([*wish, "-o", str(tmp_path / "take.wav")]) == 0
+    assert capsys.readouterr().err.count("prompt: The model does not know: 音乐\n") == 1
+
+
 def test_a_backend_that_ends_without_a_take_has_failed(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,11 +355,13 @@ def test_without_a_finish_files_hold_the_take_as_it_is(studio: Studio) -> None:
         (["--continue", "none.wav"], "continue none.wav: The file can't be opened: No such"),
         (["--melody", "none.wav@1-2"], "melody none.wav@1-2: The file can't be opened: No"),
         (["--continue", "song.wav@one-two"], "continue song.wav@one-two: The file can't be op"),
-        (["--melody", "words.mp3"], "melody words.mp3: This is no WAV, MP3, FLAC, OGG, M4A or"),
+        (["--melody", "words.mp3"], "melody words.mp3: This is text and no sound."),
         (["--continue", "song.wav"], "continue must last 0.5 to 25 seconds, got '30.00 seconds'"),
         (["--continue", "song.wav@1-1.2"], "continue must last 0.5 to 25 seconds, got '0.20"),
         (["--continue", "song.wav@20-40"], "continue must be a stretch within 0 to 30.00 seconds"),
-        (["--melody", "song.wav@5-3"], "melody must be a stretch within 0 to 30.00 seconds, got"),
+        (["--continue", "song.wav@40-50"], "must be a stretch of the file, which has ended by"),
+        (["--melody", "song.wav@5-3"], "melody must be a stretch from one second to a later one"),
+        (["--melody", "song.wav@0-700"], "melody must be a stretch from one second to a later one"),
         (["--fade-in", "11"], "fade-in must be a number from 0 to 10 seconds, got 11"),
         (["--fade-out", "nan"], "fade-out must be a number from 0 to 10 seconds, got nan"),
         (["--variations", "5"], "variations must be a whole number from 1 to 4, got 5"),

@@ -13,8 +13,8 @@ from transformers import EncodecConfig, EncodecModel
 
 from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.generate import MusicGen
+from musicgen_space.engine.half import has_fbgemm
 from musicgen_space.engine.loader import load
-from musicgen_space.engine.quantise import has_fbgemm
 from musicgen_space.engine.streaming import Memory
 from musicgen_space.models import embedded_folder
 from tests.conftest import reference

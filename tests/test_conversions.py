@@ -25,14 +25,13 @@ from musicgen_space.engine.native import build
 from musicgen_space.engine.placement import CPU, Placement
 from musicgen_space.errors import InvalidCheckpoint
 from musicgen_space.settings import Settings
+from tests.adapters import write_adapter
 from tests.conftest import a_second_of
 
-needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C++ compiler here")
 FORMS = {
     "exact": replace(CPU, quant="none"),
     "int8": replace(CPU, quant="int8"),
     "int4": replace(CPU, quant="int4"),
-    "onnx": replace(CPU, quant="int8", native=False),
 }
 ARRAYS = {
     "some.bytes": np.arange(7, dtype=np.uint8),
@@ -48,10 +47,8 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for conversions, in which tiny ones are kept too; the kernel is in its own."""
+    """A folder for conversions, in which tiny ones are kept too."""
     monkeypatch.setattr(conversions, "SMALLEST", 0)
-    library = build.load()
-    monkeypatch.setattr(build, "load", lambda cache: library)
     return tmp_path / "cache"
 
 
@@ -88,7 +85,6 @@ def change_weight(folder: Path, by: float, index: tuple[int, int]) -> None:
 # The next load.
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     ("name", "form"),
     [*(("tiny_folder", form) for form in FORMS), ("tiny_stereo_melody_folder", "int8")],
@@ -104,7 +100,6 @@ def test_the_second_load_reads_no_decoder_weights_and_plays_the_same(
     assert np.array_equal(a_second_of(first), a_second_of(second))
 
 
-@needs_compiler
 def test_numbers_finer_than_half_precision_are_kept_as_they_are(
     folder: Path, cache: Path, load: Callable
 ) -> None:
@@ -119,8 +114,7 @@ def test_numbers_finer_than_half_precision_are_kept_as_they_are(
 def test_each_form_has_a_file_of_its_own(tiny_folder: Path, cache: Path, load: Callable) -> None:
     for placement in FORMS.values():
         assert load(tiny_folder, replace(placement, cache=cache))[1]
-    forms = len(FORMS) if build.find_compiler() else 1
-    assert len(kept(cache)) == forms
+    assert len(kept(cache)) == len(FORMS)
 
 
 def test_whoever_reads_while_others_write_finds_the_whole(tmp_path: Path) -> None:
@@ -138,7 +132,7 @@ def test_whoever_reads_while_others_write_finds_the_whole(tmp_path: Path) -> Non
 
 
 def test_small_decoders_are_not_worth_a_file(tiny_folder: Path, tmp_path: Path) -> None:
-    loader.load(tiny_folder, replace(FORMS["onnx"], cache=tmp_path / "cache"))
+    loader.load(tiny_folder, replace(FORMS["int8"], cache=tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 
@@ -176,6 +170,22 @@ def test_another_checkpoint_of_the_same_size_and_time_is_told_apart(
     os.utime(folder / "model.safetensors", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert (folder / "model.safetensors").stat().st_size == status.st_size
     assert load(folder, placement)[1]
+
+
+def test_an_adapter_is_told_apart_from_its_base_and_from_others(
+    tiny_folder: Path, placement: Placement, load: Callable, tmp_path: Path
+) -> None:
+    weak, strong = (
+        write_adapter(tmp_path / f"alpha{alpha}", tiny_folder, lora_alpha=alpha) for alpha in (8, 9)
+    )
+    folders = (tiny_folder, weak, strong)
+    music = [load(folder, placement) for folder in folders]
+    assert all(read for _, read in music)
+    again = [load(folder, placement) for folder in folders]
+    assert not any(read for _, read in again)
+    first, *others = (a_second_of(model) for model, _ in again)
+    assert np.array_equal(first, a_second_of(music[0][0]))
+    assert not any(np.array_equal(first, other) for other in others)
 
 
 def test_another_version_of_the_engine_converts_anew(

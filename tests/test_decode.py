@@ -37,7 +37,7 @@ def test_a_start_alone_is_no_file(kind: str, start: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"<html>", b"\xff\xd8\xff\xe0", b"\xff\xfe<\0h\0"])
 def test_other_bytes_are_no_sound(data: bytes) -> None:
     assert format_of(data) is None
-    with pytest.raises(UnreadableAudio, match="no WAV, MP3, FLAC, OGG, M4A or WebM"):
+    with pytest.raises(UnreadableAudio, match="empty" if not data else "and no sound"):
         decode(data)
 
 
@@ -54,9 +54,17 @@ def test_samples_that_are_no_numbers_are_refused(value: float) -> None:
         decode(_file(samples, 32_000, "wav"))
 
 
-def test_samples_beyond_full_scale_are_clipped() -> None:
+def test_samples_beyond_full_scale_make_the_take_quieter() -> None:
     samples, _ = decode(_file(4 * _tone(1, 32_000), 32_000, "wav"))
-    assert np.abs(samples).max() == 1.0
+    assert np.abs(samples - 2 * _tone(1, 32_000).T).max() < 1e-3
+
+
+def test_a_long_mp3_has_no_gaps() -> None:
+    """libsndfile's decoder falls silent where it is sought to, which soundfile does by itself."""
+    long = np.tile(_tone(2, 48_000), (10, 1))
+    samples, _ = decode(_file(long, 48_000, "mp3"))
+    levels = np.abs(samples[:, 4_000:236_000]).reshape(2, -1, 1000).max(axis=2)
+    assert levels.min() > 0.4
 
 
 @pytest.mark.parametrize(("channels", "sample_rate"), [(9, 32_000), (1, 1), (1, 400_000)])

@@ -14,9 +14,9 @@ from musicgen_space.clip import Clip
 from musicgen_space.engine import loader
 from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen, Piece, generate
+from musicgen_space.engine.half import HalfLinear
 from musicgen_space.engine.placement import CPU
-from musicgen_space.engine.quantise import HalfLinear
-from musicgen_space.errors import InvalidRequest
+from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH
@@ -202,6 +202,18 @@ def test_a_clip_of_any_rate_and_channels_is_continued(tiny: MusicGen, stereo: Mu
     clip = Clip(np.repeat(noise().samples, 2, axis=0)[:, ::2], 16000)
     assert takes(tiny, continue_from=clip).shape == (1, 1, 3 * 32000)
     assert takes(stereo, continue_from=noise()).shape == (1, 2, 3 * 32000)
+
+
+def test_a_clip_that_is_silent_in_mono_is_for_stereo_models_only(
+    tiny: MusicGen, stereo: MusicGen, melody: MusicGen
+) -> None:
+    left = noise().samples
+    clip = Clip(np.concatenate([left, -left]), 32000, "riff.wav")
+    assert takes(stereo, continue_from=clip).shape == (1, 2, 3 * 32000)
+    with pytest.raises(UnreadableAudio, match=r"riff\.wav can't be heard in mono"):
+        takes(tiny, continue_from=clip)
+    with pytest.raises(UnreadableAudio, match=r"riff\.wav can't be heard in mono"):
+        takes(melody, melody=clip)
 
 
 def test_a_blend_starts_as_one_prompt_and_ends_as_the_other(

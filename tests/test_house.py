@@ -23,6 +23,8 @@ ONLY = {
     "huggingface_hub": ["engine/"],
     "sqlalchemy": ["library/"],
     "soundfile": ["audio.py", "reader.py"],
+    "imageio_ffmpeg": ["ffmpeg.py"],
+    "mutagen": ["audio.py", "library/tags.py"],
     "soxr": ["mixing.py"],
     "pyloudnorm": ["finish.py"],
 }
@@ -33,7 +35,10 @@ NEVER = {
     "library/": ["musicgen_space.backends", "musicgen_space.ui", "musicgen_space.engine"],
 }
 # These import only the standard library, numpy and each other.
-PLAIN = ["request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"]
+PLAIN = [
+    *("request.py", "clip.py", "errors.py", "settings.py", "key.py", "addresses.py"),
+    *("alphabet.py", "ending.py", "environment.py", "proxies.py"),
+]
 
 
 def imports_of(module: Path) -> set[str]:

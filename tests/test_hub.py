@@ -1,24 +1,50 @@
-"""Downloading a checkpoint by the real hub client, from a local hub, in its own process."""
+"""Downloading a checkpoint by the real hub client, from a local hub."""
 
 from __future__ import annotations
 
 import errno
 import functools
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub import constants
 
-from musicgen_space.engine import hub
-from musicgen_space.errors import ModelUnavailable
+from musicgen_space.backends.base import Loading
+from musicgen_space.backends.local import LocalBackend
+from musicgen_space.engine import hub, memory
+from musicgen_space.engine.loader import load
+from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, OutOfMemory
+from musicgen_space.request import MusicRequest
+from musicgen_space.settings import Settings
+from tests.adapters import write_adapter
 from tests.audiocraft_format import audiocraft_from
-from tests.hub_server import REPOSITORY, hub_of
+from tests.hub_server import REPOSITORY, Refusal, hub_of
+from tests.proxy_servers import REFUSED, Proxy, Socks, serving_proxy
+
+FETCH = f"""
+from musicgen_space.environment import prepared_environment
+from musicgen_space.settings import Settings
+
+with prepared_environment(Settings()):
+    from musicgen_space.engine.hub import fetch
+
+    print(fetch({REPOSITORY!r}))
+    from huggingface_hub.utils import build_hf_headers
+
+    print(build_hf_headers()["user-agent"])
+"""
 
 
 def run(tmp_path: Path, endpoint: str, model: str = REPOSITORY) -> subprocess.CompletedProcess[str]:
@@ -27,7 +53,6 @@ def run(tmp_path: Path, endpoint: str, model: str = REPOSITORY) -> subprocess.Co
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     output = str(tmp_path / "take.wav")
     command = ["jazz", "--duration", "1", "--model", model, "-o", output]
@@ -129,6 +154,201 @@ def test_a_repository_without_a_checkpoint_is_told_as_such(tmp_path: Path) -> No
     assert "holds no checkpoint" in result.stderr
 
 
+# In this process, from here on: as if the hub were at another address.
+
+
+@pytest.fixture
+def at_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the hub's address; its cache is empty, and there is no access token."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+    def moved(address: str) -> None:
+        files = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+
+    moved("http://127.0.0.1:9")
+    return moved
+
+
+TOKEN = "hf_neverToBeShown"
+GATED = {"X-Error-Code": "GatedRepo"}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "token", "told"),
+    [
+        (Refusal(401, {"X-Error-Code": "RepoNotFound"}), None, "There is no model.*private.*login"),
+        (Refusal(404, {"X-Error-Code": "RepoNotFound"}), TOKEN, "There is no model"),
+        (
+            Refusal(401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
+            TOKEN,
+            r"does not accept .* token \(401\).*expired.*settings/tokens.*unset HF_TOKEN",
+        ),
+        (
+            Refusal(401, {"X-Error-Message": "User Access Token is expired"}),
+            TOKEN,
+            r"does not accept .* token \(401\)",
+        ),
+        (Refusal(401, GATED), None, f"licence first: do so at .*/{REPOSITORY} with your.*log in"),
+        (Refusal(403, GATED), TOKEN, f"licence first: do so at .*/{REPOSITORY}, with the account"),
+        (Refusal(403, GATED, files_only=True), TOKEN, "licence first"),
+        (Refusal(403, {"X-Error-Message": "no"}), TOKEN, r"may not read .* \(403\).*the right"),
+        (
+            Refusal(403, {"X-Error-Message": "Access to this resource is disabled."}),
+            None,
+            r"has disabled .* \(403\)",
+        ),
+        (Refusal(429), None, r"too many requests.*\(429\).*in a few minutes.*logged in"),
+        (Refusal(429, {"Retry-After": "90"}), None, "Try again in 90 s"),
+        (Refusal(429, {"RateLimit": '"api";r=0;t=55'}), None, "Try again in 55 s"),
+        *((Refusal(status), None, rf"out of order \({status}\)") for status in (500, 502, 503)),
+        (Refusal(451), None, r"does not give .* \(HTTP 451\)"),
+        (Refusal(200, body=b"<html>Welcome to the hotel</html>"), None, "answers is not the hub"),
+        (Refusal(200), f"{TOKEN}ä", "characters in it that none has"),
+    ],
+    ids=lambda value: str(value.status) if isinstance(value, Refusal) else None,
+)
+def test_each_refusal_of_the_hub_has_its_words_and_its_remedy(
+    at_hub: Callable[[str], None],
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refusal: Refusal,
+    token: str | None,
+    told: str,
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with hub_of(tiny_folder, refusal) as address:
+        at_hub(address)
+        with pytest.raises(ModelUnavailable, match=told) as caught:
+            hub.fetch(REPOSITORY)
+    assert "internet connection" not in str(caught.value)
+    assert TOKEN not in f"{caught.value} {caught.value.args} {caplog.text}"
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_what_is_here_already_is_used_whatever_the_hub_says(
+    at_hub: Callable[[str], None], tiny_folder: Path, status: int
+) -> None:
+    refusal = Refusal(status, {"X-Error-Code": "RepoNotFound"} if status == 401 else {})
+    with hub_of(tiny_folder) as address:
+        at_hub(address)
+        folder = hub.fetch(REPOSITORY)
+    with hub_of(tiny_folder, refusal) as address:
+        at_hub(address)
+        assert hub.fetch(REPOSITORY) == folder
+
+
+def test_of_a_text_encoder_whose_tokenizer_is_lacking_only_that_is_downloaded(
+    at_hub: Callable[[str], None], tiny_folder: Path, tmp_path: Path
+) -> None:
+    offered = Path(shutil.copytree(tiny_folder, tmp_path / "offered"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (offered / name).unlink()
+    config = json.loads((offered / "config.json").read_text())
+    config["text_encoder"]["_name_or_path"] = "t5-base"
+    (offered / "config.json").write_text(json.dumps(config))
+    with hub_of(offered, **{"t5-base": tiny_folder}) as address:
+        at_hub(address)
+        online = load(hub.fetch(REPOSITORY))
+    at_hub("http://127.0.0.1:9")
+    offline = load(hub.fetch(REPOSITORY))
+    assert snapshot(tmp_path, "t5-base") == {"tokenizer.json", "tokenizer_config.json"}
+    for model in (online, offline):
+        assert not torch.equal(*(model.text.encode([word]).states for word in ("sad", "fast")))
+    with pytest.raises(ModelUnavailable, match="t5-base is not on this machine"):
+        hub.fetch("t5-base")  # the tokenizer is not the whole
+
+
+def test_a_text_encoder_without_a_tokenizer_is_told_as_such(
+    at_hub: Callable[[str], None], tmp_path: Path
+) -> None:
+    (tmp_path / "t5").mkdir()
+    (tmp_path / "t5" / "tokenizer_config.json").write_text("{}")
+    with hub_of(tmp_path / "t5") as address:
+        at_hub(address)
+        with pytest.raises(ModelUnavailable, match="holds no tokenizer"):
+            hub.fetch(REPOSITORY, tokenizer_only=True)
+
+
+def test_an_adapter_is_downloaded_and_then_its_base(
+    at_hub: Callable[[str], None], tiny_folder: Path, tmp_path: Path
+) -> None:
+    """By the name of the adapter alone; afterwards it works offline."""
+    offered = write_adapter(tmp_path / "offered", "someone/base")
+    for name in ("config.json", "tokenizer.json"):  # as trainers write them, too
+        shutil.copy(tiny_folder / name, offered)
+    for name in ("optimizer.pt", "training_args.bin"):
+        (offered / name).write_bytes(b"not to be downloaded")
+    request = MusicRequest("jazz", model=REPOSITORY, duration=1)
+    with hub_of(offered, **{"someone/base": tiny_folder}) as address:
+        at_hub(address)
+        updates = made(request)
+    loading = [update.what for update in updates if isinstance(update, Loading)]
+    downloads = [what for what in loading if what.startswith("Downloading")]
+    assert REPOSITORY in downloads[0]
+    assert "someone/base" in downloads[-1]
+    assert (updates[-1].model, updates[-1].base_model) == (REPOSITORY, "someone/base")
+    adapter = {"adapter_config.json", "adapter_model.safetensors"}
+    assert snapshot(tmp_path) == {*adapter, "config.json", "tokenizer.json"}
+    assert "model.safetensors" in snapshot(tmp_path, "someone/base")
+    at_hub("http://127.0.0.1:9")
+    again = made(request)[-1]
+    assert np.array_equal(updates[-1].samples, again.samples)
+
+
+def made(request: MusicRequest) -> list[Any]:
+    """All that a page is told of a take."""
+    backend = LocalBackend(Settings())
+    try:
+        return list(backend.generate(request, threading.Event()))
+    finally:
+        backend.close()
+
+
+def test_an_adapter_of_a_model_that_does_not_fit_is_refused_before_that_is_downloaded(
+    at_hub: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 10**9)
+    offered = write_adapter(tmp_path / "offered", "facebook/musicgen-large")
+    with hub_of(offered) as address:
+        at_hub(address)
+        with pytest.raises(OutOfMemory, match="facebook/musicgen-large needs about"):
+            made(MusicRequest("jazz", model=REPOSITORY, duration=1))
+
+
+def test_a_repository_with_an_adapter_beside_whole_weights_is_not_downloaded(
+    at_hub: Callable[[str], None], tiny_folder: Path, tmp_path: Path
+) -> None:
+    offered = write_adapter(tmp_path / "offered", "someone/base")
+    shutil.copy(tiny_folder / "model.safetensors", offered)
+    with hub_of(offered) as address:
+        at_hub(address)
+        with pytest.raises(InvalidCheckpoint, match=f"{REPOSITORY} holds whole weights"):
+            hub.fetch(REPOSITORY)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.th", "last.ckpt", "lm_final.pt"])
+def test_a_repository_with_training_s_files_only_is_told_as_such(
+    at_hub: Callable[[str], None], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "offered").mkdir()
+    (tmp_path / "offered" / name).write_bytes(b"weights")
+    with hub_of(tmp_path / "offered") as address:
+        at_hub(address)
+        with pytest.raises(ModelUnavailable, match=f"holds no checkpoint.* {name} is "):
+            hub.fetch(REPOSITORY)
+
+
 @pytest.mark.parametrize("audiocraft", [False, True])
 def test_a_download_that_was_not_finished_is_not_taken_for_the_model(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audiocraft: bool
@@ -174,3 +394,47 @@ def test_a_disk_that_takes_no_download_is_not_blamed_on_the_network(
         hub.fetch("someone/model")
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(tiny_folder))
     assert hub.fetch("someone/model") == tiny_folder  # what is there needs no room
+
+
+def fetched(tmp_path: Path, endpoint: str, **proxies: str) -> subprocess.CompletedProcess[str]:
+    """A download and no more, through the proxies of its environment."""
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache")}
+    return subprocess.run(
+        [sys.executable, "-c", FETCH],
+        env={**environment, "HF_HUB_OFFLINE": "0", **proxies},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_download_through_a_socks_proxy_tells_nothing_of_what_is_installed(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    with hub_of(tiny_folder) as endpoint, serving_proxy(Socks()) as socks:
+        socks.port = int(endpoint.rpartition(":")[2])
+        proxy = f"socks5://127.0.0.1:{socks.server_address[1]}"
+        result = fetched(tmp_path, "http://hub.invalid", ALL_PROXY=proxy)
+    assert result.returncode == 0, result.stderr
+    assert "model.safetensors" in snapshot(tmp_path)
+    assert set(socks.asked) == {"hub.invalid:80"}
+    assert "hf_hub" in result.stdout
+    assert "torch" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "reason"),
+    [
+        ("http://me:secret@127.0.0.1", "http://127.0.0.1", "407 Proxy Authentication Required"),
+        ("socks5://127.0.0.1", "socks5h://127.0.0.1", "Malformed reply"),
+    ],
+)
+def test_a_download_that_a_proxy_refuses_says_so(
+    given: str, told: str, reason: str, tmp_path: Path
+) -> None:
+    with serving_proxy(Proxy()) as proxy:
+        proxy.answer = REFUSED
+        port = proxy.server_address[1]
+        result = fetched(tmp_path, "https://hub.invalid", HTTPS_PROXY=f"{given}:{port}")
+    complaint = f"the model hub can't be reached through the proxy {told}:{port} ({reason})"
+    assert complaint in result.stderr
+    assert "HTTPS_PROXY" in result.stderr
+    assert "secret" not in result.stderr

@@ -91,3 +91,33 @@ def test_the_memory_of_takes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert [key for key in keys if shelf.take(key, 0)] == kept
     assert [key for key in keys if shelf.chunk(key, 0)] == kept
     assert shelf.take("example", 0) is example
+
+
+def test_nobody_pushes_out_anothers_things_by_bringing_ever_more() -> None:
+    kept: Kept[str] = Kept(100)
+    own = kept.add("own", 30, "modest")
+    many = [kept.add("large", 40, "greedy") for _ in range(4)]
+    assert [kept.get(key) for key in (own, *many)] == ["own", None, None, None, "large"]
+    kept.grow(many[-1], 20)
+    assert kept.get(own) == "own"
+    assert kept.get(kept.add("another", 40, "third")) == "another"
+    assert (kept.get(own), kept.get(many[-1])) == ("own", None)
+
+
+def test_each_visitor_has_a_bound_of_their_own() -> None:
+    kept: Kept[str] = Kept(1000, most_each=100)
+    first, second = (kept.add("thing", 60, "one") for _ in range(2))
+    assert (kept.get(first), kept.get(second)) == (None, "thing")
+    assert kept.get(kept.add("huge", 500, "two")) == "huge"  # just one thing
+
+
+def test_the_takes_and_sounds_of_one_visitor_do_not_push_out_anothers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("musicgen_space.ui.shelf._BYTES_KEPT", 1_000_000)
+    shelf = Shelf()
+    own, *many = [shelf.start(visitor) for visitor in ("modest", *["greedy"] * 20)]
+    for key in (own, *many):
+        shelf.finish(key, [take()])
+    assert shelf.take(own, 0)
+    assert shelf.take(many[-1], 0)

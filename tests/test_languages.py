@@ -142,6 +142,7 @@ def test_what_is_said_of_ones_own_sound_and_takes_can_be_told_again() -> None:
     said += [library_panel._ABOUT_OWN, library_panel._ABOUT_SHARED]
     said += [library_panel._NOT_KEPT, library_panel._NOT_KEPT_SHARED]
     assert {*said} <= {*TOLD}
+    assert known(Clip(np.zeros((1, 8)), RATE, lowered=11.1).note)
     source = (UI / "own_takes.py").read_text(encoding="utf-8")
     assert {*re.findall(r'"trouble": "([^"]+)"', source)} <= {*TOLD}
 

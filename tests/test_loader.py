@@ -18,6 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from musicgen_space.backends.folders import folder_of
 from musicgen_space.engine.checkpoint import tensors
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
@@ -234,6 +235,83 @@ def test_a_plain_pickle_is_no_file_of_tensors(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": [1.0]}))
     with pytest.raises(InvalidCheckpoint):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "base_model.model.", "module._orig_mod."]
+)
+def test_what_training_wraps_around_the_model_is_not_part_of_its_names(
+    folder: Path, tiny: MusicGen, prefix: str
+) -> None:
+    def wrap(weights: dict[str, torch.Tensor]) -> None:
+        for name in list(weights):
+            weights[f"{prefix}{name}"] = weights.pop(name)
+
+    rewrite(folder, wrap)
+    assert np.array_equal(a_second_of(load(folder)), a_second_of(tiny))
+
+
+def test_parts_of_the_model_may_have_been_wrapped(folder: Path, tiny: MusicGen) -> None:
+    def wrap(weights: dict[str, torch.Tensor]) -> None:
+        for name in list(weights):
+            inner = name.replace("decoder.model.", "decoder._orig_mod.model.")
+            weights[inner.replace("text_encoder.", "text_encoder.module.")] = weights.pop(name)
+
+    rewrite(folder, wrap)
+    assert np.array_equal(a_second_of(load(folder)), a_second_of(tiny))
+
+
+def test_weights_that_are_there_twice_are_refused(folder: Path) -> None:
+    name = "enc_to_dec_proj.weight"
+    rewrite(folder, lambda weights: weights.update({f"module.{name}": torch.zeros(32, 24)}))
+    with pytest.raises(InvalidCheckpoint, match=rf"holds {name} twice"):
+        load(folder)
+
+
+# What training leaves behind.
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("checkpoint.th", r"training checkpoint of AudioCraft.*export_lm.*export_encodec"),
+        ("checkpoint_40.th", r"training checkpoint of AudioCraft"),
+        ("last.ckpt", r"training checkpoint of PyTorch Lightning.*place of best_state"),
+        ("lm_final.pt", r"without their configuration.*place of best_state"),
+        ("musicgen.pth", r"without their configuration.*save_pretrained"),
+    ],
+)
+def test_a_training_checkpoint_is_told_as_such_with_what_makes_a_model_of_it(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    for beside in ("optimizer.pt", "a.txt"):
+        (tmp_path / beside).write_bytes(b"")
+    (tmp_path / name).write_bytes(b"weights")
+    for folder in (tmp_path, tmp_path / name):
+        with pytest.raises((InvalidCheckpoint, ModelUnavailable), match=rf"{name} is .*{told}"):
+            load(folder_of(str(folder)))
+
+
+def test_the_last_of_several_checkpoints_in_a_folder_is_named(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    for step in (500, 1000):
+        shutil.copytree(tiny_folder, tmp_path / "run" / f"checkpoint-{step}")
+    with pytest.raises(InvalidCheckpoint, match=r"run/checkpoint-1000 is one\."):
+        load(tmp_path / "run")
+
+
+def test_a_file_of_a_model_is_told_to_be_named_by_its_folder(folder: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="is a file: a model is named by its folder"):
+        folder_of(str(folder / "model.safetensors"))
+
+
+def test_a_whole_state_of_training_in_place_of_weights_is_told_as_such(folder: Path) -> None:
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save({"state_dict": weights, "epoch": 3}, folder / "pytorch_model.bin")
+    with pytest.raises(InvalidCheckpoint, match=r"may be a training checkpoint.*save_pretrained"):
         load(folder)
 
 

@@ -11,7 +11,14 @@ import pytest
 from musicgen_space.backends.base import Chunk, Loading, Progress, Update, Waiting
 from musicgen_space.backends.checkpoints import Checkpoints
 from musicgen_space.backends.local import LocalBackend
-from musicgen_space.errors import BackendError, InvalidCheckpoint, ModelUnavailable, QueueFull
+from musicgen_space.clip import Clip
+from musicgen_space.errors import (
+    BackendError,
+    InvalidCheckpoint,
+    ModelUnavailable,
+    QueueFull,
+    UnreadableAudio,
+)
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
 
@@ -34,15 +41,15 @@ def made(backend: LocalBackend, request: MusicRequest) -> list[Update]:
 class Listener:
     """Somebody who waits for a take in a thread of their own."""
 
-    def __init__(self, backend: LocalBackend, request: MusicRequest) -> None:
+    def __init__(self, backend: LocalBackend, request: MusicRequest, visitor: str = "") -> None:
         self.stop = threading.Event()
         self.updates: list[Update] = []
         self._arrived = threading.Condition()
-        self._thread = threading.Thread(target=self._listen, args=(backend, request))
+        self._thread = threading.Thread(target=self._listen, args=(backend, request, visitor))
         self._thread.start()
 
-    def _listen(self, backend: LocalBackend, request: MusicRequest) -> None:
-        for update in backend.generate(request, self.stop):
+    def _listen(self, backend: LocalBackend, request: MusicRequest, visitor: str) -> None:
+        for update in backend.generate(request, self.stop, visitor):
             with self._arrived:
                 self.updates.append(update)
                 self._arrived.notify_all()
@@ -110,6 +117,33 @@ def test_one_take_at_a_time_and_the_others_see_their_place(
     assert Waiting(1) in third.updates
 
 
+def test_a_visitor_with_many_takes_does_not_hold_up_another(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    greedy = [Listener(backend, wish(tiny_folder, extend_to=100), "greedy")]
+    greedy[0].wait_for(Progress)
+    greedy.append(Listener(backend, wish(tiny_folder, extend_to=300), "greedy"))
+    greedy[1].wait_for(Waiting)
+    other = Listener(backend, wish(tiny_folder, duration=1), "other")
+    other.wait_for(Waiting)
+    assert other.updates == [Waiting(1)]
+    greedy[0].stop.set()
+    assert isinstance(other.join()[-1], Take)
+    assert not any(isinstance(update, Take) for update in greedy[1].updates)
+    for listener in greedy:
+        listener.stop.set()
+        listener.join()
+
+
+def test_a_listener_who_is_slow_does_not_hold_up_the_next(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    slow = backend.generate(wish(tiny_folder), threading.Event(), "slow")
+    next(slow)
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+    assert isinstance([*slow][-1], Take)
+
+
 def test_stop_ends_a_take_at_once_and_keeps_what_was_made(
     backend: LocalBackend, tiny_folder: Path
 ) -> None:
@@ -162,8 +196,25 @@ def test_a_folder_that_is_no_checkpoint_is_an_error_and_the_next_take_works(
     assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
 
 
+@pytest.mark.parametrize(
+    ("field", "samples", "complaint"),
+    [
+        ("continue_from", np.zeros((2, 32_000)), "no sound above"),
+        ("melody", np.zeros((1, 32_000)), "no sound above"),
+        ("melody", np.full((2, 32_000), [[0.5], [-0.5]]), "channels cancel each other"),
+    ],
+)
+def test_a_clip_that_no_model_can_hear_is_refused_before_one_is_loaded(
+    field: str, samples: np.ndarray, complaint: str, backend: LocalBackend, tmp_path: Path
+) -> None:
+    clip = Clip(samples.astype(np.float32), 32_000)
+    request = MusicRequest("jazz", model=str(tmp_path / "none"), **{field: clip})
+    with pytest.raises(UnreadableAudio, match=complaint):
+        made(backend, request)
+
+
 def test_a_model_that_is_nowhere_says_what_to_do(backend: LocalBackend) -> None:
-    with pytest.raises(ModelUnavailable, match=r"hub can't be reached.*musicgen-nano"):
+    with pytest.raises(ModelUnavailable, match=r"HF_HUB_OFFLINE is set.*musicgen-nano"):
         made(backend, MusicRequest("jazz", model="facebook/musicgen-small"))
     with pytest.raises(ModelUnavailable, match="There is no folder"):
         made(backend, MusicRequest("jazz", model="/no/such/folder"))

@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_leaves_the_model_before_it_in_memory(
 def test_a_download_that_fails_leaves_the_model_before_it_in_memory(tiny_folder: Path) -> None:
     with opened() as backend:
         made(backend, tiny_folder)
-        with pytest.raises(BackendError, match="hub can't be reached"):
+        with pytest.raises(BackendError, match="while HF_HUB_OFFLINE is set"):
             made(backend, "someone/musicgen")
         assert not loads(made(backend, tiny_folder))
 
@@ -150,6 +150,7 @@ def test_memory_that_runs_out_in_a_take_is_told_and_the_next_take_works(
         raise full
 
     with opened() as backend:
+        made(backend, tiny_folder)
         with monkeypatch.context() as patched:
             for kind in (Decoder, NativeDecoder):
                 patched.setattr(kind, "decode", decode)

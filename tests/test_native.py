@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +12,12 @@ from musicgen_space.engine.conditions import Conditions
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.loader import load
 from musicgen_space.engine.model import Condition, Decoder, TextCondition
-from musicgen_space.engine.native import build
 from musicgen_space.engine.native.decoder import Mode, NativeDecoder, levels
 from musicgen_space.engine.sampling import guide, sample
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
-from tests.conftest import TORCH
+from tests.conftest import TORCH, the_kernel
 
-needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C++ compiler here")
 PROMPT = "lo-fi music with a soothing melody"
 COLUMNS = 60
 PREFILLED = 21  # more than one block, and not a whole number of them
@@ -49,9 +43,7 @@ def nano() -> MusicGen:
 
 
 def native(decoder: Decoder, mode: Mode, threads: int = 1, level: str = "") -> NativeDecoder:
-    made = NativeDecoder.of(decoder, mode, threads=threads, level=level)
-    assert made is not None
-    return made
+    return NativeDecoder(decoder, mode, the_kernel(), threads, level)
 
 
 def condition_of(model: MusicGen, takes: int = 1) -> Condition:
@@ -82,7 +74,6 @@ def all_logits(
     return torch.stack(found)
 
 
-@needs_compiler
 @pytest.mark.parametrize("threads", [1, 2])
 def test_exact_logits_are_the_decoders_own(model: MusicGen, threads: int) -> None:
     codes, condition = random_codes(model, takes=2), condition_of(model, takes=2)
@@ -91,7 +82,6 @@ def test_exact_logits_are_the_decoders_own(model: MusicGen, threads: int) -> Non
     assert torch.allclose(found, expected, atol=1e-3)
 
 
-@needs_compiler
 @pytest.mark.parametrize(("mode", "bound"), [("int8", 0.06), ("int4", 0.2)])
 def test_few_bits_stay_close(model: MusicGen, mode: Mode, bound: float) -> None:
     codes, condition = random_codes(model), condition_of(model)
@@ -100,7 +90,6 @@ def test_few_bits_stay_close(model: MusicGen, mode: Mode, bound: float) -> None:
     assert (found - expected).norm() / expected.norm() < bound
 
 
-@needs_compiler
 @pytest.mark.parametrize("mode", ["exact", "int8", "int4"])
 def test_each_variation_is_as_it_is_alone(model: MusicGen, mode: Mode) -> None:
     decoder = native(model.decoder, mode)
@@ -111,7 +100,6 @@ def test_each_variation_is_as_it_is_alone(model: MusicGen, mode: Mode) -> None:
         assert torch.equal(together[:, take::3], alone)
 
 
-@needs_compiler
 @pytest.mark.parametrize("mode", ["exact", "int8"])
 def test_prefill_is_as_many_single_steps(model: MusicGen, mode: Mode) -> None:
     decoder, codes = native(model.decoder, mode), random_codes(model)
@@ -121,7 +109,6 @@ def test_prefill_is_as_many_single_steps(model: MusicGen, mode: Mode) -> None:
     assert torch.equal(whole[-1], steps[-1])
 
 
-@needs_compiler
 @pytest.mark.parametrize("mode", ["exact", "int8", "int4"])
 def test_the_number_of_threads_changes_nothing(model: MusicGen, mode: Mode) -> None:
     codes, condition = random_codes(model), condition_of(model)
@@ -132,20 +119,16 @@ def test_the_number_of_threads_changes_nothing(model: MusicGen, mode: Mode) -> N
     assert torch.equal(one, five)
 
 
-@needs_compiler
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_all_kinds_of_processors_agree(model: MusicGen, mode: Mode) -> None:
-    library = build.load()
-    assert library is not None
     codes, condition = random_codes(model), condition_of(model)
-    names = levels(library)
+    names = levels(the_kernel())
     first, *others = (
         all_logits(native(model.decoder, mode, level=name), codes, condition) for name in names
     )
     assert all(torch.equal(first, other) for other in others)
 
 
-@needs_compiler
 def test_an_unguided_row_reads_no_text(tiny: MusicGen) -> None:
     codes, condition = random_codes(tiny), condition_of(tiny)
     text = TextCondition(condition.text.states[:1], condition.text.mask[:1])
@@ -156,7 +139,6 @@ def test_an_unguided_row_reads_no_text(tiny: MusicGen) -> None:
     )
 
 
-@needs_compiler
 def test_a_generation_has_an_end_and_codes_are_checked(tiny: MusicGen) -> None:
     decoder, codes = native(tiny.decoder, "int8"), random_codes(tiny)
     _, state = decoder.prefill(codes[..., :4], condition_of(tiny), columns=5)
@@ -167,7 +149,6 @@ def test_a_generation_has_an_end_and_codes_are_checked(tiny: MusicGen) -> None:
         decoder.decode(codes[..., 5], state)
 
 
-@needs_compiler
 def test_memory_goes_with_the_generation(tiny: MusicGen) -> None:
     """A hundred long generations need no more memory than a few."""
     decoder, codes = native(tiny.decoder, "exact"), random_codes(tiny)
@@ -190,7 +171,6 @@ def resident() -> float:
     pytest.skip("no /proc here")
 
 
-@needs_compiler
 @torch.inference_mode()
 def test_int8_predicts_nanos_own_music_as_well(nano: MusicGen) -> None:
     """Cross-entropy on codes that the exact decoder drew, within one per cent."""
@@ -219,105 +199,3 @@ def own_codes(nano: MusicGen, condition: Condition, seed: int) -> torch.Tensor:
         columns.append(sample(guide(logits[:1], logits[1:], 3.0), [generator]))
         logits = decoder.decode(columns[-1], state)
     return torch.stack(columns, dim=-1)
-
-
-# The library behind it.
-
-
-def test_without_a_compiler_there_is_none(
-    tiny: MusicGen, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(build, "find_compiler", lambda names: None)
-    with caplog.at_level(logging.INFO):
-        assert NativeDecoder.of(tiny.decoder) is None
-    assert "No C++ compiler" in caplog.text
-
-
-@needs_compiler
-def test_a_compiler_that_fails_is_no_error(
-    tmp_path: Path, small_source: Callable[[str], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    small_source("this is no C++")
-    assert build.load(tmp_path) is None
-    assert "could not compile" in caplog.text
-    assert not list(tmp_path.iterdir())
-
-
-@needs_compiler
-def test_a_library_is_built_once_and_a_damaged_one_anew(
-    tmp_path: Path, small_source: Callable[[str], None]
-) -> None:
-    small_source('extern "C" int answer() { return 42; }')
-    assert build.load(tmp_path) is not None
-    (file,) = tmp_path.iterdir()
-    built = file.read_bytes()
-    written = file.stat().st_mtime_ns
-    assert build.load(tmp_path) is not None
-    assert file.stat().st_mtime_ns == written
-    file.unlink()  # and not in place: the library is loaded
-    file.write_bytes(built[:1000])
-    library = build.load(tmp_path)
-    assert library is not None
-    assert library.answer() == 42
-    (again,) = tmp_path.iterdir()
-    assert len(again.read_bytes()) == len(built)
-
-
-@needs_compiler
-def test_a_new_source_is_a_new_library(tmp_path: Path, small_source: Callable[[str], None]) -> None:
-    for number in (1, 2):
-        small_source(f'extern "C" int answer() {{ return {number}; }}')
-        library = build.load(tmp_path)
-        assert library is not None
-        assert library.answer() == number
-
-
-@needs_compiler
-def test_another_kind_of_machine_has_a_library_of_its_own_in_the_same_folder(
-    tmp_path: Path, small_source: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_source('extern "C" int answer() { return 42; }')
-    build.load(tmp_path)
-    monkeypatch.setattr("platform.machine", lambda: "another")
-    build.load(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-POOL = """
-#include "FOLDER/pool.h"
-extern "C" int chunks_done(int threads) {
-  Pool pool(threads, 1);
-  std::atomic<int> done{0};
-  pool.run([&](Pool::Worker& worker) { worker.each(100, [&](int) { ++done; }); });
-  return pool.threads() < threads ? done.load() : -1;
-}
-"""
-SHORT_OF_MEMORY = """
-import ctypes, resource, sys
-pool = ctypes.CDLL(sys.argv[1])
-pages = int(open("/proc/self/statm").read().split()[0])
-most = pages * resource.getpagesize() + 2**26  # a thread's stack takes megabytes of it
-resource.setrlimit(resource.RLIMIT_AS, (most, most))
-print(pool.chunks_done(64))
-"""
-
-
-@needs_compiler
-@pytest.mark.skipif(sys.platform != "linux", reason="limits its own memory as on Linux")
-def test_threads_that_can_not_be_started_are_done_without(
-    tmp_path: Path, small_source: Callable[[str], None]
-) -> None:
-    small_source(POOL.replace("FOLDER", str(Path(build.__file__).parent)))
-    assert build.load(tmp_path) is not None
-    (library,) = tmp_path.iterdir()
-    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(library)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout == "100\n", done.stderr
-
-
-@pytest.fixture
-def small_source(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    """Something quick to compile in the kernel's place."""
-    source = tmp_path_factory.mktemp("source") / "small.cpp"
-    monkeypatch.setattr(build, "_SOURCES", [source])
-    return source.write_text

@@ -48,6 +48,12 @@ def test_too_short_a_sound_is_refused_in_words() -> None:
         picked("key", ramp(0.3), CONTINUE)
 
 
+def test_what_was_done_to_the_sound_is_told_with_it() -> None:
+    assert picked("key", ramp(60), CONTINUE)["note"] == ""
+    loud = dataclasses.replace(ramp(60), lowered=11.13)
+    assert picked("key", loud, CONTINUE)["note"].startswith("Its peaks were 11.1 dB above full")
+
+
 def test_the_waveform_is_small_however_long_the_sound() -> None:
     shown = picked("key", ramp(600), FOLLOW)
     assert len(shown["peaks"]) == 300

@@ -34,7 +34,9 @@ class Home(Backend):
     def models(self) -> list[ModelChoice]:
         return [ModelChoice("deaf", "")]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         yield from ()
 
 

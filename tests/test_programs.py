@@ -33,7 +33,7 @@ from musicgen_space.ui.programs import Programs
 from musicgen_space.ui.spending import Spending
 from tests.app_server import serving
 from tests.segmind_server import KEY, Segmind, running
-from tests.test_handlers import Home
+from tests.test_handlers import Home, visitor
 
 SECOND = {"duration": 1, "api_name": "/generate"}
 BY_HEADER = {"x-segmind-key": KEY}
@@ -81,6 +81,7 @@ def test_a_line_of_text_becomes_a_file_and_facts(client: Client) -> None:
         assert (facts["prompt"], facts["seed"]) == ("jazz", 7)
         assert (facts["model"], facts["backend"]) == ("musicgen-nano", "local")
     assert made["duration"] == 1
+    assert made["warnings"] == []
     assert made["real_time_factor"] == pytest.approx(1 / made["seconds_taken"], rel=0.01)
 
 
@@ -95,7 +96,7 @@ def test_the_files_of_programs_are_kept_within_a_bound(
             Programs({"home": Home()}, Spending(Settings())).offer(page)
         endpoint = next(each for each in page.fns.values() if each.api_name == "generate")
         _, *others = inspect.signature(endpoint.fn).parameters.values()
-        defaults = [each.default for each in others]
+        defaults = [visitor() if each.name == "request" else each.default for each in others]
         answers = [
             [answer async for answer in endpoint.fn(prompt, *defaults)][-1] for prompt in prompts
         ]
@@ -188,7 +189,7 @@ def test_ones_own_sound_is_continued(client: Client, tone: str) -> None:
 
 def test_a_file_that_is_no_sound_is_told(client: Client, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no sound at all")
-    with pytest.raises(AppError, match=r"continue_from: .*no WAV"):
+    with pytest.raises(AppError, match="continue_from: This is text and no sound"):
         client.predict("jazz", continue_from=handle_file(tmp_path / "bad.wav"), **SECOND)
 
 
@@ -245,6 +246,24 @@ def test_mcp_makes_music(address: str) -> None:
     [file] = re.findall(r"http://\S+?\.wav", shown(result))
     assert audio.format_of(httpx.get(file).content) == "wav"
     assert "'seed': 42" in shown(result)
+
+
+def test_a_sound_that_was_made_quieter_is_told_of_with_the_take(
+    client: Client, tmp_path: Path
+) -> None:
+    loud = tmp_path / "loud.wav"
+    tone = 3.6 * np.sin(np.arange(32_000) / 20)
+    soundfile.write(loud, tone, 32_000, subtype="FLOAT")
+    _, made = client.predict("jazz", continue_from=handle_file(loud), **SECOND)
+    [warning] = made["warnings"]
+    assert warning.startswith("continue_from: ")
+
+
+def test_what_the_model_can_not_read_comes_with_the_take(client: Client) -> None:
+    _, made = client.predict("jazz 音乐", negative_prompt="鼓", **SECOND)
+    first, second = made["warnings"]
+    assert first == "prompt: The model does not know: 音乐"
+    assert second.startswith("negative_prompt: The model knows nothing of this")
 
 
 def test_mcp_is_told_what_is_wrong(address: str) -> None:

@@ -18,7 +18,9 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (request.temperature, request.guidance_scale) == (1.0, 3.0)
 
 
-@pytest.mark.parametrize("prompt", ["", "   ", "\n\t", None, 7, b"jazz", ["jazz"]])
+@pytest.mark.parametrize(
+    "prompt", ["", "   ", "\n\t", "\u200b \u2060\ufeff", None, 7, b"jazz", ["jazz"]]
+)
 def test_a_prompt_must_say_something(prompt: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^prompt must"):
         MusicRequest(prompt)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socketserver
-import threading
 import time
 from collections.abc import Iterator
 
@@ -11,42 +9,23 @@ import pytest
 
 from musicgen_space.backends.segmind import SegmindBackend
 from musicgen_space.backends.segmind.download import download
+from musicgen_space.environment import prepared_environment
 from musicgen_space.errors import OutcomeUnknown, Unreachable, UntrustedUrl, UnusableResult
 from musicgen_space.key import ApiKey
+from musicgen_space.settings import Settings
+from tests.proxy_servers import REFUSED, Proxy, Socks, serving_proxy
 from tests.segmind_fixtures import HURRIED, take_of
-from tests.segmind_server import KEY, sound_file
+from tests.segmind_server import KEY, Segmind, running, sound_file
 
 SOUND = sound_file(0.2, 0)
 FOUND = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(SOUND) + SOUND
-REFUSED = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-
-
-class Proxy(socketserver.ThreadingTCPServer):
-    """Gives everybody the same ``answer`` and remembers the first line of what was asked."""
-
-    daemon_threads = True
-    answer = b""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.asked: list[bytes] = []
-
-
-class Answering(socketserver.BaseRequestHandler):
-    server: Proxy
-
-    def handle(self) -> None:
-        self.server.asked.append(self.request.recv(65536).split(b" HTTP/")[0])
-        self.request.sendall(self.server.answer)
 
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    with Proxy() as proxy:
-        threading.Thread(target=proxy.serve_forever, args=(0.01,)).start()
+    with serving_proxy(Proxy()) as proxy:
         use(monkeypatch, f"http://127.0.0.1:{proxy.server_address[1]}")
         yield proxy
-        proxy.shutdown()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -125,3 +104,33 @@ def test_a_job_that_the_proxy_lost_may_have_been_billed_and_is_sent_once(proxy: 
     with pytest.raises(OutcomeUnknown, match="connection was lost"):
         take_of(backend("http://api.invalid"), "lo-fi")
     assert len([asked for asked in proxy.asked if asked.startswith(b"POST")]) == 1
+
+
+@pytest.fixture
+def socks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Socks]:
+    """A SOCKS proxy as a desktop names it in the environment."""
+    with serving_proxy(Socks()) as socks:
+        use(monkeypatch, f"socks://127.0.0.1:{socks.server_address[1]}/")
+        with prepared_environment(Settings()):
+            yield socks
+
+
+def test_a_take_is_made_through_a_socks_proxy_which_finds_the_server(socks: Socks) -> None:
+    with running(Segmind()) as api:
+        socks.port = int(api.rpartition(":")[2])
+        assert take_of(backend("http://api.invalid"), "lo-fi").duration > 0
+    assert set(socks.asked) == {"api.invalid:80"}
+
+
+def test_nothing_was_sent_where_a_socks_proxy_refuses(socks: Socks) -> None:
+    with pytest.raises(Unreachable, match="the proxy refused"):
+        take_of(backend(), "lo-fi")
+    assert set(socks.asked) == {"api.invalid:443"}
+
+
+def test_nothing_was_sent_where_a_socks_proxy_can_not_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(monkeypatch, "socks5h://127.0.0.1:9")
+    with pytest.raises(Unreachable, match="the proxy cannot be reached"):
+        take_of(backend(), "lo-fi")

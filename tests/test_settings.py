@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,50 @@ def test_a_space_listens_on_every_address() -> None:
     assert Settings.from_environment({}).host == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("given", "host", "url", "strangers"),
+    [
+        ("", "127.0.0.1", "http://127.0.0.1:7860", False),
+        (" ", "127.0.0.1", "http://127.0.0.1:7860", False),
+        ("localhost", "localhost", "http://localhost:7860", False),
+        ("127.0.0.9", "127.0.0.9", "http://127.0.0.9:7860", False),
+        ("::1", "::1", "http://[::1]:7860", False),
+        (" [::1] ", "::1", "http://[::1]:7860", False),
+        ("0:0:0:0:0:0:0:1", "::1", "http://[::1]:7860", False),
+        ("0.0.0.0", "0.0.0.0", "http://127.0.0.1:7860", True),
+        ("::", "::", "http://[::1]:7860", True),
+        ("[::]", "::", "http://[::1]:7860", True),
+        ("192.168.1.5", "192.168.1.5", "http://192.168.1.5:7860", True),
+        ("FD00::5", "fd00::5", "http://[fd00::5]:7860", True),
+        ("studio.local", "studio.local", "http://studio.local:7860", True),
+    ],
+)
+def test_the_page_is_served_at_an_address_in_any_spelling(
+    given: str, host: str, url: str, strangers: bool
+) -> None:
+    settings = Settings.from_environment({"GRADIO_SERVER_NAME": given})
+    assert (settings.host, settings.url, settings.strangers) == (host, url, strangers)
+    assert (settings.visitor_bytes is not None) == strangers
+
+
+def test_an_empty_address_on_a_space_means_every_one() -> None:
+    environ = {"SPACE_ID": "someone/space", "GRADIO_SERVER_NAME": ""}
+    assert Settings.from_environment(environ).host == "0.0.0.0"
+
+
+def test_proxies_are_addresses_and_networks_in_any_spelling() -> None:
+    settings = Settings.from_environment({"MUSICGEN_PROXIES": "10.1.2.3/8, ::1,, 127.0.0.1"})
+    assert settings.proxies == ("10.0.0.0/8", "::1/128", "127.0.0.1/32")
+    assert Settings.from_environment({}).proxies == ()
+
+
+def test_of_the_line_a_visitor_has_a_part_and_the_owner_alone_all() -> None:
+    environ = {"MUSICGEN_MAX_WAITING": "9", "MUSICGEN_VISITOR_WAITING": "2"}
+    assert Settings.from_environment(environ).waiting_each == 9
+    public = environ | {"GRADIO_SERVER_NAME": "0.0.0.0"}
+    assert Settings.from_environment(public).waiting_each == 2
+
+
 def test_models_are_separated_by_commas() -> None:
     environ = {"MUSICGEN_MODELS": " ./mine , facebook/musicgen-small,"}
     assert Settings.from_environment(environ).models == ("./mine", "facebook/musicgen-small")
@@ -27,6 +70,10 @@ def test_models_are_separated_by_commas() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("GRADIO_SERVER_NAME", "http://0.0.0.0"),
+        ("GRADIO_SERVER_NAME", "127.0.0.1:7860"),
+        ("GRADIO_SERVER_NAME", "fe80::1%eth0"),
+        ("GRADIO_SERVER_NAME", "-"),
         ("GRADIO_SERVER_PORT", "http"),
         ("GRADIO_SERVER_PORT", "70000"),
         ("MUSICGEN_THREADS", "-1"),
@@ -36,11 +83,15 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_MAX_MODELS", "0"),
         ("MUSICGEN_MAX_MODELS", "17"),
         ("MUSICGEN_MAX_WAITING", "1.5"),
+        ("MUSICGEN_VISITOR_WAITING", "-1"),
+        ("MUSICGEN_PROXIES", "10.0.0.0/99"),
+        ("MUSICGEN_PROXIES", "nginx"),
         ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
         ("MUSICGEN_LIBRARY", __file__),
         ("MUSICGEN_LIBRARY_MB", "0"),
         ("MUSICGEN_VISITOR_MB", "-5"),
         ("MUSICGEN_CACHE", __file__),
+        ("GRADIO_TEMP_DIR", __file__),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(name: str, value: str) -> None:
@@ -66,7 +117,7 @@ def test_a_space_keeps_takes_in_its_storage_if_it_has_some(
     writable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: writable)
-    parent = Path("/data") if writable else Path(tempfile.gettempdir())
+    parent = Path("/data") if writable else Path.home() / ".local/share"
     assert library({"SPACE_ID": "someone/space"}) == parent / "musicgen-space"
 
 

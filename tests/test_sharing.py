@@ -153,7 +153,7 @@ def test_a_file_gives_back_every_setting(ending: str) -> None:
 
 def test_settings_nested_without_end_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     deep = '{"prompt": ' + "[" * 200_000
-    monkeypatch.setattr("musicgen_space.audio._comment_in", lambda data: deep)
+    monkeypatch.setattr("musicgen_space.audio.texts_in", lambda source: [deep])
     assert audio.read_settings(b"RIFF") is None
 
 

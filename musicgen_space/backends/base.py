@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from musicgen_space.alphabet import T5, Knows, remark
 from musicgen_space.errors import InvalidRequest
-from musicgen_space.request import MusicRequest, Take
+from musicgen_space.request import TEXTS, MusicRequest, Take
 
 __all__ = [
     "Backend",
@@ -109,9 +110,12 @@ class Backend(ABC):
         """The checkpoints on offer, the default first."""
 
     @abstractmethod
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         """Make one take, or all variations at once; the last updates are their ``Take``s.
 
+        Where takes wait for each other, turns go round between ``visitor``s.
         Setting ``stop`` ends it early: what was made so far is the take (``stopped``),
         or nothing more is yielded when there is no sound yet. Closing the iterator
         stops as well. Raises ``BackendError``.
@@ -129,6 +133,16 @@ class Backend(ABC):
         for field, value in wish.items():
             if field not in self.knobs:
                 raise InvalidRequest(field, value, f"can't be chosen on {self.label}")
+
+    def reader(self, model: str) -> Knows | None:
+        """What a model knows of texts; None: only loading it will tell."""
+        return T5.knows  # which every MusicGen of AudioCraft's reads with
+
+    def remarks(self, request: MusicRequest) -> dict[str, str]:
+        """What to tell about the texts of ``request``, by field: what its model can't read."""
+        knows = self.reader(request.model or self.models()[0].name)
+        said = {field: remark(getattr(request, field), knows) for field in TEXTS if knows}
+        return {field: words for field, words in said.items() if words}
 
     def warm_up(self) -> None:  # noqa: B027  (most backends are ready at once)
         """Start getting ready for a first take; returns at once."""

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicgen_space.alphabet import EMBEDDED, T5, Knows
 from musicgen_space.backends.base import Loading, ModelChoice
 from musicgen_space.backends.folders import folder_of
 from musicgen_space.backends.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
 from musicgen_space.backends.resident import Residents
-from musicgen_space.errors import ModelUnavailable, OutOfMemory, is_out_of_memory
+from musicgen_space.errors import (
+    InvalidCheckpoint,
+    ModelUnavailable,
+    OutOfMemory,
+    is_out_of_memory,
+)
 from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -32,13 +38,17 @@ _MOST_THREADS = 8  # a step's stages are too short for more
 
 
 class Checkpoints:
-    """Models by name, loaded when they are wanted. Not for several threads, but for ``choices``.
+    """Models by name, loaded when they are wanted.
+
+    Not for several threads, but for ``choices`` and ``reader``.
 
     Raises ``InvalidSetting`` when the owner chose a device that isn't there.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._readers: dict[str, Knows] = {EMBEDDED_MODEL: EMBEDDED.knows}
+        self._readers |= {each.choice.name: T5.knows for each in PUBLISHED}
         if settings.device not in ("auto", "cpu"):
             self._placement  # noqa: B018  (looks at once, though torch takes long to import)
 
@@ -53,6 +63,10 @@ class Checkpoints:
             if name not in known
         ]
         return [embedded, *own, *published]
+
+    def reader(self, name: str) -> Knows | None:
+        """What a model knows of texts; of the owner's own, once it was loaded."""
+        return self._readers.get(name)
 
     def get(self, name: str, report: Report) -> MusicGen:
         """The model ``name``, loaded unless it is in memory.
@@ -118,24 +132,26 @@ class Checkpoints:
         return free_bytes(self._placement.device)
 
     def _load(self, name: str, report: Report) -> MusicGen:
-        from musicgen_space.engine.loader import load
+        from musicgen_space.engine.loader import load, whole_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
-        published = self._published_need(name)
-        if published is not None:
-            self._check(name, published)  # before gigabytes are downloaded for nothing
-        folder = _local_folder(name) or _download(name, report)
-        report(Loading(f"Loading {name}"))
-        need = checkpoint_bytes(folder, self._placement)
-        self._check(name, need)
+        @cache
+        def fetch(part: str, /, *, tokenizer_only: bool = False) -> Path:
+            """The model, or one that it only names: T5, EnCodec, an adapter's base."""
+            published = None if tokenizer_only else self._published_need(part)
+            if published is not None:
+                self._check(part, published)  # before gigabytes are downloaded for nothing
+            return _local_folder(part) or _download(part, report, tokenizer_only)
 
-        def fetch(part: str) -> Path:
-            """T5 or EnCodec, which AudioCraft's format only names."""
-            return _local_folder(part) or _download(part, report)
+        folder = fetch(name)
+        report(Loading(f"Loading {name}"))
+        need = checkpoint_bytes(whole_folder(folder, fetch), self._placement)
+        self._check(name, need)
 
         def loaded() -> MusicGen:
             model = load(folder, self._placement, fetch)
             self.release()  # what was only needed on the way
+            self._readers.setdefault(name, model.text.reader())
             return model
 
         try:
@@ -167,15 +183,15 @@ class Checkpoints:
 
     def _need(self, name: str) -> int | None:
         """Bytes that a model takes; None where only its download will tell."""
+        from musicgen_space.engine.loader import whole_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
         try:
-            folder = _local_folder(name)
-        except ModelUnavailable:
+            return checkpoint_bytes(whole_folder(_here(name), _here), self._placement)
+        except _NotHere as missing:
+            return self._published_need(missing.name)
+        except (ModelUnavailable, InvalidCheckpoint):
             return None
-        if folder is not None:
-            return checkpoint_bytes(folder, self._placement)
-        return self._published_need(name)
 
     def _published_need(self, name: str) -> int | None:
         from musicgen_space.engine.memory import model_bytes
@@ -191,11 +207,27 @@ def _local_folder(name: str) -> Path | None:
     return embedded_folder() if name == EMBEDDED_MODEL else folder_of(name)
 
 
-def _download(name: str, report: Report) -> Path:
+class _NotHere(Exception):
+    """Only a download would bring the model ``name``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _here(name: str) -> Path:
+    """The folder that ``name`` means; raises ``_NotHere`` if it is a hub's."""
+    folder = _local_folder(name)
+    if folder is None:
+        raise _NotHere(name)
+    return folder
+
+
+def _download(name: str, report: Report, tokenizer_only: bool) -> Path:
     from musicgen_space.engine.hub import fetch
 
     def report_bytes(done: int, total: int) -> None:
         what = f"Downloading {name}: {done / 1e9:.1f} of {total / 1e9:.1f} GB"
         report(Loading(what, done / max(total, 1)))
 
-    return fetch(name, report_bytes)
+    return fetch(name, report_bytes, tokenizer_only=tokenizer_only)

@@ -1,46 +1,59 @@
-"""A line with a bound: one is served, the others wait and know their place."""
+"""The line before a place where one take is made at a time: ``Turns``, for several threads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from musicgen_space.errors import QueueFull
+from musicgen_space.backends.base import Waiting
+from musicgen_space.backends.turns import Turn, Turns
+from musicgen_space.request import MusicRequest
+from musicgen_space.settings import Settings
 
-__all__ = ["Line", "Ticket"]
+__all__ = ["Line"]
 
-
-class Ticket:
-    """One place in the line."""
+_LOOK_EVERY = 0.1  # seconds between two looks at whether somebody still wants it
 
 
 class Line:
-    """Whoever is at place 0 is being served; at most ``max_waiting`` others wait."""
+    """Whose turn it is makes a take; the others wait, within ``settings``' bounds."""
 
-    def __init__(self, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
-        self._tickets: list[Ticket] = []
+    def __init__(self, settings: Settings) -> None:
+        self._turns = Turns(settings.max_waiting, settings.waiting_each)
         self._moved = threading.Condition()
 
     @contextmanager
-    def joined(self) -> Iterator[Ticket]:
+    def joined(self, visitor: str, request: MusicRequest) -> Iterator[Turn]:
         """Stand in line for the length of a ``with``; raises ``QueueFull``."""
-        ticket = Ticket()
         with self._moved:
-            waiting = len(self._tickets) - 1
-            if self._tickets and waiting >= self._max_waiting:
-                raise QueueFull(waiting)
-            self._tickets.append(ticket)
+            turn = self._turns.join(visitor, request.new_seconds * request.variations)
+            self._move()
         try:
-            yield ticket
+            yield turn
         finally:
-            with self._moved:
-                self._tickets.remove(ticket)
-                self._moved.notify_all()
+            self.leave(turn)
 
-    def place(self, ticket: Ticket, patience: float) -> int:
-        """0 as soon as it is this one's turn; 1, 2, … if it is not within ``patience`` seconds."""
+    def leave(self, turn: Turn) -> None:
+        """Let the next one begin, though ``turn``'s ``with`` may not have ended yet."""
         with self._moved:
-            self._moved.wait_for(lambda: self._tickets[0] is ticket, patience)
-            return self._tickets.index(ticket)
+            self._turns.leave(turn)
+            self._move()
+
+    def waited(self, turn: Turn, given_up: Callable[[], bool]) -> Iterator[Waiting]:
+        """Wait until it is this one's turn, or it is given up; yields places as they change."""
+        shown = 0
+        while (place := self._place(turn)) and not given_up():
+            if place != shown:
+                shown = place
+                yield Waiting(place)
+
+    def _move(self) -> None:
+        self._turns.next()
+        self._moved.notify_all()
+
+    def _place(self, turn: Turn) -> int:
+        """0 as soon as it is this one's turn; 1, 2, … if it is not within a moment."""
+        with self._moved:
+            self._moved.wait_for(lambda: not self._turns.place(turn), _LOOK_EVERY)
+            return self._turns.place(turn)

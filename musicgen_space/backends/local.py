@@ -11,11 +11,12 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_space.alphabet import Knows
 from musicgen_space.backends.base import (
     Backend,
     Chunk,
@@ -23,16 +24,17 @@ from musicgen_space.backends.base import (
     ModelChoice,
     Progress,
     Update,
-    Waiting,
 )
 from musicgen_space.backends.checkpoints import Checkpoints
+from musicgen_space.backends.line import Line
+from musicgen_space.backends.turns import Turn
 from musicgen_space.errors import (
     BackendError,
     MusicGenSpaceError,
     OutOfMemory,
-    QueueFull,
     is_out_of_memory,
 )
+from musicgen_space.mixing import check_audible
 from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import MusicRequest, Take
 from musicgen_space.settings import Settings
@@ -44,7 +46,7 @@ __all__ = ["LocalBackend"]
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.1
+_LOOK_EVERY = 0.1  # seconds between two looks at the Stop button, while something is loaded
 _FEW_WEIGHTS = 100_000_000
 
 
@@ -58,9 +60,9 @@ class LocalBackend(Backend):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._line: list[_Job] = []  # the first one is being made, the others wait
-        self._changed = threading.Condition()
-        self._closed = False
+        self._line = Line(settings)
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker: few or one
+        self._closed = threading.Event()
         self._checkpoints = Checkpoints(settings)  # loaded and used by the worker only
         self._worker = threading.Thread(target=self._work, name="local-backend", daemon=True)
         self._worker.start()
@@ -69,83 +71,59 @@ class LocalBackend(Backend):
         """See ``Checkpoints.choices``."""
         return self._checkpoints.choices()
 
+    def reader(self, model: str) -> Knows | None:
+        """See ``Checkpoints.reader``."""
+        return self._checkpoints.reader(model)
+
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
-        self._join_line(_Job(None, threading.Event()))
+        self._jobs.put(_Job(None, self._closed.is_set))
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
-        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting."""
-        job = _Job(request.with_seed_drawn(), stop)
-        self._join_line(job)
-        shown = 0
-        try:
-            while not (job.stopped() and self._leave_line(job)):
-                try:
-                    update = job.updates.get(timeout=_POLL_SECONDS)
-                except queue.Empty:
-                    place = self._place(job)
-                    if place != shown and place > 0:
-                        shown = place
-                        yield Waiting(place)
-                    continue
-                if isinstance(update, MusicGenSpaceError):
-                    raise update
-                if update is None:
-                    return
-                yield update
-        finally:
-            job.abandoned.set()
-            self._leave_line(job)
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
+        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
+
+        Clips that no model could hear are refused before they wait (``UnreadableAudio``);
+        whether one is heard in mono is the model's to say, but for a tune, which always is.
+        """
+        if request.continue_from is not None:
+            check_audible(request.continue_from, channels=2)
+        if request.melody is not None:
+            check_audible(request.melody, channels=1)
+        left = threading.Event()
+
+        def stopped() -> bool:
+            return stop.is_set() or left.is_set() or self._closed.is_set()
+
+        with self._line.joined(visitor, request) as turn:
+            yield from self._line.waited(turn, stopped)
+            job = _Job(request.with_seed_drawn(), stopped, turn)
+            self._jobs.put(job)
+            try:
+                yield from _updates(job)
+            finally:
+                left.set()
 
     def close(self) -> None:
         """Stop what is being made and free the model."""
-        with self._changed:
-            self._closed = True
-            for job in self._line:
-                job.abandoned.set()
-            self._changed.notify_all()
+        self._closed.set()
+        self._jobs.put(_Job(None, self._closed.is_set))  # for a worker that waits for one
         self._worker.join()
-
-    # The line.
-
-    def _join_line(self, job: _Job) -> None:
-        with self._changed:
-            takes = [other for other in self._line if other.request is not None]
-            waiting = len(takes) - 1
-            if takes and waiting >= self._settings.max_waiting:
-                raise QueueFull(waiting)
-            self._line.append(job)
-            self._changed.notify_all()
-
-    def _leave_line(self, job: _Job) -> bool:
-        """Take a job that has not begun out of the line; → whether it was there."""
-        with self._changed:
-            if job.begun or job not in self._line:
-                return False
-            self._line.remove(job)
-            return True
-
-    def _place(self, job: _Job) -> int:
-        """1 for the next one; 0 for the one that is being made."""
-        with self._changed:
-            return self._line.index(job) if job in self._line else 0
 
     # The worker thread.
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._line or self._closed)
-                if self._closed:
-                    break
-                job = self._line[0]
-                job.begun = True
+        while not self._closed.is_set():
+            job = self._jobs.get()
             try:
-                self._run(job)
+                job.begun = not job.stopped()
+                if job.begun:
+                    self._run(job)
             finally:
+                if job.turn is not None:  # however slow its listener is, the next one's has come
+                    self._line.leave(job.turn)
                 job.updates.put(None)
-                with self._changed:
-                    self._line.remove(job)
         self._checkpoints.clear()
 
     def _run(self, job: _Job) -> None:
@@ -190,6 +168,7 @@ class LocalBackend(Backend):
                     request=request.variation(variation),
                     backend=self.name,
                     model=name,
+                    base_model=model.base,
                     seconds_taken=time.perf_counter() - started,
                     stopped=job.stopped() and samples.shape[1] < int(request.total_seconds * rate),
                 )
@@ -219,24 +198,37 @@ class LocalBackend(Backend):
 
 
 class _Job:
-    """One place in the line; a job without a request only loads the default model."""
+    """What the worker is to do; a job without a request only loads the default model.
 
-    def __init__(self, request: MusicRequest | None, stop: threading.Event) -> None:
-        self.request = request
-        self.abandoned = threading.Event()
+    ``stopped`` says whether the listener pressed Stop or went away.
+    """
+
+    def __init__(
+        self, request: MusicRequest | None, stopped: Callable[[], bool], turn: Turn | None = None
+    ) -> None:
+        self.request, self.stopped, self.turn = request, stopped, turn
         self.begun = False
         self.updates: queue.SimpleQueue[Update | MusicGenSpaceError | None] = queue.SimpleQueue()
-        self._stop = stop
-
-    def stopped(self) -> bool:
-        """Whether the listener pressed Stop or went away."""
-        return self._stop.is_set() or self.abandoned.is_set()
 
     def report(self, update: Loading) -> None:
         """Tell the listener what goes on; raises ``_Stopped`` if nobody wants it any more."""
         if self.stopped():
             raise _Stopped
         self.updates.put(update)
+
+
+def _updates(job: _Job) -> Iterator[Update]:
+    """What the worker tells of ``job``, to its end; raises the error that it tells."""
+    while job.begun or not job.stopped():
+        try:
+            update = job.updates.get(timeout=_LOOK_EVERY)
+        except queue.Empty:
+            continue
+        if update is None:
+            return
+        if isinstance(update, MusicGenSpaceError):
+            raise update
+        yield update
 
 
 class _Stopped(Exception):

@@ -7,5 +7,5 @@ told), ``sampling``, ``windows`` (takes longer than 30 s), ``codec`` and ``strea
 
 Then how a model gets here: ``loader`` and ``checkpoint`` (folders), ``hub`` (downloads),
 ``placement`` and ``memory`` (where, and whether it fits), and what makes it fast:
-``quantise``, ``native``, ``onnx_decoder``. Nothing in here knows of backends or pages.
+``quantise``, ``native``, ``half``. Nothing in here knows of backends or pages.
 """

@@ -72,7 +72,7 @@ class Conditions:
 
     def _in_mono(self, clip: Clip) -> torch.Tensor:
         """The clip's sound [n] in mono at the model's rate."""
-        return torch.from_numpy(audio.fit(clip, self._sample_rate, 1)[0])
+        return torch.from_numpy(audio.heard(clip, self._sample_rate, 1)[0])
 
     def _tune(self, seconds: float) -> torch.Tensor | None:
         """What each reading hears of the melody: [R, frames, bins]; guidance's hears none."""

@@ -13,8 +13,6 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -27,6 +25,7 @@ import numpy as np
 import torch
 
 from musicgen_space.engine.checkpoint.parts import Checkpoint
+from musicgen_space.engine.unfinished import tidy, unfinished
 
 __all__ = ["Arrays", "Conversion"]
 
@@ -38,8 +37,6 @@ Made = TypeVar("Made")
 MOST_BYTES = 8 * 10**9  # of all conversions together; the newest stays in any case
 SMALLEST = 100_000_000  # weights of a decoder whose conversion takes long enough to be kept
 _SAMPLE = 1024  # numbers of each tensor that a key looks at
-_UNFINISHED = "unfinished-"  # what is being written is in a folder called so
-_AN_HOUR = 3600  # after which nobody is writing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +77,16 @@ class Conversion:
             if free < 2 * size:  # whoever is short of room needs the rest for something else
                 log.warning("%s: no room for %d MB of converted weights", folder, size // 10**6)
                 return
-            with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as unfinished:
-                written = Path(unfinished) / self.file.name
+            with unfinished(folder) as place:
+                written = place / self.file.name
                 np.savez(written, **arrays)  # type: ignore[arg-type]
                 os.replace(written, self.file)
         except OSError as error:
             log.warning("The converted weights are not kept: %s", error)
         else:
             log.info("Converted weights are kept in %s", self.file)
-            _tidy(folder)
+            _keep_the_last(folder)
+            tidy(folder)
 
 
 class _Archived(Mapping[str, np.ndarray]):
@@ -128,9 +126,11 @@ def _key(checkpoint: Checkpoint, form: str) -> str:
         add(status.st_size, status.st_mtime_ns)
     for name, pieces in sorted(checkpoint.decoder.items()):
         for piece in pieces:
-            add(name, piece.name, piece.tensor.shape, piece.tensor.dtype)
-            sample = piece.tensor.flatten()[:_SAMPLE].contiguous()
-            digest.update(sample.view(torch.uint8).numpy().data)
+            add(name, piece.name, piece.change and piece.change.scale)
+            for tensor in piece.tensors:
+                add(tensor.shape, tensor.dtype)
+                sample = tensor.flatten()[:_SAMPLE].contiguous()
+                digest.update(sample.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
 
@@ -144,8 +144,8 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def _tidy(folder: Path) -> None:
-    """Keep the conversions that were used last, and nothing of writers that were killed."""
+def _keep_the_last(folder: Path) -> None:
+    """Keep the conversions that were used last."""
     with suppress(OSError):  # another process may be faster
         room = MOST_BYTES
         files = sorted(folder.glob("*.npz"), key=lambda file: file.stat().st_mtime_ns)
@@ -153,6 +153,3 @@ def _tidy(folder: Path) -> None:
             room -= file.stat().st_size
             if room < 0 and file is not files[-1]:
                 file.unlink()
-        for left in folder.glob(f"{_UNFINISHED}*"):
-            if time.time() - left.stat().st_mtime > _AN_HOUR:
-                shutil.rmtree(left)

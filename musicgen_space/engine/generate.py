@@ -28,17 +28,21 @@ _STEPS_BETWEEN_PIECES = 5  # a tenth of a second of music: often enough to watch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MusicGen:
-    """A loaded checkpoint. It holds no state of any generation, so takes can share it."""
+    """A loaded checkpoint. It holds no state of any generation, so takes can share it.
+
+    ``base`` is what an adapter was applied to, None without one.
+    """
 
     text: TextEncoder
     decoder: Predictor
     codec: Codec
     device: torch.device
+    base: str | None = None
 
     def encode(self, clip: Clip) -> torch.Tensor:
         """A clip as codes [K, P], the channels' codebooks taking turns."""
         channels = self.decoder.config.channels
-        samples = torch.from_numpy(audio.fit(clip, self.codec.sample_rate, channels))
+        samples = torch.from_numpy(audio.heard(clip, self.codec.sample_rate, channels))
         codes = self.codec.encode(samples)  # [channels, K / channels, P]
         return codes.transpose(0, 1).flatten(0, 1).to(self.device)
 

@@ -4,71 +4,97 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterable
-from fnmatch import fnmatch
+from collections.abc import Callable, Mapping
 from itertools import chain
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from tqdm import tqdm
 
-from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
+from musicgen_space.engine.checkpoint.files import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILES,
+    AUDIOCRAFT_FILES,
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    adapter_file,
+    has_tokenizer,
+    is_adapter,
+    is_audiocraft,
+    matching,
+    refuse_both,
+    weight_files,
+)
+from musicgen_space.engine.checkpoint.training import advice
+from musicgen_space.engine.refusals import refusal
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
+from musicgen_space.proxies import proxy_for
 
 __all__ = ["fetch"]
 
-_DESCRIPTION_FILES = ("config.json", "*token*.json", "spiece.model")
+_OF_TOKENIZERS = ("*token*.json", *TOKENIZER_FILES)
+_DESCRIPTIONS = ("config.json", ADAPTER_CONFIG, *_OF_TOKENIZERS)
 # Kinds of weights; the first that a repository has is enough.
-_WEIGHT_FILES = (
-    ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"),
-    AUDIOCRAFT_FILES,
-)
+_WEIGHTS = (*((name,) for name in ADAPTER_FILES), *WEIGHT_FILES)
 
-_NOT_THERE = (RepositoryNotFoundError, HFValidationError)
 # Which HTTP library the hub's client uses depends on its version; its own HTTP error
 # derives from that library's.
 _DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     HFValidationError,
+    JSONDecodeError,
+    UnicodeEncodeError,
     *HfHubHTTPError.__bases__,
 )
 
 Report = Callable[[int, int], None]
 
 
-def fetch(repo_id: str, report: Report = lambda _done, _total: None) -> Path:
+def fetch(
+    repo_id: str, report: Report = lambda _done, _total: None, *, tokenizer_only: bool = False
+) -> Path:
     """The folder of ``repo_id``, downloaded unless it is in the hub's cache.
 
-    It may be a checkpoint in either format, or a part of one: T5 or EnCodec.
+    It may be a checkpoint in either format, a part of one, T5 or EnCodec, or an adapter.
 
     ``report(bytes_done, bytes_in_all)`` is called while bytes arrive, from whichever
     thread receives them; an exception it raises stops the download, which resumes where
-    it was next time. Raises ``ModelUnavailable``.
+    it was next time. Raises ``ModelUnavailable``, or ``InvalidCheckpoint`` for a repository of
+    which it isn't clear what to load.
     """
     try:
-        return _download(repo_id, report)
-    except _DOWNLOAD_ERRORS as error:
-        if isinstance(error, _NOT_THERE) or isinstance(error.__cause__, _NOT_THERE):
-            raise ModelUnavailable(
-                f"There is no model {repo_id!r} on the hub, or it is private."
-            ) from None
-        folder = _cached(repo_id)
+        return _download(repo_id, report, tokenizer_only)
+    except Exception as error:
+        if not _is_of_download(error):
+            raise
+        folder = _cached(repo_id, tokenizer_only)
         if folder is None:
             raise ModelUnavailable(_why(repo_id, error)) from None
         return folder
 
 
-def _download(repo_id: str, report: Report) -> Path:
+def _is_of_download(error: Exception) -> bool:
+    """Whether a download failed; other errors are of whoever listens to its progress."""
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, _DOWNLOAD_ERRORS) or package == "socksio"  # some come as they are
+
+
+def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
     # Xet's downloads can't be stopped: they swallow what their progress callback raises.
     constants.HF_HUB_DISABLE_XET = True
-    patterns = [*_DESCRIPTION_FILES, *chain(*_WEIGHT_FILES)]
+    patterns = [*_DESCRIPTIONS, *chain(*_WEIGHTS)]
     offered = snapshot_download(repo_id, allow_patterns=patterns, dry_run=True)
-    sizes = _wanted({file.filename: file.file_size or 0 for file in offered})
+    there = {file.filename: file.file_size or 0 for file in offered}
+    sizes = _of_tokenizer(there) if tokenizer_only else _wanted(repo_id, there)
     if not sizes:
-        raise ModelUnavailable(f"{repo_id} on the hub holds no checkpoint that can be read here.")
+        what = "tokenizer" if tokenizer_only else "checkpoint"
+        files = [] if tokenizer_only else matching(HfApi().list_repo_files(repo_id), ["*"])
+        raise ModelUnavailable(
+            f"{repo_id} on the hub holds no {what} that can be read here.{advice(files)}"
+        )
     total, done = sum(sizes.values()), 0
     folder = Path()
     for name, size in sizes.items():
@@ -83,25 +109,25 @@ def _download(repo_id: str, report: Report) -> Path:
     return folder
 
 
-def _wanted(sizes: dict[str, int]) -> dict[str, int]:
+def _wanted(repo_id: str, sizes: Mapping[str, int]) -> dict[str, int]:
     """The files to download out of those on offer, with their sizes in bytes.
 
     None if there are no weights. Folders inside a repository hold other programs' formats.
     """
-    for patterns in _WEIGHT_FILES:
-        weights = _matching(sizes, patterns)
+    refuse_both(sizes, repo_id)
+    for patterns in _WEIGHTS:
+        weights = matching(sizes, patterns)
         if any(name.endswith((".safetensors", ".bin")) for name in weights):
-            names = [*_matching(sizes, _DESCRIPTION_FILES), *weights]
+            names = [*matching(sizes, _DESCRIPTIONS), *weights]
             return {name: sizes[name] for name in names}
     return {}
 
 
-def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    return [
-        name
-        for name in names
-        if "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
-    ]
+def _of_tokenizer(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The same of a tokenizer alone."""
+    if not matching(sizes, TOKENIZER_FILES):
+        return {}
+    return {name: sizes[name] for name in matching(sizes, _OF_TOKENIZERS)}
 
 
 def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
@@ -127,17 +153,21 @@ def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
     return ReportingBar
 
 
-def _cached(repo_id: str) -> Path | None:
+def _cached(repo_id: str, tokenizer_only: bool) -> Path | None:
     """The folder of an earlier download, if that was finished."""
+    is_complete = has_tokenizer if tokenizer_only else _is_complete
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True))
-        return folder if _is_complete(folder) else None
+        return folder if is_complete(folder) else None
     except (OSError, ValueError):
         return None
 
 
 def _why(repo_id: str, error: Exception) -> str:
-    """Why a download failed, for people: the disk, or else the network."""
+    """Why a download failed, for people: the hub, the disk, or else the network."""
+    refused = refusal(repo_id, error)
+    if refused is not None:
+        return refused
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: there is no room for {repo_id}."
@@ -146,11 +176,22 @@ def _why(repo_id: str, error: Exception) -> str:
             f"{repo_id} can't be downloaded: {constants.HF_HUB_CACHE} can't be written to. "
             "The environment variable HF_HOME can name another folder."
         )
-    return (
-        f"{repo_id} is not on this machine and the model hub can't be reached. "
-        "Check the internet connection and try again, or choose musicgen-nano, "
-        "which needs no download."
+    proxy = proxy_for(constants.ENDPOINT)
+    way = f" through the proxy {proxy} ({_root_of(error)})" if proxy else ""
+    what = (
+        "proxy, and the environment's HTTPS_PROXY or ALL_PROXY," if proxy else "internet connection"
     )
+    return (
+        f"{repo_id} is not on this machine and the model hub can't be reached{way}. "
+        f"Check the {what} and try again, or choose musicgen-nano, which needs no download."
+    )
+
+
+def _root_of(error: BaseException) -> str:
+    """What it began with: of a proxy's answer its words, else the system's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _is_complete(folder: Path) -> bool:
@@ -158,6 +199,8 @@ def _is_complete(folder: Path) -> bool:
     if is_audiocraft(folder):
         return all((folder / name).is_file() for name in AUDIOCRAFT_FILES)
     try:
+        if is_adapter(folder):
+            return (folder / ADAPTER_CONFIG).is_file() and adapter_file(folder).is_file()
         return bool(weight_files(folder)) and (folder / "config.json").is_file()
     except InvalidCheckpoint:
         return False

@@ -6,26 +6,31 @@ the weights. What the folder says is checked before weights are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, EncodecModel, T5EncoderModel, initialization
+from torch import nn
+from transformers import EncodecModel, T5EncoderModel, initialization
 
 from musicgen_space.engine import hub
 from musicgen_space.engine.checkpoint import audiocraft_format, transformers_format
+from musicgen_space.engine.checkpoint.adapter import Adapter
 from musicgen_space.engine.checkpoint.files import is_audiocraft
-from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, TextPart, match_codec
+from musicgen_space.engine.checkpoint.named import Fetch
+from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, match_codec
 from musicgen_space.engine.checkpoint.tensors import fill, require
 from musicgen_space.engine.codec import Codec
 from musicgen_space.engine.conversions import Conversion
 from musicgen_space.engine.generate import MusicGen
-from musicgen_space.engine.memory import release
+from musicgen_space.engine.half import halve_lossless
+from musicgen_space.engine.memory import free_bytes, release
 from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import CPU, Placement
-from musicgen_space.engine.quantise import converter, halve_lossless, mode_of
+from musicgen_space.engine.quantise import converter, mode_of
 from musicgen_space.engine.text import TextEncoder
+from musicgen_space.engine.tokenizer import tokenizer_of
 from musicgen_space.errors import (
     InvalidCheckpoint,
     MusicGenSpaceError,
@@ -33,16 +38,15 @@ from musicgen_space.errors import (
     is_out_of_memory,
 )
 
-__all__ = ["load"]
+__all__ = ["load", "whole_folder"]
 
 
-def load(
-    folder: Path, placement: Placement = CPU, fetch: Callable[[str], Path] = hub.fetch
-) -> MusicGen:
-    """Read a checkpoint in transformers' or AudioCraft's format.
+def load(folder: Path, placement: Placement = CPU, fetch: Fetch = hub.fetch) -> MusicGen:
+    """Read a checkpoint in transformers' or AudioCraft's format, or an adapter with its base.
 
-    AudioCraft's stores no T5, and often only the name of its EnCodec. They are looked for
-    in the checkpoint's folder and beside it; else ``fetch`` is asked for their folder.
+    AudioCraft's format stores no T5, and often only the name of its EnCodec; an adapter names
+    its base; some folders lack a tokenizer. What is only named is looked for in the folder and
+    beside it; else ``fetch`` is asked for it.
 
     Raises ``InvalidCheckpoint``, ``OutOfMemory``, or what ``fetch`` raises.
     """
@@ -61,23 +65,39 @@ def load(
     raise failure
 
 
-def _load(folder: Path, placement: Placement, fetch: Callable[[str], Path]) -> MusicGen:
+def whole_folder(folder: Path, fetch: Callable[[str], Path]) -> Path:
+    """Where the weights of the model in ``folder`` are: of an adapter, its base's folder.
+
+    Raises ``InvalidCheckpoint``, or what ``fetch`` raises, which gets the base by its name.
+    """
+    adapter = Adapter.of(folder)
+    return folder if adapter is None else adapter.base_folder(fetch)
+
+
+def _load(folder: Path, placement: Placement, fetch: Fetch) -> MusicGen:
+    return _build(_read(folder, fetch), placement, fetch)
+
+
+def _read(folder: Path, fetch: Fetch) -> Checkpoint:
+    adapter = Adapter.of(folder)
+    if adapter is not None:
+        return transformers_format.read(adapter.base_folder(fetch), adapter)
     if is_audiocraft(folder):
-        checkpoint = audiocraft_format.read(folder, fetch)
-    else:
-        checkpoint = transformers_format.read(folder)
-    return _build(checkpoint, placement)
+        return audiocraft_format.read(folder, fetch)
+    return transformers_format.read(folder)
 
 
-def _build(checkpoint: Checkpoint, placement: Placement) -> MusicGen:
+def _build(checkpoint: Checkpoint, placement: Placement, fetch: Fetch) -> MusicGen:
     text, codec, shapes = checkpoint.text, checkpoint.codec, checkpoint.shapes
     match_codec(codec.config, shapes)
-    tokenizer = _tokenizer(text)
+    tokenizer = tokenizer_of(text, fetch)
     encoder = _without_data(T5EncoderModel, text.config)
     decoder = _without_data(Decoder, shapes)
+    codec_shapes = _without_data(EncodecModel, codec.config)
     require(encoder, text.sources, "the text encoder")
     require(decoder, checkpoint.decoder, "the decoder")
-    require(_without_data(EncodecModel, codec.config), codec.sources, "EnCodec")
+    require(codec_shapes, codec.sources, "EnCodec")
+    _check_memory(decoder, (encoder, codec_shapes), placement)
     # All is there and fits: now the weights are read.
     # The decoder's first: until they are quantised, they take more memory than all else.
     predictor = _predictor(decoder, checkpoint, placement)
@@ -90,6 +110,7 @@ def _build(checkpoint: Checkpoint, placement: Placement) -> MusicGen:
         predictor,
         Codec(_encodec(codec, placement.codec_device)),
         placement.device,
+        checkpoint.base,
     )
 
 
@@ -104,11 +125,26 @@ def _predictor(decoder: Decoder, checkpoint: Checkpoint, placement: Placement) -
         kept = conversion.read(lambda arrays: to.restore(decoder, arrays))
         if kept is not None:
             return kept
-    lossy = mode_of(placement) != "none"
-    # Half precision costs nothing that 8 bits would keep, and half the memory.
-    dtype = torch.float16 if lossy else placement.dtype
-    fill(decoder, checkpoint.decoder, placement.device, dtype)
+    fill(decoder, checkpoint.decoder, placement.device, _dtype(placement))
     return to.convert(decoder, conversion.write if conversion else lambda _: None)
+
+
+def _dtype(placement: Placement) -> torch.dtype:
+    """What the decoder's weights are read as."""
+    # Half precision costs nothing that 8 bits would keep, and half the memory.
+    return torch.float16 if mode_of(placement) != "none" else placement.dtype
+
+
+def _check_memory(decoder: Decoder, others: Iterable[nn.Module], placement: Placement) -> None:
+    """Raise ``MemoryError`` if the weights alone won't fit."""
+    need = _weights(decoder) * _dtype(placement).itemsize
+    need += sum(map(_weights, others)) * torch.float32.itemsize
+    if need > free_bytes(placement.device):
+        raise MemoryError
+
+
+def _weights(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def _without_data(kind: Any, config: Any) -> Any:
@@ -128,21 +164,3 @@ def _encodec(part: CodecPart, device: torch.device) -> EncodecModel:
         model = EncodecModel(part.config)
     fill(model, part.sources, device)
     return model.to(device)
-
-
-def _tokenizer(part: TextPart) -> Any:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            part.folder, config=part.config, local_files_only=True, trust_remote_code=False
-        )
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # its many readers raise whatever comes to their mind, or panic
-        reason = " ".join(str(error).split())[:200]
-        raise InvalidCheckpoint(f"{part.folder} has no usable tokenizer: {reason}") from None
-    if len(tokenizer) > part.config.vocab_size:
-        raise InvalidCheckpoint(
-            f"The tokenizer has {len(tokenizer)} entries, more than the text encoder's "
-            f"{part.config.vocab_size}."
-        )
-    return tokenizer

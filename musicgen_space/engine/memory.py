@@ -15,6 +15,8 @@ import torch
 from safetensors import safe_open
 
 from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
+from musicgen_space.engine.checkpoint.opening import check_weights
+from musicgen_space.engine.checkpoint.tensors import bare_name, read_pickle
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.placement import Placement
 from musicgen_space.engine.windows import WINDOW_SECONDS
@@ -65,12 +67,13 @@ def model_bytes(decoder_weights: int, other_weights: int, placement: Placement) 
 def checkpoint_bytes(folder: Path, placement: Placement) -> int:
     """What the checkpoint in ``folder`` needs, by the headers of its files: nothing is read.
 
-    A damaged file counts by its size; what is wrong with it, the loader will say.
+    A damaged file counts by its size; what is wrong with it, the loader will say. An adapter's
+    base is what counts: its weights change the base's as those are read.
     """
     decoder = others = 0
     for file in _weight_files(folder):
         for name, count in _weights(file):
-            if name.startswith(("text_encoder.", "audio_encoder.")):
+            if bare_name(name).startswith(("text_encoder.", "audio_encoder.")):
                 others += count
             else:
                 decoder += count
@@ -102,12 +105,12 @@ def _weights(file: Path) -> Iterator[tuple[str, int]]:
     """The names of a file's tensors, and how many weights each has."""
     try:
         if file.suffix == ".safetensors":
+            check_weights(file)
             with safe_open(file, "pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118  (not a mapping)
                     yield name, math.prod(tensors.get_slice(name).get_shape())
         else:
-            content = torch.load(file, map_location="meta", mmap=True, weights_only=True)
-            for name, value in content.items():
+            for name, value in read_pickle(file).items():
                 yield str(name), value.numel()
     except Exception:  # a damaged pickle can raise anything; AudioCraft's own lies deeper
         yield "", file.stat().st_size // torch.float16.itemsize

@@ -20,7 +20,7 @@ class Placement:
 
     On a CPU, ``quant`` is how the decoder's weights are kept (see ``quantise``), ``threads``
     is how many share a step of it, and ``native`` whether it is our own kernel that does.
-    ``cache`` is the folder of what is made once on this machine, the compiled kernel and
+    ``cache`` is the folder of what is made once on this machine, a compiled kernel and
     converted weights; None: the kernel is in its usual one, and weights are not kept.
     """
 

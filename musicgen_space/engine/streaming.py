@@ -38,7 +38,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.models.encodec.modeling_encodec import EncodecResnetBlock
 
-from musicgen_space.engine.quantise import has_fbgemm
+from musicgen_space.engine.half import has_fbgemm
 
 __all__ = ["Convolution", "Layer", "Memory", "MemoryStage", "Residual", "Stage", "Upsampling"]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,3 +30,15 @@ class TextEncoder:
         mask = tokens["attention_mask"].to(device)
         states = self._encoder(tokens["input_ids"].to(device), attention_mask=mask)
         return TextCondition(states.last_hidden_state, mask.bool())
+
+    def reader(self) -> Callable[[str], bool]:
+        """What tells whether the tokenizer knows all of a word; for any thread, at any time."""
+        # A copy: no two threads can use a tokenizer at a time.
+        tokenizer, turn = copy.deepcopy(self._tokenizer), threading.Lock()
+
+        def knows(word: str) -> bool:
+            with turn:
+                pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
+            return bool(pieces) and tokenizer.unk_token_id not in pieces
+
+        return knows

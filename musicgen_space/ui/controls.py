@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -93,14 +93,16 @@ def seed_field(last_seed: gr.State) -> gr.Slider:
     return seed
 
 
-def more_control() -> dict[str, Component]:
-    """What most people never touch, by field, in two groups."""
+def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, Component]:
+    """What most people never touch, by field, in two groups; texts have notes below them."""
     fields: dict[str, Component] = {}
     with folded(say("More control"), elem_id="more"):
         for title, names in _GROUPS.items():
             gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
             for name in names:
-                fields[name] = _number_or_text(name)
+                fields[name] = field = _number_or_text(name)
+                if isinstance(field, gr.Textbox):
+                    note_below(field)
     return fields
 
 

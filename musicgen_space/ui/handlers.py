@@ -28,6 +28,7 @@ from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
 from musicgen_space.library import Library
 from musicgen_space.request import LIMITS, TEXTS, MusicRequest, Take
 from musicgen_space.settings import Settings
+from musicgen_space.ui.audience import Audience
 from musicgen_space.ui.own_sound import (
     FOLLOW,
     NOTHING_PICKED,
@@ -43,6 +44,7 @@ from musicgen_space.ui.progress import TakeProgress
 from musicgen_space.ui.purse import Purse
 from musicgen_space.ui.shelf import Shelf
 from musicgen_space.ui.spending import Spending, is_given, paid_by
+from musicgen_space.ui.visitors import address_of
 
 __all__ = ["FIELDS", "MELODY_NEEDS", "Studio"]
 
@@ -71,9 +73,11 @@ class Studio:
         settings: Settings,
         shelf: Shelf,
         library: Library | None = None,
+        audience: Audience | None = None,
     ) -> None:
         self._backends = backends
         self._shelf = shelf
+        self._audience = audience or Audience()
         self.sounds = new_sounds()
         self.work = PageWork()
         self.spending = Spending(settings)
@@ -104,7 +108,7 @@ class Studio:
 
         What was finished is kept for ``whose`` it is, even if something fails after it.
         """
-        visit = self._visit(request)
+        visit, visitor = self._visit(request), address_of(request)
         stop, permit, visit.permit = visit.stop, visit.permit, None
         if permit != _without_key(wish):
             yield view("failed", "The settings changed meanwhile: press Generate again."), gr.skip()
@@ -114,15 +118,17 @@ class Studio:
         except MusicGenSpaceError as error:  # its own sound may be forgotten since
             yield view("failed", str(error)), gr.skip()
             return
-        progress = TakeProgress(music_request, self._shelf)
+        progress = TakeProgress(music_request, self._shelf, visitor)
         yield progress.view, gr.skip()
         last: View = view("idle", "Stopped before there was any sound.")
         seed = gr.skip()
         takes: list[Take] = []
         finished = False
         try:
-            for current in _views(backend.generate(music_request, stop), progress, takes):
-                yield current, gr.skip()
+            updates = backend.generate(music_request, stop, visitor)
+            with self._audience.watching({str(request.session_hash)}, stop):
+                for current in _views(updates, progress, takes):
+                    yield current, gr.skip()
             finished = True
         except MusicGenSpaceError as error:
             last = view("failed", str(error), title=music_request.prompt)
@@ -162,7 +168,7 @@ class Studio:
         if path is None:
             return NOTHING_PICKED
         with _told():
-            return self._take_up(request, audio.read_clip(Path(path)), use)
+            return self._take_up(request, audio.read_upload(Path(path)), use)
 
     def bring_take(self, request: gr.Request, asked: Any, use: str) -> Picked:
         """A kept take as somebody's own sound, to go on from it or to follow its melody."""
@@ -171,12 +177,12 @@ class Studio:
             name = f"“{_short(self.takes.entry(asked).name)}”"
             return self._take_up(request, Clip(take.samples, take.sample_rate, name), use)
 
-    def open_takes(self, asked: Any) -> View:
+    def open_takes(self, request: gr.Request, asked: Any) -> View:
         """Kept takes in the player, to be heard and compared."""
         with _told():
             found = self.takes.takes(asked)
         takes = [*found.values()]
-        key = self._shelf.start()
+        key = self._shelf.start(address_of(request))
         self._shelf.finish(key, takes)
         return view_of_takes(takes, key, kept=[*found])
 
@@ -247,7 +253,7 @@ class Studio:
         shown = picked("", clip, use)
         self.put_away(request)
         visit = self._visit(request)
-        visit.sound = self.sounds.add(clip, clip.samples.nbytes)
+        visit.sound = self.sounds.add(clip, clip.samples.nbytes, address_of(request))
         return {**shown, "clip": visit.sound}
 
     def _visit(self, request: gr.Request) -> _Visit:

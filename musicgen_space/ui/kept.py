@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
-from collections import OrderedDict
 from typing import Generic, TypeVar
+
+from musicgen_space.ui.shares import Shares
 
 __all__ = ["Kept"]
 
@@ -13,47 +15,40 @@ Thing = TypeVar("Thing")
 
 
 class Kept(Generic[Thing]):
-    """Things under unguessable ids; together they take ``most_bytes`` or are just one thing.
+    """Things under unguessable ids: together ``most_bytes``, of each visitor ``most_each``.
 
-    Those that were added or grew longest ago are forgotten first, but nothing that is
-    empty: that is still to come.
+    What goes when it is more, ``Shares`` says.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._things: OrderedDict[str, tuple[Thing, int]] = OrderedDict()
+    def __init__(self, most_bytes: float, most_each: float = math.inf) -> None:
+        self._shares = Shares(most_bytes, most_each)
+        self._things: dict[str, Thing] = {}
         self._lock = threading.Lock()
 
-    def add(self, thing: Thing, size: int = 0) -> str:
-        """Keep a thing of ``size`` bytes; → its id."""
+    def add(self, thing: Thing, size: int = 0, visitor: str = "") -> str:
+        """Keep a thing of ``size`` bytes for ``visitor``; → its id."""
         key = secrets.token_urlsafe(16)
         with self._lock:
-            self._things[key] = (thing, size)
-            self._forget_the_oldest()
+            self._things[key] = thing
+            self._drop(self._shares.put(key, visitor, size))
         return key
 
     def grow(self, key: str, by: int) -> None:
         """Note that a thing takes more bytes now."""
         with self._lock:
-            if key in self._things:
-                thing, size = self._things.pop(key)
-                self._things[key] = (thing, size + by)
-                self._forget_the_oldest()
+            self._drop(self._shares.grow(key, by))
 
     def get(self, key: str) -> Thing | None:
         """The thing, or None when it is forgotten or there never was one."""
         with self._lock:
-            thing, _ = self._things.get(key, (None, 0))
-            return thing
+            return self._things.get(key)
 
     def forget(self, key: str | None) -> None:
         """Drop a thing that nobody needs any more."""
         with self._lock:
             self._things.pop(key or "", None)
+            self._shares.forget(key or "")
 
-    def _forget_the_oldest(self) -> None:
-        taken = sum(size for _, size in self._things.values())
-        for key, (_, size) in [*self._things.items()][:-1]:
-            if taken > self._most_bytes and size:
-                del self._things[key]
-                taken -= size
+    def _drop(self, keys: list[str]) -> None:
+        for key in keys:
+            del self._things[key]

@@ -15,6 +15,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.i18n import I18nData
 
+from musicgen_space.alphabet import NOTHING, PARTLY
+
 __all__ = ["LANGUAGES", "TOLD", "say", "script", "tables", "translations"]
 
 LANGUAGES = ("de", "es", "fr", "zh-CN")  # and English
@@ -76,9 +78,13 @@ TOLD = (
     "Segmind: hosted, about 22 seconds and $0.04 a take.",
     "Segmind: hosted, about 22 seconds and $0.04 a take. It is on the owner of this page.",
     "Segmind: hosted, about 22 seconds and $0.04 a take, <strong>{n} credits</strong> left.",
+    # what a model can't read
+    PARTLY,
+    NOTHING,
     # your own sound
     "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one.",
     "Not on {}.",
+    "Its peaks were {n} dB above full scale, so all of it was made quieter.",
     # your takes
     "Kept on this machine until you delete them, or until their room is used up.",
     "Kept on this page's server, for this browser only, until you delete them or until their "

@@ -14,13 +14,13 @@ let lost = false;         // a chunk of this take could not be fetched
 // Browsers allow sound only after a gesture: pressing Generate or Play is one.
 function unlock() {
   if (!context || context.sampleRate !== rate()) {
-    context?.close();
+    context?.close().catch(() => {}); // it may be closed already
     context = new AudioContext({ sampleRate: rate() });
     output = context.createGain();
     output.connect(context.destination);
     context.onstatechange = considerStarting; // it may run later than a short take is made
   }
-  context.resume();
+  context.resume().catch(() => {}); // its state tells; onstatechange hears of it
 }
 
 async function fetchChunks() {

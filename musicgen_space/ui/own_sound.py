@@ -15,20 +15,21 @@ __all__ = ["CONTINUE", "FOLLOW", "NOTHING_PICKED", "Picked", "clip_fields", "new
 
 CONTINUE, FOLLOW = CLIP_LIMITS  # the fields of a request that a clip can be
 
-# What the picker shows and sends back: ``clip`` (id, "" for none), ``name``, ``seconds``,
-# ``peaks`` (percent), ``from`` and ``to`` (seconds), ``least`` and ``most`` (seconds from
-# ``from`` to ``to``).
+# What the picker shows and sends back: ``clip`` (id, "" for none), ``name``, ``note`` (what was
+# done to it), ``seconds``, ``peaks`` (percent), ``from`` and ``to`` (seconds), ``least`` and
+# ``most`` (seconds from ``from`` to ``to``).
 Picked = dict[str, Any]
 
-NOTHING_PICKED: Picked = {"clip": "", "name": "", "seconds": 0.0, "peaks": []}
+NOTHING_PICKED: Picked = {"clip": "", "name": "", "note": "", "seconds": 0.0, "peaks": []}
 
 _BYTES_KEPT = 512 * 2**20  # three minutes in stereo are 46 MB
+_BYTES_EACH = 256 * 2**20
 _BARS = 300  # in the picker's waveform, at its widest
 
 
 def new_sounds() -> Kept[Clip]:
     """Room for visitors' sounds."""
-    return Kept(_BYTES_KEPT)
+    return Kept(_BYTES_KEPT, _BYTES_EACH)
 
 
 def picked(key: str, clip: Clip, use: str) -> Picked:
@@ -44,6 +45,7 @@ def picked(key: str, clip: Clip, use: str) -> Picked:
     return {
         "clip": key,
         "name": clip.name,
+        "note": clip.note,
         "seconds": clip.duration,
         "peaks": outline(clip.samples, _BARS),
         "from": start,

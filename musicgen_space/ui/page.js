@@ -42,16 +42,51 @@
     input.files = file.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });
+  // Whether a file is sound, only the server can hear. Gradio's place for one goes by what the
+  // browser knows of its ending, and would turn others away.
+  const SOUND = "#sound input[type=file]";
+  document.addEventListener("click", ({ target }) => {
+    if (target.matches?.(SOUND)) target.removeAttribute("accept");
+  }, true);
+  document.addEventListener("change", ({ target }) => {
+    if (!target.matches?.(SOUND)) return;
+    const files = new DataTransfer();
+    for (const file of target.files) {
+      files.items.add(new File([file], file.name, { type: "audio/mpeg" }));
+    }
+    target.files = files.files;
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const input = event.target.closest?.("#sound") && document.querySelector(SOUND);
+    if (!input || !event.dataTransfer.files.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    event.target.dispatchEvent(new DragEvent("dragleave", { bubbles: true })); // no mark stays
+    input.files = event.dataTransfer.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
   // One sound at a time: whatever starts, a file or the player's live sound, stops the rest.
   // The player's own sounds take over from each other without our help.
   const sounding = new Set();
+  const starting = new WeakSet();
+  const unwanted = new WeakSet();
   const owner = (node) => node.closest(".player") ?? node.querySelector?.(".player") ?? node;
   document.addEventListener("musicgen:sound", ({ detail }) => {
     for (const media of sounding) {
       if (media.paused) sounding.delete(media);
-      else if (owner(media) !== owner(detail)) media.pause();
+      else if (owner(media) !== owner(detail)) quieten(media);
     }
   });
+  // A pause breaks the promise of a play() that is on its way, which whoever called it may not
+  // expect: such a sound is paused before anything of it is heard.
+  const quieten = (media) => {
+    if (starting.has(media)) unwanted.add(media);
+    else media.pause();
+  };
+  const hasStarted = (media) => {
+    starting.delete(media);
+    if (unwanted.delete(media)) media.pause();
+  };
   const starts = (media) => {
     if (media.muted) return;
     document.dispatchEvent(new CustomEvent("musicgen:sound", { detail: media }));
@@ -62,6 +97,10 @@
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {
     if (!this.isConnected) starts(this);
-    return play.call(this);
+    unwanted.delete(this);
+    starting.add(this);
+    const promise = play.call(this);
+    promise.then(() => hasStarted(this), () => hasStarted(this));
+    return promise;
   };
 }

@@ -14,6 +14,7 @@ from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.library import Library
 from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
+from musicgen_space.ui.audience import Audience
 from musicgen_space.ui.controls import (
     DRAW_SEED,
     HINTS,
@@ -41,6 +42,7 @@ from musicgen_space.ui.recall import Recall
 from musicgen_space.ui.restore import restore_button, wire_restore
 from musicgen_space.ui.shelf import Shelf
 from musicgen_space.ui.sound_finish import sound_finish
+from musicgen_space.ui.text_notes import TextNotes
 from musicgen_space.ui.theme import theme
 from musicgen_space.ui.words import prompt_words
 
@@ -56,14 +58,19 @@ _HOW_TO_ADD_LOCAL = (
 
 
 def build_page(
-    backends: dict[str, Backend], settings: Settings, library: Library | None = None
+    backends: dict[str, Backend],
+    settings: Settings,
+    library: Library | None = None,
+    audience: Audience | None = None,
 ) -> gr.Blocks:
     """The page over ``backends``; the first is the one it opens with.
 
-    Takes are kept in ``library``, if there is one.
+    Takes are kept in ``library``, if there is one. What nobody in ``audience`` listens to is
+    stopped; None: whoever asks is taken to listen.
     """
     shelf = Shelf(example)
-    studio = Studio(backends, settings, shelf, library)
+    studio = Studio(backends, settings, shelf, library, audience)
+    notes = TextNotes(backends)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
     with gr.Blocks(
@@ -74,12 +81,13 @@ def build_page(
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=320, elem_id="wish"):
                 prompt = prompt_field()
+                notes.below(prompt)
                 prompt_words(prompt)
                 model = model_field(first)
                 duration = slider("duration", say("Length"), say("Seconds of music."))
                 seed = seed_field(last_seed)
                 own = OwnSound.build(studio, [*backends.values()])
-                knobs = more_control()
+                knobs = more_control(notes.below)
                 with gr.Column(elem_id="actions"):
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
                     stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
@@ -95,6 +103,7 @@ def build_page(
 
         chosen_models = _wire_switch(studio, backends, backend, money, key, model, knobs)
         _wire_own_sound(studio, backends, backend, model, own)
+        notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
         recall = Recall(backends, backend, model, prompt, fields, chosen_models)
         wire_restore(page, restoring, recall)
@@ -117,7 +126,8 @@ def build_page(
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
-        Programs(backends, studio.spending).offer(page)
+        Programs(backends, studio.spending, audience).offer(page)
+    page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
 
 
@@ -212,8 +222,15 @@ def _wire_switch(
         queue=False,
         **QUIET,
     )
-    for event in (backend.change, key.blur, key.submit):
-        event(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
+    gr.on(
+        [backend.change, key.blur, key.submit],
+        studio.money,
+        [backend, key],
+        money,
+        trigger_mode="always_last",  # else a slow answer to the first could replace the last one's
+        concurrency_limit=None,
+        **QUIET,
+    )
     return chosen_models
 
 

@@ -8,6 +8,8 @@ const audio = part("audio");
 const canvas = part("canvas");
 const strip = part("strip");
 const ENDS = ["from", "to"];
+const GONE = translated("This sound is not kept here any more.");
+const SILENT = translated("The server did not answer. Please try again.");
 
 let sound = props.value;
 let loaded = "";          // the id of the sound in the <audio> element
@@ -95,23 +97,22 @@ drag(part("band"), (by, start) => slide(start.from + by));
 
 async function play() {
   const { clip } = sound;
+  say("");
   if (loaded !== clip) {
-    const file = await server.sound(clip).catch(() => null);
+    const file = await server.sound(clip);
     if (clip !== sound.clip || loaded === clip) return; // another was chosen, or it plays already
-    if (!file) {
-      part("announcement").textContent = translated("This sound is not kept here any more.");
-      return;
-    }
+    if (!file) return say(file === null ? GONE : SILENT);
     audio.src = served(file);
     loaded = clip;
   }
   audio.currentTime = sound.from;
   playing = true;
   show();
-  audio.play().catch(({ name }) => {
-    if (name !== "AbortError") pause(); // else it was paused on its way, and may be playing again
-  });
   watchTheEnd();
+  const how = await started(audio);
+  if (how === "playing" || how === "interrupted") return; // paused on its way, it may play again
+  pause();
+  if (how === "broken") say(UNPLAYABLE);
 }
 
 function pause() {
@@ -119,6 +120,8 @@ function pause() {
   audio.pause();
   show();
 }
+
+const say = (words) => { part("said").textContent = words; };
 
 function watchTheEnd() {
   if (!playing) return;
@@ -131,6 +134,7 @@ function watchTheEnd() {
 
 function show() {
   part("name").textContent = sound.name;
+  part("note").textContent = retold(sound.note);
   for (const end of ENDS) {
     const handle = part(end);
     handle.style.left = `${(sound[end] / seconds()) * 100}%`;

@@ -52,7 +52,7 @@ class OwnSound:
                 section,
                 gr.HTML(
                     _about(backend, model),
-                    js_on_load=script("retold.js"),
+                    js_on_load=script("retold.js", "microphone.js"),
                     apply_default_css=False,
                     elem_id="own-about",
                 ),
@@ -173,7 +173,7 @@ def _picker(sounds: Kept[Clip], work: PageWork) -> gr.HTML:
     picker = gr.HTML(
         NOTHING_PICKED,
         html_template=(here / "picker.html").read_text(encoding="utf-8"),
-        js_on_load=script("served.js", "picker.js"),
+        js_on_load=script("served.js", "starting.js", "picker.js"),
         server_functions=[work.in_turn(sound)],
         apply_default_css=False,
         visible=False,

@@ -3,6 +3,7 @@
 // Six files make up one function, in this order: player.js (what is there, transport,
 // what is seen), live.js (a take while it is made), sounds.js (finished takes as files),
 // compare.js (several takes), share.js (a link to one), wiring.js (what is listened to).
+// Before them stand served.js and starting.js, which the picker has, too.
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
 // after sample, so there is no gap between them. A finished take is an <audio> file; of
@@ -65,15 +66,24 @@ function play() {
     sounding = soundOf(chosen);
     sounding.audio.currentTime = position;
     sounding.audio.volume = volume();
-    const mine = changing;
-    sounding.audio.play().catch(() => {
-      if (mine !== changing) return; // it was paused on its way, and may be playing again
-      playing = false;
-      show();
-    });
+    start(sounding.audio);
   }
   show();
   animate();
+}
+
+async function start(audio) {
+  const mine = changing;
+  const how = await started(audio);
+  // Paused on its way, it may be playing again.
+  const again = mine !== changing || (how === "interrupted" && !audio.paused);
+  if (how !== "playing" && !again) giveUp(how);
+}
+
+// What can't be heard is not shown as playing.
+function giveUp(how) {
+  pause();
+  if (how === "broken") say(UNPLAYABLE);
 }
 
 function pause() {

@@ -31,7 +31,8 @@ View = dict[str, Any]
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (
-    *("served.js", "player.js", "live.js", "sounds.js", "compare.js", "share.js", "wiring.js"),
+    *("served.js", "starting.js", "player.js", "live.js", "sounds.js", "compare.js"),
+    *("share.js", "wiring.js"),
 )
 _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
@@ -167,7 +168,7 @@ def length_words(seconds: float, stopped: bool) -> str:
 def facts(take: Take) -> str:
     """One line about where a take came from."""
     length = length_words(take.duration, take.stopped)
-    parts = [take.model, f"seed {take.request.seed}", length]
+    parts = [take.made_by, f"seed {take.request.seed}", length]
     parts += _clip_words(take.clips)
     if take.receipt is not None:
         parts += _receipt_words(take.receipt)

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 import anyio.to_thread
 import gradio as gr
 from gradio.components import Component
+from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
 from musicgen_space import audio
@@ -35,11 +36,13 @@ from musicgen_space.request import (
     Receipt,
     Take,
 )
+from musicgen_space.ui.audience import Audience
 from musicgen_space.ui.handlers import MELODY_NEEDS
 from musicgen_space.ui.made_files import MadeFiles
 from musicgen_space.ui.player import file_name
 from musicgen_space.ui.progress import words
 from musicgen_space.ui.spending import Spending, paid_by
+from musicgen_space.ui.visitors import address_of
 
 __all__ = ["Programs"]
 
@@ -50,7 +53,8 @@ _MOST_AT_A_TIME = 40  # as many as the page's own handlers have; backends bound 
 
 _ABOUT_GENERATE = """Turn a line of text into music.
 
-The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it.
+The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it,
+with warnings about words that the model does not know: English ones work best.
 One call makes one take; for variations, call again with the next seeds. A Segmind key goes
 into the header x-segmind-key."""
 _REMEDY = "send yours in the header x-segmind-key"
@@ -61,11 +65,14 @@ class Made(TypedDict, total=False):
 
     ``seed`` is the one that was really used, ``duration`` and ``seconds_taken`` are in
     seconds, ``cost`` and ``credits_left`` in credits, None where the backend does not say.
+    ``base_model`` is what ``model`` was applied to, None where that is no adapter.
+    ``warnings`` are sentences about what was made otherwise than one may think.
     """
 
     status: str
     prompt: str
     model: str
+    base_model: str | None
     backend: str
     seed: int
     duration: float
@@ -77,6 +84,7 @@ class Made(TypedDict, total=False):
     cost: float | None
     credits_left: float | None
     request_id: str | None
+    warnings: list[str]
 
 
 class OnOffer(TypedDict):
@@ -94,9 +102,12 @@ Answer = tuple[dict[str, Any] | None, Made]  # the file as Gradio describes file
 class Programs:
     """The endpoints over ``backends``, and the threads in which they make their takes."""
 
-    def __init__(self, backends: dict[str, Backend], spending: Spending) -> None:
+    def __init__(
+        self, backends: dict[str, Backend], spending: Spending, audience: Audience | None = None
+    ) -> None:
         self._backends = backends
         self._spending = spending
+        self._audience = audience or Audience()
         self._threads = anyio.CapacityLimiter(_MOST_AT_A_TIME)
         # A bound of their own: the page's files are quickly made again, a program's are not.
         self._files = MadeFiles()
@@ -146,9 +157,10 @@ class Programs:
             )
         )
         try:
-            while not (await asyncio.wait({making}, timeout=_SECONDS_BETWEEN_NEWS))[0]:
-                job.show_progress()
-                yield None, Made(status=job.status)
+            with self._audience.watching(job.news, job.stop):
+                while not (await asyncio.wait({making}, timeout=_SECONDS_BETWEEN_NEWS))[0]:
+                    job.show_progress()
+                    yield None, Made(status=job.status)
             yield making.result()
         except MusicGenSpaceError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -163,7 +175,7 @@ class Programs:
     def _made(self, job: _Job, output: Component) -> Answer:
         """Make what ``job`` asks for; blocks. Raises ``MusicGenSpaceError``."""
         backend, music_request = self._understood(job)
-        take = job.last_of(backend.generate(music_request, job.stop))
+        take = job.last_of(backend.generate(music_request, job.stop, address_of(job.request)))
         if take is None:
             return None, Made(status="Stopped before there was any sound.")
         take = self._spending.without_balance(take, job.key)
@@ -171,8 +183,9 @@ class Programs:
         ending = job.wish["format"]
         ending = ending if ending in audio.formats_for(take) else "wav"
         name = f"{file_name(take)}.{ending}"
-        path = self._files.save(audio.encode(take, ending), name, output)
-        return gr.FileData(path=path, orig_name=name).model_dump(), _made_of(take, ending)
+        path = self._files.save(audio.encode(take, ending), name, output, address_of(job.request))
+        file = gr.FileData(path=path, orig_name=name).model_dump()
+        return file, _made_of(take, ending, _warnings(backend, music_request))
 
     def _understood(self, job: _Job) -> tuple[Backend, MusicRequest]:
         """The wish as a backend and a checked request, paid for; raises ``MusicGenSpaceError``."""
@@ -214,6 +227,11 @@ class _Job:
                 self._progress = update if isinstance(update, Progress) else None
                 self.status = words(update)
         return take
+
+    @property
+    def news(self) -> set[str]:
+        """The streams in which it is told what goes on: that of the call, or of the session."""
+        return {str(self.request.session_hash), str(LocalContext.event_id.get(None))}
 
     def show_progress(self) -> None:
         """Tell clients that ask for progress: in whole seconds of music."""
@@ -315,17 +333,25 @@ def _clip(name: str, given: Any) -> Clip:
     if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
         raise InvalidRequest(name, given, "must be a file that was uploaded")
     try:
-        return audio.read_clip(Path(path))
+        return audio.read_upload(Path(path))
     except UnreadableAudio as error:
         raise UnreadableAudio(f"{name}: {error}") from error
 
 
-def _made_of(take: Take, ending: str) -> Made:
+def _warnings(backend: Backend, request: MusicRequest) -> list[str]:
+    """What was not taken as it was given: words that are not known, sounds that were changed."""
+    clips = {field: getattr(request, field) for field in CLIP_LIMITS}
+    notes = {field: clip.note for field, clip in clips.items() if clip and clip.note}
+    return [f"{field}: {words}" for field, words in (backend.remarks(request) | notes).items()]
+
+
+def _made_of(take: Take, ending: str, warnings: list[str]) -> Made:
     receipt = take.receipt or Receipt()
     return Made(
         status="Done",
         prompt=take.request.prompt,
         model=take.model,
+        base_model=take.base_model,
         backend=take.backend,
         seed=take.request.seed,
         duration=take.duration,
@@ -337,4 +363,5 @@ def _made_of(take: Take, ending: str) -> Made:
         cost=receipt.cost,
         credits_left=receipt.credits_left,
         request_id=receipt.request_id,
+        warnings=warnings,
     )

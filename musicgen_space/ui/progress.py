@@ -20,13 +20,13 @@ _LONG = 60  # seconds from which on lengths are told in minutes
 class TakeProgress:
     """What the player shows of one wish, from pressing Generate to the finished takes."""
 
-    def __init__(self, request: MusicRequest, shelf: Shelf) -> None:
+    def __init__(self, request: MusicRequest, shelf: Shelf, visitor: str = "") -> None:
         self._shelf = shelf
         self._unseen: np.ndarray | None = None  # sound that does not fill a peak yet
         self.view: View = view(
             "busy",
             "Getting ready",
-            take=shelf.start(),
+            take=shelf.start(visitor),
             wanted=request.total_seconds,
             begins=request.given_seconds,
             peaks_per_second=pictures.peaks_per_second(request.total_seconds),

@@ -27,7 +27,6 @@ def restore_button() -> gr.UploadButton:
     return gr.UploadButton(
         say("Restore settings from a file"),
         size="sm",
-        file_types=[f".{name}" for name in audio.FORMATS],
         elem_id="restore",
     )
 
@@ -51,7 +50,7 @@ def _settings_of(path: str, recall: Recall) -> list[Any]:
     file = Path(path)
     if file.stat().st_size > audio.MAX_CLIP_BYTES:
         raise gr.Error("The file is too big to be a take.", print_exception=False)
-    settings = audio.read_settings(file.read_bytes())
+    settings = audio.read_settings(file)
     if settings is None:
         words = _NOTHING_IN_IT.format(html.escape(file.name))
         raise gr.Error(words, title="No settings in there", print_exception=False)

@@ -16,6 +16,7 @@ __all__ = ["Shelf", "whole"]
 
 # Four variations of five minutes in stereo are 350 MB, a usual take is 2.
 _BYTES_KEPT = 512 * 2**20
+_BYTES_EACH = 384 * 2**20
 
 
 @dataclass(slots=True)
@@ -33,12 +34,12 @@ class Shelf:
     """
 
     def __init__(self, examples: Callable[[str], Take | None] = lambda key: None) -> None:
-        self._made: Kept[_Making] = Kept(_BYTES_KEPT)
+        self._made: Kept[_Making] = Kept(_BYTES_KEPT, _BYTES_EACH)
         self._examples = examples
 
-    def start(self) -> str:
-        """Begin to make something; → its id. The oldest takes are forgotten."""
-        return self._made.add(_Making())
+    def start(self, visitor: str = "") -> str:
+        """Begin to make something for ``visitor``; → its id. The oldest takes are forgotten."""
+        return self._made.add(_Making(), visitor=visitor)
 
     def append(self, key: str, samples: np.ndarray) -> int:
         """Add float samples [channels, n] to what can be heard; → how many chunks there are."""

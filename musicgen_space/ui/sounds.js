@@ -71,7 +71,7 @@ function load(index, key) {
     if (sounding !== sound) audio.pause();
   };
   audio.onerror = () => {
-    if (sounding === sound && playing && source === "file") pause();
+    if (sounding === sound && playing && source === "file") giveUp("broken");
     if (sounds.get(key) === sound) forget(key);
   };
   audio.onended = () => { if (sounding === sound && playing) finish(); };
@@ -155,11 +155,16 @@ async function takeOver() {
   const { audio } = sound;
   audio.volume = volume();
   audio.currentTime = now() < length() - 0.05 ? now() : 0;
-  await audio.play().catch(() => {});
-  if (late() || audio.paused) {
+  const how = await started(audio);
+  if (late()) {
     // It may be wanted again, by a later call.
     const wanted = playing && sound === sounds.get(keyOf(chosen));
     if (sound !== sounding && !wanted) audio.pause();
+    return;
+  }
+  if (how !== "playing" || audio.paused) {
+    audio.pause();
+    giveUp(how);
     return;
   }
   const before = source === "file" ? sounding.audio : null;

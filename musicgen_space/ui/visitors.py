@@ -12,9 +12,10 @@ from collections.abc import Mapping
 
 import gradio as gr
 
+from musicgen_space.addresses import without_mapping
 from musicgen_space.settings import Settings
 
-__all__ = ["OWNER", "Visitors", "address_of"]
+__all__ = ["OWNER", "Visitors", "address_of", "network_of"]
 
 OWNER = "owner"  # not of a token's shape, so nobody can pass for the owner
 _BY_MCP = "mcp"
@@ -39,22 +40,22 @@ class Visitors:
 def address_of(request: gr.Request) -> str:
     """Who a visitor is, as far as allowances and lines go: a session is renewed by a reload.
 
-    A peer with a public address is the visitor. Anybody else is a proxy, which has noted
-    whom it speaks for: the last public address counts, since a visitor can write anything
-    before it. Of an IPv6 address the network counts, which is what a home has.
-
     MCP calls come from this server itself, with their visitors' headers and without their
     addresses: all of them are one visitor.
     """
     if request.headers.get("x-gradio-user") == _BY_MCP:
         return _BY_MCP
-    noted = str(request.headers.get("x-forwarded-for", "")).split(",")
-    peer = str(request.client.host)
-    for address in [peer, *reversed([part.strip() for part in noted])]:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            break
-        if ip.is_global:
-            return str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
-    return peer
+    return network_of(str(request.client.host))
+
+
+def network_of(peer: str) -> str:
+    """A peer's address as that of a visitor: of IPv6 the network counts, which is what a home has.
+
+    Whom a proxy speaks for is believed only of those that ``Settings.proxies`` names; uvicorn
+    sees to that.
+    """
+    try:
+        ip = without_mapping(ipaddress.ip_address(peer))
+    except ValueError:
+        return peer
+    return str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))

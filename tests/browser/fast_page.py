@@ -8,12 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from app import open_library
+from app import main
 from musicgen_space import audio
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
 from musicgen_space.request import MusicRequest, Take
-from musicgen_space.settings import Settings
-from musicgen_space.ui.page import build_page, launch_options
 
 RATE = 32000
 SECONDS_A_SECOND = 100  # of music, of time
@@ -35,7 +33,9 @@ class Humming(Backend):
             ModelChoice("unknown", "who knows", None),
         ]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         started = time.perf_counter()
         takes = [self._sound(request.variation(index)) for index in range(request.variations)]
         given = round((request.total_seconds - request.new_seconds) * RATE)
@@ -61,7 +61,4 @@ class Humming(Backend):
 
 
 if __name__ == "__main__":
-    settings = Settings.from_environment()
-    build_page({"local": Humming()}, settings, open_library(settings)).launch(
-        server_name=settings.host, server_port=settings.port, **launch_options()
-    )
+    main(lambda _: {"local": Humming()})

@@ -108,6 +108,10 @@ def test_the_page_is_in_chinese(browser: Browser, fast: str) -> None:
     with opened(browser, fast, 60_000, locale="zh-CN") as page:
         expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
         expect(page.locator("#generate")).to_have_text("生成")
+        prompt = page.locator("#prompt textarea")
+        expect(prompt).to_have_attribute("placeholder", re.compile("请用英语"))
+        prompt.fill("jazz 音乐")
+        expect(page.locator(".text-note").first).to_have_text("模型不认识：音乐")
         make(page)
         expect(page.locator(".player .facts")).to_contain_text("种子 42 · 1 秒 · 用时")
         page.click("#library .dots")

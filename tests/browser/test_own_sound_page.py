@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
@@ -27,6 +28,15 @@ PITCH = """async (at) => {
   for (let i = 1; i < samples.length; i++) crossings += samples[i - 1] < 0 && samples[i] >= 0;
   return crossings * 2;
 }"""
+
+# What every sound's start ends in from now on, until it is undefined again.
+START_ENDS_IN = """(name) => {
+  window.startForReal ??= HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = name
+    ? () => Promise.reject(new DOMException("no start", name)) : window.startForReal;
+}"""
+
+UNPLAYABLE = "This sound can't be played. Please try again."
 
 
 def riff(folder: Path, seconds: float = 20, hertz: float = 440) -> FilePayload:
@@ -155,6 +165,13 @@ def test_the_picked_stretch_can_be_heard(humming: Page, tmp_path: Path) -> None:
     humming.wait_for_function(f"{audio}.currentTime > 19.5")
     expect(humming.get_by_role("button", name="Play the stretch")).to_be_visible()
     assert humming.evaluate(f"{audio}.paused")
+    humming.evaluate(START_ENDS_IN, "NotSupportedError")
+    play.click()
+    expect(humming.locator("#picker [data-part=said]")).to_have_text(UNPLAYABLE)
+    expect(play).to_be_visible()
+    humming.evaluate(START_ENDS_IN, None)
+    play.click()
+    expect(humming.locator("#picker [data-part=said]")).to_have_text("")
 
 
 def test_a_tune_is_followed_where_the_model_can(humming: Page, tmp_path: Path) -> None:
@@ -193,11 +210,47 @@ def test_a_file_that_is_no_sound_is_told_and_nothing_changes(humming: Page, tmp_
     humming.get_by_role("button", name="Your own sound").click()
     bad: FilePayload = {"name": "bad.wav", "mimeType": "audio/wav", "buffer": b"no sound"}
     humming.set_input_files("#sound input[type=file]", bad)
-    expect(humming.get_by_text("This is no WAV, MP3")).to_be_visible()
+    expect(humming.get_by_text("This is text and no sound.")).to_be_visible()
     expect(humming.locator("#sound input[type=file]")).to_be_attached()
     expect(humming.locator("#picker")).to_be_hidden()
     humming.set_input_files("#sound input[type=file]", riff(tmp_path))
     expect(humming.locator("#picker [data-part=name]")).to_have_text("riff.wav")
+
+
+# A file is dropped where a sound goes.
+DROP = """([base64, name]) => {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name));
+  const options = { bubbles: true, cancelable: true, dataTransfer };
+  const place = document.querySelector("#sound button:has(input[type=file])");
+  place.dispatchEvent(new DragEvent("dragenter", options));
+  place.dispatchEvent(new DragEvent("drop", options));
+}"""
+
+
+def test_a_sound_may_be_called_anything_and_it_is_said_what_was_done_to_it(
+    humming: Page, tmp_path: Path
+) -> None:
+    loud = 3.6 * np.sin(np.arange(2 * RATE) / 20)
+    soundfile.write(tmp_path / "hum.w64", loud, RATE, "FLOAT", format="W64")
+    data = (tmp_path / "hum.w64").read_bytes()
+    bring(humming, {"name": "hum.w64", "mimeType": "", "buffer": data})
+    note = "Its peaks were 11.1 dB above full scale, so all of it was made quieter."
+    expect(humming.locator("#picker [data-part=note]")).to_have_text(note)
+    humming.get_by_role("button", name="Remove").click()
+    data = riff(tmp_path, seconds=2)["buffer"]
+    humming.locator("#sound input[type=file]").wait_for(state="attached")
+    humming.evaluate(DROP, [base64.b64encode(data).decode(), "riff"])
+    expect(humming.locator("#picker [data-part=name]")).to_have_text("riff")
+    expect(humming.locator("#picker [data-part=note]")).to_be_hidden()
+
+
+def test_a_microphone_that_can_not_be_used_is_told(humming: Page) -> None:
+    humming.get_by_role("button", name="Your own sound").click()
+    humming.get_by_role("button", name="Record audio").click()
+    humming.get_by_role("button", name="Record", exact=True).click()
+    expect(humming.locator("#own-about")).to_contain_text("No microphone can be used")
 
 
 def test_ones_own_sound_survives_the_switch_to_segmind_and_back(page: Page, tmp_path: Path) -> None:

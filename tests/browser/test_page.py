@@ -144,6 +144,25 @@ def test_bad_input_is_explained_and_nothing_is_lost(page: Page) -> None:
     finished(page)
 
 
+def test_what_the_chosen_model_can_not_read_is_told_where_it_is_typed(page: Page) -> None:
+    notes = page.locator(".text-note")
+    prompt = page.locator("#prompt textarea")
+    generate(page, "a piece in C♯ with 音乐", seconds=1)  # which the note does not hold up
+    expect(notes.nth(0)).to_have_text("The model does not know: ♯, 音乐")
+    finished(page)
+    prompt.fill("jazz in C#")
+    expect(notes.nth(0)).to_have_text("The model does not know: #")
+    page.locator("#model input").click()
+    page.get_by_role("option", name=re.compile("musicgen-small ")).click()
+    expect(notes.nth(0)).to_have_text("")
+    page.get_by_text("More control").click()
+    for field, note in (("negative-prompt", 1), ("blend-prompt", 2)):
+        page.locator(f"#{field} :is(input, textarea)").fill("鼓")
+        expect(notes.nth(note)).to_contain_text("The model knows nothing of this")
+    page.get_by_role("button", name="sad solo piano, slow").click()
+    expect(notes.nth(1)).to_have_text("")
+
+
 def test_an_example_fills_the_prompt(page: Page) -> None:
     page.get_by_role("button", name="sad solo piano, slow").click()
     expect(page.locator("#prompt textarea")).to_have_value("sad solo piano, slow")

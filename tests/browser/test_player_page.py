@@ -15,7 +15,15 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from musicgen_space.audio import read_settings
 from tests.browser.conftest import opened
-from tests.browser.test_own_sound_page import TIME, bring, hum, more_control, riff
+from tests.browser.test_own_sound_page import (
+    START_ENDS_IN,
+    TIME,
+    UNPLAYABLE,
+    bring,
+    hum,
+    more_control,
+    riff,
+)
 from tests.browser.test_page import PHASE, PLAYING, finished, generate
 
 # Which sounds of the player run, noted with the time at which that changed.
@@ -121,6 +129,64 @@ def test_a_headset_pauses_and_plays_as_well(compared: Page) -> None:
     compared.evaluate("document.querySelector('[data-on]').play()")
     compared.wait_for_function(f"{PLAYING} == 'file'")
     compared.keyboard.press("k")
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [("NotAllowedError", ""), ("NotSupportedError", UNPLAYABLE), ("AbortError", "")],
+)
+def test_a_sound_that_does_not_start_is_shown_as_paused(
+    compared: Page, end: str, said: str
+) -> None:
+    play = compared.get_by_role("button", name="Play", exact=True)
+    status = compared.locator("[data-part=status]")
+    compared.keyboard.press("1")
+    compared.evaluate(START_ENDS_IN, end)
+    play.click()
+    expect(play).to_be_visible()
+    expect(status).to_contain_text(said)
+    assert compared.evaluate(PLAYING) == ""
+    # Nor does what can't take over from another leave the page saying that it plays.
+    compared.evaluate(START_ENDS_IN, None)
+    play.click()
+    compared.wait_for_function(f"{PLAYING} == 'file'")
+    compared.wait_for_function("document.querySelectorAll('.player audio[src]').length == 4")
+    compared.evaluate(START_ENDS_IN, end)
+    compared.keyboard.press("2")
+    assert compared.evaluate(PLAYING) == ""
+    expect(status).to_contain_text(said)
+    compared.evaluate(START_ENDS_IN, None)
+    play.click()
+    compared.wait_for_function(f"{PLAYING} == 'file'")
+    compared.get_by_role("button", name="Pause").click()
+
+
+def test_another_sound_is_paused_on_its_way_and_whoever_started_it_sees_no_error(
+    compared: Page,
+) -> None:
+    """As Gradio's own player, which expects that what it starts does start."""
+    went = compared.evaluate("""async () => {
+      const other = new Audio(document.querySelector("[data-on]").src);
+      const press = (key) =>
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      const began = other.play();
+      press("k");
+      await began;
+      return [other.paused, other.currentTime];
+    }""")
+    assert went == [True, 0]
+    compared.wait_for_function(f"{PLAYING} == 'file'")
+    compared.keyboard.press("k")
+
+
+def test_a_sound_card_that_can_not_be_opened_is_no_error_of_the_page(humming: Page) -> None:
+    humming.evaluate("""() => {
+      for (const name of ["resume", "close"]) {
+        AudioContext.prototype[name] =
+          () => Promise.reject(new DOMException("closed", "InvalidStateError"));
+      }
+    }""")
+    hum(humming, "closed")
 
 
 def test_sounds_are_asked_for_again_where_the_network_fails(humming: Page) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 from playwright.sync_api import Locator, Page, expect
 
@@ -103,9 +105,14 @@ def test_a_takes_file_gives_its_settings_back(page: Page, tmp_path: Path) -> Non
     expect(prompt(page)).to_have_value("church organ")
 
 
-def test_a_takes_file_may_be_dropped_on_the_wish(page: Page, tmp_path: Path) -> None:
-    data = take_file(tmp_path, MusicRequest("string quartet", seed=8), "ogg").read_bytes()
-    assert page.evaluate(DROP, [base64.b64encode(data).decode(), "take.ogg"])
+def test_a_takes_file_may_be_dropped_on_the_wish_whatever_it_was_converted_to(
+    page: Page, tmp_path: Path
+) -> None:
+    take = take_file(tmp_path, MusicRequest("string quartet", seed=8), "flac")
+    convert = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", take, tmp_path / "take.mka"]
+    subprocess.run(convert, check=True)
+    data = (tmp_path / "take.mka").read_bytes()
+    assert page.evaluate(DROP, [base64.b64encode(data).decode(), "take.mka"])
     expect(prompt(page)).to_have_value("string quartet")
     expect(number(page, "seed")).to_have_value("8")
     assert page.evaluate("!document.querySelector('#wish').hasAttribute('data-dropping')")

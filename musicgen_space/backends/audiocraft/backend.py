@@ -24,10 +24,9 @@ from musicgen_space.backends.base import (
     ModelChoice,
     Progress,
     Update,
-    Waiting,
 )
 from musicgen_space.backends.folders import folder_of, is_folder
-from musicgen_space.backends.line import Line, Ticket
+from musicgen_space.backends.line import Line
 from musicgen_space.backends.published import PUBLISHED
 from musicgen_space.errors import (
     BackendError,
@@ -68,7 +67,7 @@ class AudioCraftBackend(Backend):
     def __init__(self, settings: Settings, python: str) -> None:
         self._settings = settings
         self._python = python
-        self._line = Line(settings.max_waiting)
+        self._line = Line(settings)
         self._lock = threading.Lock()  # over the two below
         self._child: Child | None = None
         self._closed = False
@@ -78,7 +77,9 @@ class AudioCraftBackend(Backend):
         own = (name for name in self._settings.models if _readable(name))
         return [*_PUBLISHED, *(ModelChoice(name, "the owner's choice") for name in own)]
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
 
         AudioCraft does not stream: there are no ``Chunk``s. Stop during loading ends the
@@ -93,8 +94,8 @@ class AudioCraftBackend(Backend):
             "threads": self._settings.threads,
             **{number: getattr(request, number) for number in _NUMBERS},
         }
-        with self._line.joined() as ticket:
-            yield from self._wait(ticket, stop)
+        with self._line.joined(visitor, request) as turn:
+            yield from self._line.waited(turn, stop.is_set)
             if not stop.is_set() and not self._closed:
                 yield from self._make(order, request, name, stop)
 
@@ -103,13 +104,6 @@ class AudioCraftBackend(Backend):
         with self._lock:
             self._closed = True
         self._end_child()
-
-    def _wait(self, ticket: Ticket, stop: threading.Event) -> Iterator[Waiting]:
-        shown = 0
-        while (place := self._line.place(ticket, _LOOK_EVERY)) and not stop.is_set():
-            if place != shown:
-                shown = place
-                yield Waiting(place)
 
     def _make(
         self, order: Mapping[str, Any], request: MusicRequest, name: str, stop: threading.Event

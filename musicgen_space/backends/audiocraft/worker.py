@@ -36,7 +36,10 @@ from typing import Any, BinaryIO
 _PROGRESS_SECONDS = 0.1  # between two answers about progress
 _EXTEND_STRIDE = 18.0  # AudioCraft's default, in seconds
 # Whose errors mean that something is not to be had: AudioCraft lets them all through.
-_DOWNLOADERS = ("huggingface_hub", "requests", "urllib3", "httpx", "httpcore")
+_DOWNLOADERS = (
+    *("huggingface_hub", "requests", "urllib3", "socks"),
+    *("httpx", "httpcore", "httpx2", "httpcore2", "socksio"),
+)
 
 
 def main() -> None:

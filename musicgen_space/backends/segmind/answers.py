@@ -19,9 +19,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from musicgen_space import errors
-from musicgen_space.audio import format_of
 from musicgen_space.backends.segmind.http import CUT, MAX_BYTES, TOO_LARGE, Answer
 from musicgen_space.key import ApiKey
+from musicgen_space.kinds import HEAD, no_sound
 from musicgen_space.request import Receipt
 
 __all__ = [
@@ -166,8 +166,6 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
     ``image``) or its address (``output``, ``url``). Raises ``UnusableResult``.
     """
     check_whole(answer)
-    if format_of(answer.body):
-        return answer.body
     document = _json_in(answer.body)
     if not isinstance(document, dict):
         return file_in(answer, key)
@@ -186,8 +184,8 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
 
 
 def file_in(answer: Answer, key: ApiKey | None) -> bytes:
-    """The sound file that the body is; raises ``UnusableResult`` when it is something else."""
-    if format_of(answer.body):
+    """The body, if it may be a sound file; raises ``UnusableResult`` for anything else."""
+    if not no_sound(answer.body[:HEAD]):
         return answer.body
     # An echoed key must not show as hex either.
     start = key.redact_bytes(answer.body) if key else answer.body
@@ -205,7 +203,7 @@ def _from_base64(text: str) -> bytes:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise errors.UnusableResult("The server's answer has a sound that is no base64.") from None
-    if not format_of(data):
+    if no_sound(data[:HEAD]):
         raise errors.UnusableResult(
             f"The server's answer holds no sound file: its first bytes are {data[:8].hex(' ')}."
         )
@@ -234,7 +232,7 @@ def job_status(answer: Answer) -> str:
 
 def receipt_of(answer: Answer, key: ApiKey | None) -> Receipt:
     """What the take cost: from the headers (v1) or the JSON's ``metrics`` (v2)."""
-    fields = {} if format_of(answer.body) else _fields_in(answer)
+    fields = _fields_in(answer)
     metrics = fields.get("metrics") if isinstance(fields.get("metrics"), dict) else {}
     found = {**answer.headers, **fields, **(metrics or {})}
     return Receipt(

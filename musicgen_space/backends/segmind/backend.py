@@ -127,7 +127,9 @@ class SegmindBackend(HostedBackend):
             answer = calls.get(f"{self._base_url}/v1/get-user-credits", _BALANCE_RETRIES)
         return credits_in(answer, self._key)
 
-    def generate(self, request: MusicRequest, stop: threading.Event) -> Iterator[Update]:
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
         """One take; ``Loading`` says what Segmind is doing meanwhile.
 
         Setting ``stop`` raises ``StoppedButBilled`` once the job is sent, and just ends

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from itertools import chain, cycle, zip_longest
 from urllib.parse import urljoin
 
-from musicgen_space.addresses import Origin, is_loopback, is_public
+from musicgen_space.addresses import Origin, in_url, is_loopback, is_public
 from musicgen_space.backends.segmind.answers import check_whole
 from musicgen_space.backends.segmind.http import (
     Answer,
@@ -121,5 +121,4 @@ def _trusted_addresses(origin: Origin, loopback_allowed: bool, *, only_literal: 
 
 
 def _host_header(origin: Origin) -> str:
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    return f"{host}:{origin.port}"
+    return f"{in_url(origin.host)}:{origin.port}"

@@ -188,7 +188,7 @@ def exchange(
             body, flaw = _read(response, pace.body)
             names = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, names, body, flaw)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         return _explained(error)
 
 
@@ -225,12 +225,18 @@ def _explained(error: Exception) -> NoAnswer:
             return NoAnswer(sent=False, why="the proxy cannot be reached")
         if "Tunnel connection failed" in str(cause):
             return NoAnswer(sent=False, why="the proxy refused to connect")
+    kind = type(getattr(reason, "__context__", None))
+    if kind.__module__ == "socks":  # which urllib3 imports where there is a SOCKS proxy
+        unreached = kind.__name__ == "ProxyConnectionError"
+        why = "cannot be reached" if unreached else "refused to connect"
+        return NoAnswer(sent=False, why=f"the proxy {why}")
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
         return NoAnswer(sent=False, why="its name cannot be found: check the network")
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return NoAnswer(sent=False, why="the connection was refused")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return NoAnswer(sent=False, why="its certificate is not to be trusted")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+    misspelt = isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
+    if misspelt or "SOCKS version" in str(error):
         return NoAnswer(sent=False, why="its address, or a proxy's, cannot be read")
     return NoAnswer(sent=True, why="the connection was lost")

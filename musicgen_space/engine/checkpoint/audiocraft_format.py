@@ -9,7 +9,7 @@ stored, only named. Facts from AudioCraft 1.3.0: models/builders.py and what tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 
 from musicgen_space.engine.checkpoint import transformers_format
 from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES
+from musicgen_space.engine.checkpoint.named import Fetch, find
 from musicgen_space.engine.checkpoint.parts import (
     Checkpoint,
     CodecPart,
@@ -31,12 +32,11 @@ from musicgen_space.engine.checkpoint.tensors import (
     plain,
     read_pickle,
 )
+from musicgen_space.engine.checkpoint.training import EXPORT, SAVE
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.errors import InvalidCheckpoint
 
 __all__ = ["read"]
-
-Fetch = Callable[[str], Path]
 
 
 def read(folder: Path, fetch: Fetch) -> Checkpoint:
@@ -48,7 +48,7 @@ def read(folder: Path, fetch: Fetch) -> Checkpoint:
     config = _Config.of(model, AUDIOCRAFT_FILES[0])
     _refuse_others(config, _STATED, _UNLESS_STATED)
     name = config.get("conditioners.description.t5.name")
-    text = transformers_format.read_text(_find(name, folder, fetch))
+    text = transformers_format.read_text(find(name, folder, fetch), name)
     shapes = _shapes(config, text.config.d_model)
     file = folder / AUDIOCRAFT_FILES[0]
     decoder = _decoder(plain(model.get("best_state"), file), shapes)
@@ -57,21 +57,25 @@ def read(folder: Path, fetch: Fetch) -> Checkpoint:
 
 def _package(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
-        raise InvalidCheckpoint(f"{file.parent} lacks {file.name}.")
-    package = read_pickle(file)
+        raise InvalidCheckpoint(f"{file.parent} lacks {file.name}. {EXPORT}")
+    try:
+        package = read_pickle(file)
+    except InvalidCheckpoint as error:
+        if "omegaconf" in str(error):  # the configuration, as training keeps it
+            raise _unfinished(file, "a training checkpoint of AudioCraft", EXPORT) from None
+        raise
     if not isinstance(package, dict):
         raise InvalidCheckpoint(f"{file.name} is not what AudioCraft exports.")
+    if "pretrained" not in package and not package.keys() >= {"best_state", "xp.cfg"}:
+        raise _unfinished(file, "weights without their configuration (xp.cfg)", SAVE)
+    best = package.get("best_state")
+    if isinstance(best, dict) and isinstance(best.get("model"), dict):
+        raise _unfinished(file, "a training checkpoint of AudioCraft", EXPORT)
     return package
 
 
-def _find(name: object, folder: Path, fetch: Fetch) -> Path:
-    """The folder of the model ``name`` of the hub: in ``folder``, beside it, or fetched."""
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise InvalidCheckpoint(f"{name!r} can't be the name of a model that is needed besides.")
-    for place in (folder / name, folder.parent / name):
-        if (place / "config.json").is_file():
-            return place
-    return fetch(name)
+def _unfinished(file: Path, what: str, to_do: str) -> InvalidCheckpoint:
+    return InvalidCheckpoint(f"{file.name} holds {what}, not what AudioCraft exports. {to_do}")
 
 
 # The configuration.
@@ -152,6 +156,19 @@ _CODEC_NAMES = {
 }
 
 
+_MOST_TEXT = 2**18  # characters of a configuration; published ones have 0.02 million
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses references, by which a few lines become any number of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """As ``SafeLoader`` has it."""
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it refers to parts of itself")
+        return super().compose_node(parent, index)
+
+
 class _Config:
     """The values of ``xp.cfg`` by their path, ``${path}`` followed, as OmegaConf would."""
 
@@ -161,7 +178,10 @@ class _Config:
     @classmethod
     def of(cls, package: Mapping[str, Any], file: str) -> _Config:
         try:
-            return cls(yaml.safe_load(package["xp.cfg"]), file)
+            text = package["xp.cfg"]
+            if len(text) > _MOST_TEXT:
+                raise ValueError(f"it has {len(text):,} characters, more than {_MOST_TEXT:,}")
+            return cls(yaml.load(text, _Loader), file)
         except Exception as error:  # yaml's own errors, and what odd numbers and dates raise
             reason = " ".join(str(error).split())[:200]
             raise InvalidCheckpoint(f"{file} has no readable xp.cfg: {reason}") from None
@@ -300,7 +320,7 @@ def _decoder(weights: Weights, shapes: DecoderConfig) -> Sources:
 
     def take(name: str) -> Rows:
         try:
-            return Rows(name, weights.pop(name))
+            return weights.pop(name)
         except KeyError:
             raise InvalidCheckpoint(f"The checkpoint lacks the decoder's weight {name}.") from None
 
@@ -336,7 +356,7 @@ def _cut(rows: Rows, width: int) -> tuple[Rows, Rows]:
 
 def _codec(package: Mapping[str, Any], folder: Path, fetch: Fetch) -> CodecPart:
     if "pretrained" in package:
-        return transformers_format.read_codec(_find(package["pretrained"], folder, fetch))
+        return transformers_format.read_codec(find(package["pretrained"], folder, fetch))
     file = folder / AUDIOCRAFT_FILES[1]
     weights = plain(package.get("best_state"), file)
     renamed = {_codec_name(name): tensor for name, tensor in weights.items()}

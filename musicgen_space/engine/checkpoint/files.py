@@ -3,19 +3,92 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from musicgen_space.engine.checkpoint.opening import MOST_JSON, read_bounded
+from musicgen_space.engine.checkpoint.training import advice
 from musicgen_space.errors import InvalidCheckpoint
 
-__all__ = ["AUDIOCRAFT_FILES", "is_audiocraft", "read_json", "weight_files"]
+__all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_FILES",
+    "AUDIOCRAFT_FILES",
+    "TOKENIZER_FILES",
+    "WEIGHT_FILES",
+    "adapter_file",
+    "has_tokenizer",
+    "is_adapter",
+    "is_audiocraft",
+    "matching",
+    "read_json",
+    "refuse_both",
+    "weight_files",
+]
 
 # AudioCraft's own format: the language model, and EnCodec or its name.
 AUDIOCRAFT_FILES = ("state_dict.bin", "compression_state_dict.bin")
+# PEFT's: the options of an adapter and, under either name, its weights.
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+# A tokenizer, as tokenizers or as sentencepiece has it; other files only add options to it.
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 
 # transformers' names, the preferred kind first: NAME.SUFFIX, or shards and their index.
 _KINDS = (("model", "safetensors"), ("pytorch_model", "bin"))
+
+# All kinds of whole weights, the preferred one first.
+WEIGHT_FILES = (
+    *(
+        (f"{name}.{suffix}", f"{name}-*.{suffix}", f"{name}.{suffix}.index.json")
+        for name, suffix in _KINDS
+    ),
+    AUDIOCRAFT_FILES,
+)
+
+
+def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """Those of ``names`` that one of ``patterns`` fits; none that lie in folders."""
+    patterns = tuple(patterns)
+    return [
+        name
+        for name in names
+        if "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+    ]
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether ``folder`` holds an adapter, or a part of one."""
+    return any((folder / name).is_file() for name in (ADAPTER_CONFIG, *ADAPTER_FILES))
+
+
+def adapter_file(folder: Path) -> Path:
+    """The weights of an adapter; raises ``InvalidCheckpoint`` without them."""
+    for name in ADAPTER_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise InvalidCheckpoint(f"{folder} has an {ADAPTER_CONFIG} and no {ADAPTER_FILES[0]}.")
+
+
+def refuse_both(names: Iterable[str], where: object) -> None:
+    """Raise ``InvalidCheckpoint`` where ``names`` has whole weights beside an adapter's."""
+    names = [*names]
+    whole = [name for patterns in WEIGHT_FILES for name in matching(names, patterns)]
+    if whole and matching(names, (ADAPTER_CONFIG, *ADAPTER_FILES)):
+        raise InvalidCheckpoint(
+            f"{where} holds whole weights ({whole[0]}) and an adapter; whether the adapter is in "
+            f"those weights already can't be told. With {ADAPTER_CONFIG} and adapter_model.* in a "
+            "folder of their own it is applied to its base; without them the weights are used."
+        )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether ``folder`` holds a tokenizer, usable or not."""
+    return any(os.path.isfile(folder / name) for name in TOKENIZER_FILES)
 
 
 def is_audiocraft(folder: Path) -> bool:
@@ -39,13 +112,15 @@ def weight_files(folder: Path) -> list[Path]:
         shards = _shards(folder, name, suffix)
         if shards:
             return shards
-    raise InvalidCheckpoint(f"{folder} has no weights (model.safetensors or pytorch_model.bin).")
+    raise InvalidCheckpoint(
+        f"{folder} has no weights (model.safetensors or pytorch_model.bin).{_advice(folder)}"
+    )
 
 
 def _shards(folder: Path, name: str, suffix: str) -> list[Path]:
     """The shards that the index names or, without one, that the shards' own names count."""
     index = folder / f"{name}.{suffix}.index.json"
-    there = {file.name for file in folder.glob(f"{name}-*-of-*.{suffix}")}
+    there = {file.name for file in folder.glob(f"{name}-*-of-*.{suffix}") if file.is_file()}
     if index.is_file():
         needed, told_by = _indexed(index), index.name
     else:
@@ -75,11 +150,25 @@ def _counted(there: set[str]) -> set[str]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; raises ``InvalidCheckpoint``."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bounded(path, MOST_JSON).decode())
     except OSError:
-        raise InvalidCheckpoint(f"{path.parent} has no {path.name}: not a checkpoint.") from None
+        raise InvalidCheckpoint(
+            f"{path.parent} has no {path.name}: not a checkpoint.{_advice(path.parent)}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise InvalidCheckpoint(f"{path} is not JSON: {error}.") from None
     if not isinstance(content, dict):
         raise InvalidCheckpoint(f"{path} holds no JSON object.")
     return content
+
+
+def _advice(folder: Path) -> str:
+    """What to do with ``folder``, if it is one that training writes into."""
+    try:
+        inside = sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name))
+    except OSError:
+        return ""
+    models = [path for path in inside if is_adapter(path) or (path / "config.json").is_file()]
+    if models:
+        return f" {models[-1]} is one."
+    return advice(path.name for path in inside)

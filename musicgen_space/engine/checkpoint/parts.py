@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import EncodecConfig, T5Config
 
-from musicgen_space.engine.checkpoint.tensors import Rows, Sources, Weights
+from musicgen_space.engine.checkpoint.tensors import Sources, Weights
 from musicgen_space.engine.config import DecoderConfig, check_whole
 from musicgen_space.errors import InvalidCheckpoint
 
@@ -27,11 +27,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextPart:
-    """T5's encoder, and the folder of its tokenizer."""
+    """T5's encoder, the folder where its tokenizer should be, and what it is called on the hub.
+
+    ``name`` may be anything that a configuration says.
+    """
 
     config: T5Config
     sources: Sources
     folder: Path
+    name: object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +50,7 @@ class CodecPart:
 class Checkpoint:
     """A checkpoint whose configuration makes sense and whose weights are not read yet.
 
-    The decoder's are in ``files``.
+    The decoder's are in ``files``. ``base`` is what an adapter is applied to, None without one.
     """
 
     shapes: DecoderConfig
@@ -54,6 +58,7 @@ class Checkpoint:
     decoder: Sources
     text: TextPart
     codec: CodecPart
+    base: str | None = None
 
 
 # Numbers of transformers' configurations that decide how much is built or computed.
@@ -151,6 +156,8 @@ def _built(kind: Any, model_type: str, values: Mapping[str, Any]) -> Any:
         raise InvalidCheckpoint(
             f"A part of the checkpoint is of type {said!r}, not {model_type!r}."
         )
+    # A count of labels, of which a configuration would make as many: neither part has any.
+    values = {name: value for name, value in values.items() if name != "num_labels"}
     try:
         return kind(**values)
     except Exception as error:  # whatever the values make of transformers' own checks
@@ -196,7 +203,7 @@ def match_codec(config: EncodecConfig, shapes: DecoderConfig) -> None:
 
 def t5_sources(weights: Weights) -> Sources:
     """T5's own names; its embedding has two, of which a file may use either or both."""
-    sources = {name: [Rows(name, tensor)] for name, tensor in weights.items()}
+    sources = {name: [rows] for name, rows in weights.items()}
     other = sources.get("encoder.embed_tokens.weight")
     if other:
         sources.setdefault("shared.weight", other)
@@ -208,6 +215,6 @@ def encodec_sources(weights: Weights) -> Sources:
     return {
         name.replace("weight_g", "parametrizations.weight.original0").replace(
             "weight_v", "parametrizations.weight.original1"
-        ): [Rows(name, tensor)]
-        for name, tensor in weights.items()
+        ): [rows]
+        for name, rows in weights.items()
     }

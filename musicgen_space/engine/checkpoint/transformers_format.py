@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from musicgen_space.engine.checkpoint.adapter import Adapter
 from musicgen_space.engine.checkpoint.files import read_json, weight_files
 from musicgen_space.engine.checkpoint.parts import (
     Checkpoint,
@@ -27,27 +29,37 @@ __all__ = ["read", "read_codec", "read_text"]
 _FAMILIES = ("musicgen", "musicgen_melody")
 
 
-def read(folder: Path) -> Checkpoint:
-    """A ``Musicgen(Melody)ForConditionalGeneration`` folder; raises ``InvalidCheckpoint``."""
+def read(folder: Path, adapter: Adapter | None = None) -> Checkpoint:
+    """A ``Musicgen(Melody)ForConditionalGeneration`` folder, as ``adapter`` changes it.
+
+    Raises ``InvalidCheckpoint``.
+    """
     config = read_json(folder / "config.json")
     shapes = _shapes(config)
-    text = t5_config(_section(config, "text_encoder"))
+    of_text = _section(config, "text_encoder")
+    text = t5_config(of_text)
     codec = encodec_config(_section(config, "audio_encoder"))
     files = weight_files(folder)
     weights = read_tensors(files)
+    if adapter is not None:
+        weights = adapter.applied(weights)
+        files = [*files, adapter.file]
     return Checkpoint(
         shapes,
         tuple(files),
         _decoder(weights, shapes),
-        TextPart(text, t5_sources(part(weights, "text_encoder.")), folder),
+        TextPart(
+            text, t5_sources(part(weights, "text_encoder.")), folder, of_text.get("_name_or_path")
+        ),
         CodecPart(codec, encodec_sources(part(weights, "audio_encoder."))),
+        adapter.base if adapter else None,
     )
 
 
-def read_text(folder: Path) -> TextPart:
+def read_text(folder: Path, name: object) -> TextPart:
     """A folder of T5 alone, with or without its decoder; raises ``InvalidCheckpoint``."""
     config = t5_config(read_json(folder / "config.json"))
-    return TextPart(config, t5_sources(read_tensors(weight_files(folder))), folder)
+    return TextPart(config, t5_sources(read_tensors(weight_files(folder))), folder, name)
 
 
 def read_codec(folder: Path) -> CodecPart:
@@ -122,12 +134,15 @@ def _decoder(weights: Weights, shapes: DecoderConfig) -> Sources:
     known = {name for theirs in names.values() for name in theirs}
     known.add(f"{_TRUNK}embed_positions.weights")  # computed, but older versions stored it
     foreign = sorted(name for name in weights.keys() - known if name.startswith(_TRUNK))
+    if any(".lora_" in name for name in foreign):
+        raise InvalidCheckpoint(
+            f"{foreign[0]} is of an adapter that was saved with its base, not merged into it. "
+            "PEFT's save_pretrained() writes the adapter alone, its merge_and_unload() merges."
+        )
     if foreign:
         raise InvalidCheckpoint(f"{foreign[0]} is no weight of a MusicGen of this shape.")
     try:
-        sources = {
-            ours: [Rows(name, weights[name]) for name in theirs] for ours, theirs in names.items()
-        }
+        sources = {ours: [weights[name] for name in theirs] for ours, theirs in names.items()}
     except KeyError as missing:
         raise InvalidCheckpoint(f"The checkpoint lacks the decoder's weight {missing}.") from None
     sources |= _projection(weights, "enc_to_dec_proj", "text_projection", shapes.text_width, shapes)
@@ -154,18 +169,29 @@ def _names(shapes: DecoderConfig) -> dict[str, list[str]]:
     return names
 
 
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Makes the identity of any square weight."""
+
+    tensors: tuple[torch.Tensor, ...] = ()
+    scale: float = 1.0
+
+    def of(self, weight: torch.Tensor) -> torch.Tensor:
+        """In float32, on the device of ``weight``."""
+        return torch.eye(len(weight), device=weight.device)
+
+
 def _projection(
     weights: Weights, theirs: str, ours: str, width: int, shapes: DecoderConfig
 ) -> Sources:
     """A projection to the decoder's width; transformers has none where ``width`` is that."""
     if f"{theirs}.weight" not in weights and width == shapes.width:
         name = f"the identity for {theirs}"
-        identity, none = Rows(name, torch.eye(width)), Rows(name, torch.zeros(width))
+        # Its size is only claimed so far: its numbers are made when they are read.
+        identity = Rows(name, torch.zeros(()).expand(width, width), _Identity())
+        none = Rows(name, torch.zeros(width))
         return {f"{ours}.weight": [identity], f"{ours}.bias": [none]}
     try:
-        return {
-            f"{ours}.{half}": [Rows(f"{theirs}.{half}", weights[f"{theirs}.{half}"])]
-            for half in ("weight", "bias")
-        }
+        return {f"{ours}.{half}": [weights[f"{theirs}.{half}"]] for half in ("weight", "bias")}
     except KeyError as missing:
         raise InvalidCheckpoint(f"The checkpoint lacks the decoder's weight {missing}.") from None

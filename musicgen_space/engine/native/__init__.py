@@ -1,4 +1,6 @@
-"""The decoder's step as a small C++ kernel, compiled on this machine where it has a compiler.
+"""The decoder's step as a small C++ kernel, which comes compiled for the usual machines.
 
-``decoder`` has the class to use, ``build`` the library behind it.
+``decoder`` has the class to use, ``kernel`` the library behind it: ``shipped`` with this
+package or built on this machine by ``build``, and ``check``ed as it is loaded. ``ship``
+compiles what is shipped.
 """

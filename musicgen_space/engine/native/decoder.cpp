@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu.h"
 #include "matrix.h"
 #include "pool.h"
 
@@ -18,9 +19,12 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
-#if defined(__linux__)
-#include <sys/auxv.h>
 #endif
+
+#if defined(_WIN32)
+#define EXPORTED __declspec(dllexport)
+#else
+#define EXPORTED __attribute__((visibility("default")))
 #endif
 
 namespace {
@@ -107,20 +111,13 @@ struct Level {
 
 // The kinds of this processor, the best last.
 std::vector<Level> levels() {
+  const Cpu cpu = this_cpu();
   std::vector<Level> found = {{"scalar", &scalar::loops}};
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  // Whoever has AVX2 has F16C, which not every compiler lets us ask for.
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    found.push_back({"avx2", &avx2::loops});
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
-      found.push_back({"avx512", &avx512::loops});
-  }
-#elif defined(__aarch64__) && defined(__APPLE__)
-  found.push_back({"neon", &neon::loops});
-#elif defined(__aarch64__) && defined(HWCAP_ASIMDDP)
-  if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back({"neon", &neon::loops});
+  if (cpu.avx2) found.push_back({"avx2", &avx2::loops});
+  if (cpu.avx512) found.push_back({"avx512", &avx512::loops});
+#elif defined(__aarch64__)
+  if (cpu.dotprod) found.push_back({"neon", &neon::loops});
 #endif
   return found;
 }
@@ -418,17 +415,19 @@ void advance(Model& model, State& state, const float* prefix, int before, const 
 extern "C" {
 
 // The names of this processor's kinds, the best last, with spaces between.
-const char* musicgen_levels() {
-  static const std::string names = [] {
+EXPORTED const char* musicgen_levels() {
+  // Never destroyed: at the program's end this library may be gone from memory already.
+  static const std::string& names = *new std::string([] {
     std::string all;
     for (const Level& level : levels()) all += (all.empty() ? "" : " ") + std::string(level.name);
     return all;
-  }();
+  }());
   return names.c_str();
 }
 
 // `level`: one of those names, or "" for the best. Null too if there is no such.
-Model* musicgen_new(const Shape* shape, const float* embeddings, const char* level, int threads) {
+EXPORTED Model* musicgen_new(const Shape* shape, const float* embeddings, const char* level,
+                             int threads) {
   const Loops* loops = loops_of(level);
   if (!loops || shape->width / shape->heads > MAX_HEAD) return nullptr;
   try {
@@ -438,12 +437,12 @@ Model* musicgen_new(const Shape* shape, const float* embeddings, const char* lev
   }
 }
 
-void musicgen_free(Model* model) { delete model; }
+EXPORTED void musicgen_free(Model* model) { delete model; }
 
 // Matrix `part` of `layer` (−1: the heads) from `weights` [rows, inputs], which are copied.
 // Without them its bytes are undefined, until they are written to where musicgen_packed says.
-int musicgen_set_matrix(Model* model, int layer, int part, int format, const float* weights,
-                        int rows, int inputs) try {
+EXPORTED int musicgen_set_matrix(Model* model, int layer, int part, int format,
+                                 const float* weights, int rows, int inputs) try {
   Matrix& m = layer < 0 ? model->heads : model->layers[layer].parts[part];
   m = Matrix(Format(format), rows, inputs);
   if (!weights) return 0;
@@ -456,14 +455,15 @@ int musicgen_set_matrix(Model* model, int layer, int part, int format, const flo
 }
 
 // Where the bytes of a packed matrix are, all `bytes` of them.
-uint8_t* musicgen_packed(Model* model, int layer, int part, int64_t* bytes) {
+EXPORTED uint8_t* musicgen_packed(Model* model, int layer, int part, int64_t* bytes) {
   const Matrix& m = layer < 0 ? model->heads : model->layers[layer].parts[part];
   *bytes = int64_t(m.tiles()) * int64_t(m.tile_bytes);
   return m.tile(0);
 }
 
 // Layer norm `part` of `layer` (−1: the last one); gain and bias [width] are copied.
-int musicgen_set_norm(Model* model, int layer, int part, const float* gain, const float* bias) try {
+EXPORTED int musicgen_set_norm(Model* model, int layer, int part, const float* gain,
+                               const float* bias) try {
   Norm& norm = layer < 0 ? model->norm : model->layers[layer].norms[part];
   norm.gain.assign(gain, gain + model->shape.width);
   norm.bias.assign(bias, bias + model->shape.width);
@@ -475,8 +475,8 @@ int musicgen_set_norm(Model* model, int layer, int part, const float* gain, cons
 // A generation of `rows` rows and up to `room` positions [room, width]. The first
 // `text_rows` look at texts of so many tokens, whose states [all tokens, width] follow
 // each other.
-State* musicgen_start(Model* model, int rows, int text_rows, const int* texts,
-                      const float* states, const float* positions, int room) try {
+EXPORTED State* musicgen_start(Model* model, int rows, int text_rows, const int* texts,
+                               const float* states, const float* positions, int room) try {
   auto state = new_state(*model, rows, text_rows, texts, positions, room);
   read_texts(*model, *state, texts, states);
   return state.release();
@@ -484,13 +484,13 @@ State* musicgen_start(Model* model, int rows, int text_rows, const int* texts,
   return nullptr;
 }
 
-void musicgen_end(State* state) { delete state; }
+EXPORTED void musicgen_end(State* state) { delete state; }
 
 // Read `prefix` [rows, before, width], then `codes` [takes, codebooks, columns], which the
 // rows share in turns; → `logits` [rows, codebooks · codebook size] of the next column.
 // −2: there is no room for so many; −3: there is no such code.
-int musicgen_advance(Model* model, State* state, const float* prefix, int before,
-                     const int64_t* codes, int takes, int columns, float* logits) try {
+EXPORTED int musicgen_advance(Model* model, State* state, const float* prefix, int before,
+                              const int64_t* codes, int takes, int columns, float* logits) try {
   if (state->length + before + columns > state->room) return -2;
   if (!codes_exist(model->shape, codes, size_t(takes) * model->shape.codebooks * columns)) return -3;
   advance(*model, *state, prefix, before, codes, takes, columns, logits);

@@ -27,9 +27,8 @@ import torch
 from torch import nn
 
 from musicgen_space.engine.config import DecoderConfig
+from musicgen_space.engine.half import is_half, weight_of
 from musicgen_space.engine.model import Condition, Decoder, melody_prefix, sinusoids
-from musicgen_space.engine.native import build
-from musicgen_space.engine.quantise import is_half, weight_of
 
 __all__ = ["Mode", "NativeDecoder", "NativeState", "levels"]
 
@@ -83,7 +82,11 @@ class NativeDecoder:
         level: str = "",
         packed: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """It copies the matrices of layers and heads; or takes them ``packed``, by their shapes."""
+        """It copies the matrices of layers and heads; or takes them ``packed``, by their shapes.
+
+        ``library`` is the kernel (``kernel.load``), and ``level`` one of its ``levels``; "" is
+        the best. ``decoder`` may go afterwards.
+        """
         self.config: DecoderConfig = decoder.config
         self.mode: Mode = mode
         self._library = _declared(library)
@@ -102,17 +105,6 @@ class NativeDecoder:
         weakref.finalize(self, self._library.musicgen_free, self._handle)
         self._matrices: dict[str, tuple[int, int, int]] = {}  # layer, part and format by name
         self._copy_weights(decoder, packed)
-
-    @classmethod
-    def of(
-        cls, decoder: Decoder, mode: Mode = "int8", *, threads: int = 1, level: str = ""
-    ) -> NativeDecoder | None:
-        """The same decoder on the kernel, or None where there is no compiler for it.
-
-        ``decoder`` may go afterwards. ``level`` is one of ``levels()``; "" is the best.
-        """
-        library = build.load()
-        return None if library is None else cls(decoder, mode, library, threads, level)
 
     def packed(self) -> dict[str, np.ndarray]:
         """The matrices as they are kept, by their names in ``Decoder``; not to outlive this."""

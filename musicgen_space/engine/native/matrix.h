@@ -4,7 +4,7 @@
 // first byte to its last. The 16 rows lie side by side, so a vector holds several rows and
 // nothing is ever summed across it:
 //
-//   FLOAT32, FLOAT16   [inputs][16 rows]
+//   FLOAT32, FLOAT16   [inputs, padded to an even number][16 rows]
 //   INT8               for every 128 inputs: scales [16 rows], then [32][16 rows][4 inputs]
 //   INT4               the same, with a scale for every 32 inputs, and two fours in one
 //                      byte: the first in its low half, the next in its high half
@@ -123,8 +123,8 @@ struct Matrix {
   Matrix(Format format, int rows, int inputs) : format(format), rows(rows), inputs(inputs) {
     const size_t blocks = padded(inputs, GROUP) / GROUP;
     switch (format) {
-      case FLOAT32: tile_bytes = size_t(inputs) * TILE * 4; break;
-      case FLOAT16: tile_bytes = size_t(inputs) * TILE * 2; break;
+      case FLOAT32: tile_bytes = size_t(padded(inputs, 2)) * TILE * 4; break;
+      case FLOAT16: tile_bytes = size_t(padded(inputs, 2)) * TILE * 2; break;
       case INT8: tile_bytes = blocks * sizeof(Block8); break;
       case INT4: tile_bytes = blocks * sizeof(Block4); break;
     }

@@ -1,0 +1,15 @@
+
+// ---- No microphone ------------------------------------------------------------------
+// Part of the line above the place for a sound. Gradio's recorder tells nobody that there is
+// none, or that it may not be used: its promise just breaks.
+
+window.addEventListener("unhandledrejection", (event) => {
+  if (!/^Error accessing the microphone/.test(event.reason?.message)) return;
+  event.preventDefault();
+  element.querySelector("[role=status]")?.remove();
+  const note = document.createElement("p");
+  note.setAttribute("role", "status");
+  note.textContent =
+    translated("No microphone can be used: allow it in your browser, or choose a file.");
+  element.append(note);
+});
