@@ -10,6 +10,7 @@ one of these at a single boundary, the file that calls the foreign library.
     ├── UnreadableAudio         no sound file, a broken one, or nothing to hear (ValueError)
     ├── LibraryUnavailable      kept takes can't be read or written; they are still there
     │   ├── LibraryUnwritable   the disk is full or read-only: they can still be heard
+    │   ├── LibraryTooNew       a later version of this program wrote them
     │   └── LibraryDamaged      their index makes no sense; the files tell what was in it
     └── BackendError            the request was fine, making the music was not
         ├── ModelUnavailable    the checkpoint is neither here nor reachable
@@ -61,6 +62,7 @@ __all__ = [
     "InvalidSetting",
     "KeyRefused",
     "LibraryDamaged",
+    "LibraryTooNew",
     "LibraryUnavailable",
     "LibraryUnwritable",
     "MalformedRequest",
@@ -118,8 +120,18 @@ class LibraryUnwritable(LibraryUnavailable):
     """Nothing can be written where kept takes are: the disk is full, or read-only."""
 
 
+class LibraryTooNew(LibraryUnavailable):
+    """The library was written by a later version of this program."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(
+            f"The takes in {folder} were kept by a newer version of MusicGen Space. "
+            "Install that one, or set MUSICGEN_LIBRARY to another folder."
+        )
+
+
 class LibraryDamaged(LibraryUnavailable):
-    """The index of the kept takes is broken, of another version or was moved away."""
+    """The index of the kept takes is broken or was moved away."""
 
 
 class BackendError(MusicGenSpaceError):

@@ -94,18 +94,50 @@ def keep_some(folder: Path, how_many: int, answer: Connection) -> None:
     answer.send([id for n in range(how_many) for id in library.keep("owner", [take_of(seed=n)])])
 
 
-def keep_without_rights(folder: Path, answer: Connection) -> None:
-    """Keep with a library that was opened before its folder became read-only, and open it then."""
-    library = opened(folder)
+def live_without_rights(folder: Path, id: str, answer: Connection) -> None:
+    """Open a folder that is read-only; → what is listed, and why nothing can be changed."""
     (folder / "takes").chmod(0o555)
     folder.chmod(0o555)
     if os.geteuid() == 0:  # may write everywhere
         os.setuid(NOBODY)
-    for attempt in (lambda: library.keep("owner", [take_of()]), lambda: opened(folder)):
+    library, errors = opened(folder), []
+    for attempt in (
+        lambda: library.keep("owner", [take_of()]),
+        lambda: library.favour("owner", id, True),
+        lambda: library.rename("owner", id, "x"),
+        lambda: library.delete("owner", [id]),
+    ):
         try:
-            answer.send(repr(attempt()))
+            attempt()
         except LibraryUnavailable as error:
-            answer.send(str(error))
+            errors.append(str(error))
+    answer.send((listed(library), errors))
+
+
+def live_without_room(folder: Path, deleted: str, restored: str, answer: Connection) -> None:
+    """Open a library, keep and delete where no byte can be written; → what came of it."""
+    said: dict[str, Any] = {}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    library = opened(folder)
+    said["first"] = listed(library)
+    said["writable"] = library.writable
+    try:
+        library.keep("owner", [take_of()])
+    except LibraryUnavailable as error:
+        said["kept"] = type(error).__name__
+    said["deleted"] = library.delete("owner", [deleted, restored])
+    said["restored"] = library.restore("owner", [restored])
+    said["last"] = listed(library)
+    said["plays"] = library.take("owner", restored) is not None
+    answer.send(said)
+
+
+def delete_when_the_disk_is_full(folder: Path, id: str, answer: Connection) -> None:
+    """Open a library, find no room any more and delete; → what is listed then."""
+    library = opened(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    library.delete("owner", [id])
+    answer.send(listed(library))
 
 
 def keep_with_small_files(folder: Path, answer: Connection) -> None:

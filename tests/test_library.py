@@ -473,14 +473,6 @@ def test_a_change_is_seen_by_another_process_at_once(library: Library, folder: P
     other.close()
 
 
-def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    for impossible in (file, file / "below"):
-        with pytest.raises(LibraryUnavailable):
-            opened(impossible)
-
-
 def test_a_request_that_names_a_model_can_be_kept(library: Library) -> None:
     request = MusicRequest("jazz", model="musicgen-nano")
     [id] = library.keep("owner", [replace(take_of(), request=request)])

@@ -15,7 +15,12 @@ from typing import Any, TypeVar
 from sqlalchemy import JSON, URL, Connection, Engine, Index, QueuePool, create_engine, event, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from musicgen_space.errors import LibraryDamaged, LibraryUnavailable, LibraryUnwritable
+from musicgen_space.errors import (
+    LibraryDamaged,
+    LibraryTooNew,
+    LibraryUnavailable,
+    LibraryUnwritable,
+)
 from musicgen_space.library.trouble import in_our_words
 
 __all__ = ["ENDINGS", "Record", "TakeIndex"]
@@ -27,6 +32,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("ALTER TABLE takes ADD COLUMN stamp VARCHAR NOT NULL DEFAULT ''",),
 )
 _VERSION = 1 + len(_MIGRATIONS)  # PRAGMA user_version; 0 is an empty file
+_LAST_VERSION = 9999  # what is beyond was written by nobody
 
 _BUSY_SECONDS = 60.0  # sounds are written meanwhile, and the disk may be slow
 
@@ -81,7 +87,8 @@ class TakeIndex:
     """Sessions over the file at ``path`` (None: in memory), for any number of threads.
 
     Where that can't be written to, a copy of it in memory does: what is true of a take is in
-    its file. Raises ``LibraryDamaged`` for an index that is broken or of a later version.
+    its file. Raises ``LibraryDamaged`` for an index that is broken, and ``LibraryTooNew`` for
+    that of a later version, which is left as it is.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -183,8 +190,10 @@ def _prepare(engine: Engine) -> None:
     """Make the table, or bring it up to date."""
     with in_our_words(), _writing(engine) as session:
         version = int(session.scalar(text("PRAGMA user_version")) or 0)
-        if not 0 <= version <= _VERSION:
-            raise LibraryDamaged(f"The index of the takes has the unknown version {version}.")
+        if not 0 <= version <= _LAST_VERSION:
+            raise LibraryDamaged("The index of the takes is broken.")
+        if version > _VERSION:
+            raise LibraryTooNew(str(Path(engine.url.database or "").parent))
         if session.scalar(text("PRAGMA integrity_check(1)")) != "ok":
             raise LibraryDamaged("The index of the takes is broken.")
         if version == 0:
