@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import threading
 import time
 import unicodedata
@@ -357,6 +358,28 @@ def test_everything_can_be_taken_along_as_a_zip(library: Library, tmp_path: Path
         "Füße jazz, seed 7 (2).flac",
     ]
     assert all(len(name.encode()) < 250 for name in names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>",
+        "../../etc/passwd",
+        "a\u202egnp.exe",
+        "\"'&\\ CON",
+        "{}{n}",
+        "-rf",
+    ],
+)
+def test_any_name_is_data_in_a_zip_and_no_path(library: Library, tmp_path: Path, name: str) -> None:
+    [id] = library.keep("owner", [take_of(name, negative_prompt=name)])
+    library.rename("owner", id, name)
+    library.export("owner", tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        file, index = archive.namelist()
+        [take] = json.loads(archive.read(index))
+    assert take["name"] == take["prompt"] == take["settings"]["negative_prompt"] == name
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d [\w ]+, seed \d+\.flac", file)
 
 
 def test_file_names_in_a_zip_fit_any_disk(library: Library, tmp_path: Path) -> None:

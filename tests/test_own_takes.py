@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import threading
@@ -209,6 +210,23 @@ def test_what_can_not_be_kept_is_told_and_never_raised(
     ids, note = takes.keep(ME, [take()])
     assert ids == []
     assert note.endswith("the disk is full.")
+
+
+def test_the_list_says_so_while_nothing_can_be_kept(
+    takes: OwnTakes, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    [id] = kept(takes, "jazz")
+    assert "note" not in takes.list_takes(ME)
+    with monkeypatch.context() as disk:
+        disk.setattr("musicgen_space.library.library.write_whole", full)
+        assert takes.keep(ME, [take()])[0] == []
+        assert "Deleting some makes room" in takes.list_takes(ME)["note"]
+        assert takes.delete_takes({**ME, "ids": [id]}) == {"ids": [id]}
+    kept(takes, "funk")
+    assert "note" not in takes.list_takes(ME)
 
 
 def test_nothing_is_kept_for_nobody_or_without_a_library(takes: OwnTakes, library: Library) -> None:
