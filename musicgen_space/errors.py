@@ -9,7 +9,8 @@ one of these at a single boundary, the file that calls the foreign library.
     ├── InvalidSetting          an environment variable does not make sense (ValueError)
     ├── UnreadableAudio         no sound file, a broken one, or nothing to hear (ValueError)
     ├── LibraryUnavailable      kept takes can't be read or written; they are still there
-    │   ├── LibraryUnwritable   the disk is full or read-only: they can still be heard
+    │   ├── LibraryUnwritable   the disk is read-only or fails: they can still be heard
+    │   │   └── LibraryFull         … or it is full: deleting makes room
     │   ├── LibraryTooNew       a later version of this program wrote them
     │   └── LibraryDamaged      their index makes no sense; the files tell what was in it
     └── BackendError            the request was fine, making the music was not
@@ -62,6 +63,7 @@ __all__ = [
     "InvalidSetting",
     "KeyRefused",
     "LibraryDamaged",
+    "LibraryFull",
     "LibraryTooNew",
     "LibraryUnavailable",
     "LibraryUnwritable",
@@ -117,7 +119,11 @@ class LibraryUnavailable(MusicGenSpaceError):
 
 
 class LibraryUnwritable(LibraryUnavailable):
-    """Nothing can be written where kept takes are: the disk is full, or read-only."""
+    """Nothing can be written where kept takes are: the disk is full, read-only or fails."""
+
+
+class LibraryFull(LibraryUnwritable):
+    """The disk where kept takes are is full, or as much as this user may have of it."""
 
 
 class LibraryTooNew(LibraryUnavailable):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy.dialects.sqlite  # noqa: F401  (before a process gives up its rights)
 
-from musicgen_space.errors import LibraryUnavailable
+from musicgen_space.errors import LibraryUnavailable, LibraryUnwritable
 from musicgen_space.library import Library
 from musicgen_space.request import MusicRequest, Take
 
@@ -67,8 +67,8 @@ def live_until_killed(folder: Path, visitor_bytes: int | None, answer: Connectio
         for _ in range(2):
             id, verb, value = chance.choice(ids), *chance.choice(DOINGS)
             answer.send(("will", verb, id, value))
-            do(library, verb, id, value)
-            answer.send(("did", verb, id, value))
+            if do(library, verb, id, value):
+                answer.send(("did", verb, id, value))
 
 
 # What is done to a take, and what it is then.
@@ -78,15 +78,13 @@ DOINGS = (
 )  # fmt: skip
 
 
-def do(library: Library, verb: str, id: str, value: Any) -> None:
+def do(library: Library, verb: str, id: str, value: Any) -> bool:
+    """→ whether it was possible: what is deleted has no star."""
     if verb == "name":
-        library.rename("owner", id, value)
-    elif verb == "favourite":
-        library.favour("owner", id, value)
-    elif value:
-        library.delete("owner", [id])
-    else:
-        library.restore("owner", [id])
+        return library.rename("owner", id, value) is not None
+    if verb == "favourite":
+        return library.favour("owner", id, value) is not None
+    return bool((library.delete if value else library.restore)("owner", [id]))
 
 
 def keep_some(folder: Path, how_many: int, answer: Connection) -> None:
@@ -123,8 +121,8 @@ def live_without_room(folder: Path, deleted: str, restored: str, answer: Connect
     said["writable"] = library.writable
     try:
         library.keep("owner", [take_of()])
-    except LibraryUnavailable as error:
-        said["kept"] = type(error).__name__
+    except LibraryUnwritable:
+        said["kept"] = False
     said["deleted"] = library.delete("owner", [deleted, restored])
     said["restored"] = library.restore("owner", [restored])
     said["last"] = listed(library)

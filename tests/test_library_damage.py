@@ -395,6 +395,24 @@ def test_a_file_of_somebody_elses_take_is_theirs_under_any_name(folder: Path) ->
     library.close()
 
 
+def test_what_a_file_says_counts_more_than_its_name(folder: Path) -> None:
+    """Else the sound of one visitor would be another's, where a program has dropped its tags."""
+    library = opened(folder)
+    [mine], [theirs] = (library.keep(visitor, [take_of(visitor)]) for visitor in ("me", "they"))
+    library.close()
+    mine_path, their_path = (folder / "takes" / f"{id}.flac" for id in (mine, theirs))
+    untagged = without_tag(their_path.read_bytes())
+    mine_path.rename(their_path)
+    mine_path.write_bytes(untagged)
+    for path in (mine_path, their_path):
+        os.utime(path, (0, 0))
+    library = opened(folder)
+    assert library.take("me", mine).request.prompt == "me"
+    assert listed(library, "they") == []
+    assert untagged in [path.read_bytes() for path in (folder / "takes").iterdir()]
+    library.close()
+
+
 def test_what_a_crash_left_half_written_is_set_aside(folder: Path) -> None:
     library = opened(folder)
     whole, starred = library.keep("owner", [take_of(), take_of()])

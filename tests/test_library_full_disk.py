@@ -76,6 +76,23 @@ def test_a_name_and_a_star_get_the_room_of_what_was_deleted(full: Library) -> No
     assert full.restore("owner", [second]) == []
 
 
+def test_a_disk_that_fails_costs_no_undo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    library = opened(folder)
+    deleted, kept = library.keep("owner", [take_of(), take_of()])
+    library.delete("owner", [deleted])
+    with monkeypatch.context() as disk:
+        disk.setattr("musicgen_space.library.library.write_whole", fail)
+        with pytest.raises(LibraryUnwritable):
+            library.keep("owner", [take_of()])
+        assert not library.writable
+    assert library.restore("owner", [deleted]) == [deleted]
+    assert listed(library) == [kept, deleted]
+    library.close()
+
+
 def test_a_disk_without_room_for_a_name_loses_what_is_deleted_at_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +162,7 @@ def test_where_nothing_can_be_written_a_library_opens_and_deletes(
     assert said == {
         "first": [restored, deleted, kept],
         "writable": False,
-        "kept": "LibraryUnwritable",
+        "kept": False,
         "deleted": [deleted, restored],
         "restored": [restored],
         "last": [restored, kept],

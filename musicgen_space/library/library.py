@@ -13,6 +13,7 @@ import dataclasses
 import errno
 import logging
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from musicgen_space.audio import encode, read_take
 from musicgen_space.errors import (
     InvalidRequest,
     LibraryDamaged,
+    LibraryFull,
     LibraryUnavailable,
     LibraryUnwritable,
 )
@@ -87,7 +89,7 @@ class Library:
 
     @property
     def writable(self) -> bool:
-        """Whether new takes could be kept, when that was last tried; deleting always works."""
+        """Whether anything could be written, when that was last tried."""
         return self._writable
 
     def keep(self, visitor: str, takes: Sequence[Take]) -> list[str]:
@@ -264,12 +266,15 @@ class Library:
     def _write(self, work: Callable[[Session], _Result]) -> _Result:
         """Change what needs room; on a full disk, what was deleted makes room first."""
         try:
-            result = self._change(work, surely=False)
+            try:
+                result = self._change(work, surely=False)
+            except LibraryFull:
+                if not self._change(self._drop_all_deleted, surely=True):
+                    raise
+                result = self._change(work, surely=False)
         except LibraryUnwritable:
             self._writable = False
-            if not self._change(self._drop_all_deleted, surely=True):
-                raise
-            result = self._change(work, surely=False)
+            raise
         self._writable = True
         return result
 
@@ -408,11 +413,10 @@ def _file_at(path: Path) -> tuple[int, int] | None:
 
 def _has_room(folder: Path) -> bool:
     """Whether something can be written there."""
-    probe = folder / "probe"
     try:
-        write_whole(probe, bytes(_PROBE_BYTES))
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
-        log.warning("Takes can be heard and deleted, but none can be kept: %s", error.strerror)
+        log.warning("Takes can't be kept, those that are there can be heard: %s", error.strerror)
         return False
-    remove(probe)
     return True

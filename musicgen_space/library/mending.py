@@ -66,8 +66,9 @@ class _Mending:
                     self._names[row.id] = name
             elif alone or not name.endswith(PART):
                 others.append((_rank(name), -file.st_mtime, name))
-        for _, age, name in sorted(others):
-            self._look_into(name, -age)
+        read = [(name, *self._read(name, -age)) for _, age, name in sorted(others)]
+        for name, record, tagged in sorted(read, key=lambda each: not each[2]):
+            self._assign(name, record, tagged)  # what a file says counts more than its name
         if len(self._rows) > before:
             log.warning("Takes that the index did not know: %d", len(self._rows) - before)
 
@@ -103,24 +104,25 @@ class _Mending:
                 log.warning("The file of the take %s is not there", row.id)
                 row.size, row.stamp = 0, ""
 
-    def _look_into(self, name: str, written: float) -> None:
+    def _read(self, name: str, written: float) -> tuple[Record | None, bool]:
+        """See ``_record_in``; what can't be played is set aside, if it was a file of ours."""
         path, ours = self._sounds / name, _id_in(name) is not None
         try:
-            if not (ours or _is_flac(path)):
-                return
-            record, tagged = self._record_in(name, written)
+            return self._record_in(name, written) if ours or _is_flac(path) else (None, False)
         except UnreadableAudio:
             if ours:
                 self._set_aside(path)
-            return
         except OSError as error:
             log.warning("The file %s can't be read now: %s", path, error)
-            return
+        return None, False
+
+    def _assign(self, name: str, record: Record | None, tagged: bool) -> None:
+        """Make a file that of its take, unless there is a better one."""
         if record is not None and self._goes_before(name, record.id):
             self._names[record.id], self._tagged[record.id] = name, tagged
             self._take_over(record)
-        elif name.endswith(PART):
-            self._set_aside(path)
+        elif name.endswith(PART) and (self._sounds / name).exists():
+            self._set_aside(self._sounds / name)
 
     def _goes_before(self, name: str, id: str) -> bool:
         """Whether a file is to be the take ``id``, for which there may be another one already."""

@@ -10,7 +10,12 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from musicgen_space.errors import LibraryDamaged, LibraryUnavailable, LibraryUnwritable
+from musicgen_space.errors import (
+    LibraryDamaged,
+    LibraryFull,
+    LibraryUnavailable,
+    LibraryUnwritable,
+)
 
 __all__ = ["in_our_words"]
 
@@ -48,7 +53,7 @@ def _told(error: Exception) -> tuple[type[LibraryUnavailable], str]:
         return _told_by_sqlite(error)
     if isinstance(error, OSError):
         if error.errno in _FULL_ERRNOS:
-            return LibraryUnwritable, _FULL
+            return LibraryFull, _FULL
         if error.errno in _READ_ONLY_ERRNOS:
             return LibraryUnwritable, _READ_ONLY
         return LibraryUnavailable, error.strerror or type(error).__name__
@@ -63,7 +68,7 @@ def _told_by_sqlite(error: sqlite3.Error) -> tuple[type[LibraryUnavailable], str
     if extended == sqlite3.SQLITE_READONLY_DBMOVED:
         return LibraryDamaged, "its index was moved away"
     if code == sqlite3.SQLITE_FULL:
-        return LibraryUnwritable, _FULL
+        return LibraryFull, _FULL
     if code in _READ_ONLY_CODES:
         return LibraryUnwritable, _READ_ONLY
     if code == sqlite3.SQLITE_IOERR:
