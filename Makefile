@@ -28,7 +28,7 @@ benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine
 	$(BIN)/python -m benchmarks.cpu
 
 kernels: $(VENV)/dev.installed  ## Compile the decoder's C++ for every kind of machine.
-	$(BIN)/python -m musicgen_space.engine.native.ship
+	$(BIN)/python -m musicgen_space.engine.runtimes.native.ship
 
 parity-audiocraft: $(VENV)/dev.installed $(AUDIOCRAFT)/installed  ## AudioCraft itself against us.
 	$(AUDIOCRAFT)/bin/python -W ignore tests/audiocraft/reference.py .cache/audiocraft

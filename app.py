@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from musicgen_space.ending import Ending, end_quietly, ending
+from musicgen_space.process.ending import Ending, end_quietly, ending
 
 if __name__ == "__main__":
     end_quietly()  # before the other imports, which take a second
@@ -22,12 +22,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from musicgen_space.addresses import in_url
 from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend
-from musicgen_space.environment import prepared_environment
 from musicgen_space.errors import InvalidSetting, LibraryUnavailable
 from musicgen_space.library import Library
+from musicgen_space.process.addresses import in_url
+from musicgen_space.process.environment import prepared_environment
 from musicgen_space.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,10 @@ def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> in
 def serve(settings: Settings, backends: dict[str, Backend]) -> int:
     """Show the page, and close everything at the end; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
-    from musicgen_space.ui.audience import Audience
-    from musicgen_space.ui.gate import Gate
-    from musicgen_space.ui.page import build_page, launch_options
-    from musicgen_space.ui.uploads import Uploads
+    from musicgen_space.page.page import build_page, launch_options
+    from musicgen_space.page.visitors.audience import Audience
+    from musicgen_space.page.visitors.gate import Gate
+    from musicgen_space.page.visitors.uploads import Uploads
 
     for backend in backends.values():
         backend.warm_up()
@@ -143,7 +143,7 @@ def open_library(settings: Settings) -> Library | None:
     """Where finished takes are kept; None where none are to be, or can't be."""
     if settings.library is None:
         return None
-    from musicgen_space.ui.visitors import OWNER  # not before: it imports Gradio
+    from musicgen_space.page.visitors.identity import OWNER  # not before: it imports Gradio
 
     try:
         return Library(

@@ -100,10 +100,10 @@ def musicgen_space(options: Namespace) -> Loaded:
     import torch
 
     from benchmarks.decoder import prepared
+    from musicgen_space.engine.checkpoint.loader import load
     from musicgen_space.engine.generate import generate
-    from musicgen_space.engine.loader import load
-    from musicgen_space.engine.native.build import default_cache
     from musicgen_space.engine.placement import choose_placement
+    from musicgen_space.engine.runtimes.native.build import default_cache
     from musicgen_space.request import MusicRequest
 
     cores = os.cpu_count() or 1
@@ -161,8 +161,9 @@ def audiocraft(options: Namespace) -> Loaded:
     import threading
 
     from musicgen_space.backends.audiocraft import AudioCraftBackend
-    from musicgen_space.request import MusicRequest, Take
+    from musicgen_space.request import MusicRequest
     from musicgen_space.settings import Settings
+    from musicgen_space.take import Take
 
     folder = in_audiocrafts_format(options.model)
     os.chdir(folder)  # where it finds "t5-base"

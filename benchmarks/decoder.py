@@ -16,12 +16,12 @@ from collections.abc import Callable
 
 import torch
 
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.config import DecoderConfig
-from musicgen_space.engine.half import halve_lossless
-from musicgen_space.engine.loader import load
 from musicgen_space.engine.model import Condition, Decoder, Predictor, TextCondition
-from musicgen_space.engine.native import kernel
-from musicgen_space.engine.native.decoder import NativeDecoder
+from musicgen_space.engine.runtimes.half import halve_lossless
+from musicgen_space.engine.runtimes.native import kernel
+from musicgen_space.engine.runtimes.native.decoder import NativeDecoder
 from musicgen_space.models import embedded_folder
 
 FRAME_RATE = 50

@@ -24,11 +24,11 @@ from typing import Any
 import torch
 
 from benchmarks.decoder import SMALL, prepared, random_decoder
-from musicgen_space.engine.loader import load
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.model import Decoder
-from musicgen_space.engine.native import build, shipped
-from musicgen_space.engine.native.decoder import Mode, NativeDecoder, levels
 from musicgen_space.engine.placement import CPU
+from musicgen_space.engine.runtimes.native import build, shipped
+from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, levels
 from musicgen_space.models import embedded_folder
 
 MODES: tuple[Mode, ...] = ("exact", "int8", "int4")

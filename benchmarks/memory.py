@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.loader import load
 from musicgen_space.engine.placement import choose_placement
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from transformers.audio_utils import mel_filter_bank
 
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.loader import load
 from musicgen_space.engine.windows import windows
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest

@@ -27,7 +27,7 @@ def musicgen_small() -> Path:
 
 def in_audiocrafts_format(folder: Path) -> Path:
     """The same weights as AudioCraft stores them, beside ``folder``."""
-    from tests.audiocraft_format import audiocraft_from
+    from tests.checkpoint.audiocraft_format import audiocraft_from
 
     theirs = folder.with_name(f"{folder.name}-audiocraft")
     return theirs if theirs.exists() else audiocraft_from(folder, theirs)

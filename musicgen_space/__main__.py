@@ -7,7 +7,7 @@ written, unless there is a second signal).
 
 from __future__ import annotations
 
-from musicgen_space.ending import Ending, end_quietly, ending
+from musicgen_space.process.ending import Ending, end_quietly, ending
 
 if __name__ == "__main__":
     end_quietly()  # before the other imports, which take a second
@@ -22,15 +22,19 @@ from typing import Any, NoReturn, TextIO
 
 from tqdm import tqdm
 
-from musicgen_space import __version__, audio
+from musicgen_space import __version__
+from musicgen_space.audio.clips import read_clip
+from musicgen_space.audio.files import FORMATS, encode
+from musicgen_space.audio.finish import apply_finish
+from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
-from musicgen_space.environment import prepared_environment
 from musicgen_space.errors import BackendError, InvalidRequest, MusicGenSpaceError, UnreadableAudio
-from musicgen_space.finish import FINISH_LIMITS, LOUDNESS, TRUE_PEAK, Finish
-from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, Take
+from musicgen_space.process.environment import prepared_environment
+from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
 from musicgen_space.settings import Settings
+from musicgen_space.take import FINISH_LIMITS, Finish, Take
 
 __all__ = ["main"]
 
@@ -98,8 +102,8 @@ def _understood(
 ) -> tuple[Backend, MusicRequest]:
     """The options as a backend and a request; raises ``InvalidRequest``."""
     backend = backend_named(backends, options.backend or next(iter(backends)))
-    if options.output.suffix.lower().removeprefix(".") not in audio.FORMATS:
-        endings = ", ".join(f".{ending}" for ending in audio.FORMATS)
+    if options.output.suffix.lower().removeprefix(".") not in FORMATS:
+        endings = ", ".join(f".{ending}" for ending in FORMATS)
         raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
     if not options.output.resolve().parent.is_dir():
         raise InvalidRequest("output", str(options.output), "must lie in a folder that exists")
@@ -142,7 +146,7 @@ def _clip(field: str, given: str) -> Clip:
     found = None if Path(given).is_file() else _STRETCH.fullmatch(given)
     stretch = (float(found["start"]), float(found["end"])) if found else None
     try:
-        clip = audio.read_clip(Path(found["file"] if found else given), stretch=stretch)
+        clip = read_clip(Path(found["file"] if found else given), stretch=stretch)
     except UnreadableAudio as error:
         raise UnreadableAudio(f"{_option(field)} {given}: {error}") from error
     except InvalidRequest as error:  # "clip", says the clip
@@ -220,9 +224,9 @@ def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
     """Write each take, then report; raises ``OSError`` if one can't be written, after all that."""
     report, failure = [], None
     for path, take in zip(paths, takes, strict=False):  # fewer if interrupted
-        finished = finish.of(take)
+        finished = apply_finish(take, finish)
         try:
-            path.write_bytes(audio.encode(finished, path.suffix.lower().removeprefix(".")))
+            path.write_bytes(encode(finished, path.suffix.lower().removeprefix(".")))
         except OSError as error:
             failure = error  # told when the others are safe
             continue

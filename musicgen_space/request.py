@@ -1,4 +1,4 @@
-"""What is asked for and what comes back: ``MusicRequest`` and ``Take``.
+"""What is asked for: ``MusicRequest``.
 
 The documented limits live here, once: sliders, the command line and every
 backend read them from ``LIMITS``. This module knows nothing of how music is made.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +26,6 @@ __all__ = [
     "TEXTS",
     "Limit",
     "MusicRequest",
-    "Receipt",
-    "Take",
     "checked_number",
     "checked_text",
 ]
@@ -180,75 +177,6 @@ class MusicRequest:
             name: value.described() if isinstance(value, Clip) else value
             for name, value in values.items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What a hosted take cost, as far as the server said so; None where it did not.
-
-    ``cost`` and ``credits_left`` are in the account's credits, ``generation_seconds`` is
-    the time on the server, ``request_id`` is what its support asks for.
-    """
-
-    cost: float | None = None
-    credits_left: float | None = None
-    request_id: str | None = None
-    generation_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Take:
-    """A piece of music and where it came from.
-
-    ``samples`` is float32 in −1 … 1, shape [channels, samples], at ``sample_rate`` Hz.
-    ``request`` holds the seed that was really used. ``seconds_taken`` is the time it
-    took to make. ``stopped`` says that it ends early because somebody pressed Stop.
-    ``base_model`` is what ``model`` was applied to, where that is an adapter.
-    ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
-    what was done to the sound since (the settings of a ``Finish``), None: nothing.
-    ``clips`` says by field which clips it was made with: those of ``request``, unless it was
-    read from a file, which holds no more of them than that.
-    """
-
-    samples: np.ndarray
-    sample_rate: int
-    request: MusicRequest
-    backend: str
-    model: str
-    seconds_taken: float
-    stopped: bool = False
-    receipt: Receipt | None = None
-    finish: Mapping[str, Any] | None = None
-    base_model: str | None = None
-    clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.clips:
-            object.__setattr__(self, "clips", self.request.clips)
-
-    @property
-    def made_by(self) -> str:
-        """The model, and the one that it was applied to."""
-        return f"{self.model} + {self.base_model}" if self.base_model else self.model
-
-    @property
-    def duration(self) -> float:
-        """Length of the sound in seconds."""
-        return float(self.samples.shape[-1] / self.sample_rate)
-
-    @property
-    def given_seconds(self) -> float:
-        """Seconds of the clip that it goes on from, where the new music begins; 0 without one."""
-        clip = self.clips.get("continue_from")
-        return clip.seconds if clip else 0.0
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of music made per second of waiting; above 1 is faster than playback.
-
-        The clip that a take continues was there already.
-        """
-        return (self.duration - self.given_seconds) / max(self.seconds_taken, 1e-9)
 
 
 def checked_text(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 
-from musicgen_space.addresses import Origin, in_url, is_loopback, own_address
 from musicgen_space.errors import InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
+from musicgen_space.process.addresses import Origin, in_url, is_loopback, own_address
 
 __all__ = ["Settings", "environment_without_keys"]
 

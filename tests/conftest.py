@@ -35,10 +35,10 @@ from transformers import (
     T5Config,
 )
 
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.loader import load
-from musicgen_space.engine.native import kernel
 from musicgen_space.engine.placement import CPU
+from musicgen_space.engine.runtimes.native import kernel
 from musicgen_space.library import Library
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest

@@ -16,9 +16,10 @@ import soundfile
 
 from musicgen_space import __version__
 from musicgen_space.__main__ import main
-from musicgen_space.audio import read_settings
+from musicgen_space.audio.files import read_settings
 from musicgen_space.backends.base import Backend, ModelChoice, Progress, Update
-from musicgen_space.request import MusicRequest, Take
+from musicgen_space.request import MusicRequest
+from musicgen_space.take import Take
 
 
 def test_a_prompt_becomes_a_file(

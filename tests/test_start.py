@@ -19,8 +19,8 @@ import pytest
 from app import check_address, check_folder
 from musicgen_space.errors import InvalidSetting
 from musicgen_space.settings import Settings
-from tests.app_server import ROOT, serving
-from tests.watched import asked, written
+from tests.process.watched import asked, written
+from tests.servers.app import ROOT, serving
 
 SECOND = {"prompt": "jazz", "duration": 1}
 NOWHERE = "http://127.0.0.1:9"
@@ -92,7 +92,7 @@ def test_a_take_on_the_command_line_asks_nobody_and_leaves_its_file_only(tmp_pat
     place = Place.at(tmp_path)
     command = ["musicgen_space", "jazz", "--duration", "1", "-o", "take.wav"]
     made = subprocess.run(
-        [sys.executable, "-m", "tests.watched", str(place.log), *command],
+        [sys.executable, "-m", "tests.process.watched", str(place.log), *command],
         env={"PATH": os.environ["PATH"], **place.environment()},
         cwd=place.here, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_take_on_the_command_line_asks_nobody_and_leaves_its_file_only(tmp_pat
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A page that was started, made a take for a program, and was ended."""
     place = Place.at(tmp_path_factory.mktemp("page"))
-    command = ("-m", "tests.watched", str(place.log), "app.py")
+    command = ("-m", "tests.process.watched", str(place.log), "app.py")
     default = dict.fromkeys(CHOSEN_FOR_TESTS, "")
     with serving(place.folder / "log", *command, **default, **place.environment()) as address:
         calls = f"{address}/gradio_api/call/v2/generate"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.loader import load
 from musicgen_space.engine.model import Condition
 from musicgen_space.engine.placement import CPU
 from musicgen_space.request import MusicRequest

@@ -28,7 +28,7 @@ def backend_named(backends: dict[str, Backend], name: str) -> Backend:
 def _local(settings: Settings) -> Backend | None:
     if importlib.util.find_spec("torch") is None:
         return None
-    from musicgen_space.backends.local import LocalBackend
+    from musicgen_space.backends.local.backend import LocalBackend
 
     return LocalBackend(settings)
 

@@ -14,9 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from musicgen_space.alphabet import T5, Knows, remark
+from musicgen_space.engine.conditioners.alphabet import T5, Knows, remark
 from musicgen_space.errors import InvalidRequest
-from musicgen_space.request import TEXTS, MusicRequest, Take
+from musicgen_space.request import TEXTS, MusicRequest
+from musicgen_space.take import Take
 
 __all__ = [
     "Backend",

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from musicgen_space import audio
+from musicgen_space.audio.resample import heard
 from musicgen_space.clip import Clip
-from musicgen_space.engine.codec import Codec
-from musicgen_space.engine.conditions import Conditions
+from musicgen_space.engine.codec.encodec import Codec
+from musicgen_space.engine.conditioners.t5 import TextEncoder
+from musicgen_space.engine.conditioning import Conditions
 from musicgen_space.engine.delay import UNKNOWN, DelayPattern
 from musicgen_space.engine.model import Predictor
 from musicgen_space.engine.sampling import sample
-from musicgen_space.engine.text import TextEncoder
 from musicgen_space.engine.windows import Window, windows
 from musicgen_space.request import MusicRequest
 
@@ -42,7 +42,7 @@ class MusicGen:
     def encode(self, clip: Clip) -> torch.Tensor:
         """A clip as codes [K, P], the channels' codebooks taking turns."""
         channels = self.decoder.config.channels
-        samples = torch.from_numpy(audio.heard(clip, self.codec.sample_rate, channels))
+        samples = torch.from_numpy(heard(clip, self.codec.sample_rate, channels))
         codes = self.codec.encode(samples)  # [channels, K / channels, P]
         return codes.transpose(0, 1).flatten(0, 1).to(self.device)
 

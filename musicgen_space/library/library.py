@@ -24,7 +24,7 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from musicgen_space.audio import encode, read_take
+from musicgen_space.audio.files import encode, read_take
 from musicgen_space.errors import (
     InvalidRequest,
     LibraryDamaged,
@@ -32,17 +32,18 @@ from musicgen_space.errors import (
     LibraryUnavailable,
     LibraryUnwritable,
 )
-from musicgen_space.library.archive import write_archive
 from musicgen_space.library.entry import Entry
+from musicgen_space.library.export import write_archive
 from musicgen_space.library.files import remove, set_aside, stamp_of, sync_folder, write_whole
 from musicgen_space.library.index import ENDINGS, Record, TakeIndex
-from musicgen_space.library.mending import DELETED, LISTED, mend
+from musicgen_space.library.quota import Deletions, drop, make_room, one_of
 from musicgen_space.library.records import MAX_NAME_CHARACTERS, entry_of, key_of, record_of
-from musicgen_space.library.room import Deletions, drop, make_room, one_of
+from musicgen_space.library.repair import DELETED, LISTED, mend
+from musicgen_space.library.search import all_in, findable, plain
 from musicgen_space.library.tags import with_tag
 from musicgen_space.library.trouble import in_our_words
-from musicgen_space.library.words import all_in, findable, plain
-from musicgen_space.request import Take, checked_text
+from musicgen_space.request import checked_text
+from musicgen_space.take import Take
 
 __all__ = ["MAX_NAME_CHARACTERS", "UNDO_SECONDS", "Library"]
 

@@ -7,12 +7,12 @@ import math
 import re
 from datetime import UTC, datetime
 
-from musicgen_space.audio import settings_of
+from musicgen_space.audio.files import settings_of
+from musicgen_space.audio.peaks import outline
 from musicgen_space.library.entry import Entry
 from musicgen_space.library.index import Record
-from musicgen_space.library.words import findable
-from musicgen_space.outline import outline
-from musicgen_space.request import Take
+from musicgen_space.library.search import findable
+from musicgen_space.take import Take
 
 __all__ = [
     "ID",

@@ -18,7 +18,7 @@ from typing import Any
 import mutagen
 from mutagen.flac import FLAC
 
-from musicgen_space.audio import read_settings, read_take
+from musicgen_space.audio.files import read_settings, read_take
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.library.index import Record
 from musicgen_space.library.records import ID, MAX_NAME_CHARACTERS, record_of

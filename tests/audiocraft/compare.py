@@ -21,11 +21,11 @@ import torch
 from safetensors.torch import load_file
 
 from musicgen_space.clip import Clip
-from musicgen_space.engine.conditions import Conditions
+from musicgen_space.engine.checkpoint.loader import load
+from musicgen_space.engine.conditioners.chroma import tune_of
+from musicgen_space.engine.conditioning import Conditions
 from musicgen_space.engine.delay import DelayPattern
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.loader import load
-from musicgen_space.engine.melody import tune_of
 from musicgen_space.request import MusicRequest
 
 TOLERANCE = 1e-3

@@ -19,7 +19,7 @@ from musicgen_space.backends.base import Loading, Progress
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
-from tests.test_audiocraft_backend import made, take_of
+from tests.backends.test_audiocraft_backend import made, take_of
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / ".cache" / "audiocraft"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.app_server import serving
-from tests.segmind_server import Segmind, running
+from tests.servers.app import serving
+from tests.servers.segmind import Segmind, running
 
 expect.set_options(timeout=20_000)  # the browser shares two cores with the music
 

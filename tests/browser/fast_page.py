@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from app import main
-from musicgen_space import audio
+from musicgen_space.audio.resample import fit
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
-from musicgen_space.request import MusicRequest, Take
+from musicgen_space.request import MusicRequest
+from musicgen_space.take import Take
 
 RATE = 32000
 SECONDS_A_SECOND = 100  # of music, of time
@@ -56,7 +57,7 @@ class Humming(Backend):
         level = 0.3 / (1 + request.seed % 4) if request.seed >= 1000 else 0.3
         hum = (level * np.sin(2 * np.pi * (200 + request.seed) * at))[None].astype(np.float32)
         clip = request.continue_from
-        before = [] if clip is None else [audio.fit(clip, RATE, 1)]
+        before = [] if clip is None else [fit(clip, RATE, 1)]
         return np.concatenate([*before, hum], axis=1)
 
 

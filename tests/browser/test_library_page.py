@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
 
-from tests.app_server import serving
 from tests.browser.conftest import opened
 from tests.browser.test_own_sound_page import choose_model, hum
 from tests.browser.test_page import PHASE, finished
+from tests.servers.app import serving
 
 AUDIO = "document.querySelector('.player audio')"
 TOKEN = re.compile(r"[0-9a-f]{48}")

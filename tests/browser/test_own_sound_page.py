@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from musicgen_space.audio import read_settings
+from musicgen_space.audio.files import read_settings
 from tests.browser.test_page import DECODE, PLAYING, ask, finished, generate
 from tests.browser.test_segmind_page import choose_segmind
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, expect
 
-from musicgen_space.audio import read_settings
+from musicgen_space.audio.files import read_settings
 
 PHASE = "document.querySelector('.player').dataset.phase"
 PLAYING = "document.querySelector('.player').dataset.playing"

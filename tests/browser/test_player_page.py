@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, Route, expect
 
-from musicgen_space.audio import read_settings
+from musicgen_space.audio.files import read_settings
 from tests.browser.conftest import opened
 from tests.browser.test_own_sound_page import (
     START_ENDS_IN,

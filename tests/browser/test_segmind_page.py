@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app_server import serving
 from tests.browser.test_page import DECODE, PHASE, ask
-from tests.segmind_server import KEY, POOR_KEY, Segmind, running
+from tests.servers.app import serving
+from tests.servers.segmind import KEY, POOR_KEY, Segmind, running
 
 # Keeps the text of everything that the page fetches from now on.
 REMEMBER_ANSWERS = """() => {

@@ -11,9 +11,11 @@ import imageio_ffmpeg
 import numpy as np
 from playwright.sync_api import Locator, Page, expect
 
-from musicgen_space import audio
+from musicgen_space.audio.clips import wav
+from musicgen_space.audio.files import encode
 from musicgen_space.clip import Clip
-from musicgen_space.request import MusicRequest, Take
+from musicgen_space.request import MusicRequest
+from musicgen_space.take import Take
 from tests.browser.test_page import PLAYING, finished, generate
 
 FILE = "#wish input[type=file]:has(+ #restore)"
@@ -42,7 +44,7 @@ def number(page: Page, field: str) -> Locator:
 def take_file(folder: Path, request: MusicRequest, ending: str = "mp3") -> Path:
     take = Take(np.zeros((1, 32000), np.float32), 32000, request, "local", "musicgen-nano", 1.0)
     path = folder / f"take.{ending}"
-    path.write_bytes(audio.encode(take, ending))
+    path.write_bytes(encode(take, ending))
     return path
 
 
@@ -99,7 +101,7 @@ def test_a_takes_file_gives_its_settings_back(page: Page, tmp_path: Path) -> Non
     expect(page.locator("#model input")).to_have_value(re.compile("musicgen-nano"))
 
     hum = Clip(np.full((1, 32000), 0.1, np.float32), 32000)
-    (tmp_path / "song.wav").write_bytes(audio.wav(hum))
+    (tmp_path / "song.wav").write_bytes(wav(hum))
     page.set_input_files(FILE, tmp_path / "song.wav")
     expect(page.get_by_text("song.wav says nothing of how it was made")).to_be_visible()
     expect(prompt(page)).to_have_value("church organ")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.delay import DelayPattern
 from musicgen_space.engine.generate import MusicGen
-from musicgen_space.engine.loader import load
 from musicgen_space.engine.model import Condition
 from musicgen_space.engine.placement import CPU
 from training.measure.prediction import continued, cross_entropy

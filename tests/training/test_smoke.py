@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from musicgen_space.engine.loader import load
+from musicgen_space.engine.checkpoint.loader import load
 from tests.conftest import TORCH, a_second_of
 from training import stages
 from training.presets import SMOKE

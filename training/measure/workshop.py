@@ -18,8 +18,8 @@ import numpy as np
 import soundfile
 import torch
 
+from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.loader import load
 from musicgen_space.engine.placement import CPU
 from musicgen_space.request import LIMITS, MusicRequest
 from training.measure.evidence import Evidence, listen

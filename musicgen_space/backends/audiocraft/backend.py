@@ -25,9 +25,9 @@ from musicgen_space.backends.base import (
     Progress,
     Update,
 )
-from musicgen_space.backends.folders import folder_of, is_folder
-from musicgen_space.backends.line import Line
-from musicgen_space.backends.published import PUBLISHED
+from musicgen_space.backends.local.folders import folder_of, is_folder
+from musicgen_space.backends.local.published import PUBLISHED
+from musicgen_space.backends.queue import Line
 from musicgen_space.errors import (
     BackendError,
     InvalidCheckpoint,
@@ -35,8 +35,9 @@ from musicgen_space.errors import (
     OutOfMemory,
     is_out_of_memory,
 )
-from musicgen_space.request import MusicRequest, Take
+from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings, environment_without_keys
+from musicgen_space.take import Take
 
 __all__ = ["AudioCraftBackend"]
 

@@ -19,10 +19,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from musicgen_space import errors
+from musicgen_space.audio.kinds import HEAD, no_sound
 from musicgen_space.backends.segmind.http import CUT, MAX_BYTES, TOO_LARGE, Answer
 from musicgen_space.key import ApiKey
-from musicgen_space.kinds import HEAD, no_sound
-from musicgen_space.request import Receipt
+from musicgen_space.take import Receipt
 
 __all__ = [
     "JobLinks",

@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_space.addresses import Origin
-from musicgen_space.audio import decode
+from musicgen_space.audio.clips import decode
 from musicgen_space.backends.base import HostedBackend, ModelChoice, Update
 from musicgen_space.backends.segmind.answers import (
     JobLinks,
@@ -56,8 +55,10 @@ from musicgen_space.errors import (
     UnusableResult,
 )
 from musicgen_space.key import ApiKey
-from musicgen_space.request import MusicRequest, Take
+from musicgen_space.process.addresses import Origin
+from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
+from musicgen_space.take import Take
 
 __all__ = ["MODEL", "SegmindBackend"]
 

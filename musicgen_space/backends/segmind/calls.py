@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urljoin
 
-from musicgen_space.addresses import Origin
 from musicgen_space.backends.segmind.answers import check_status, reset_time
 from musicgen_space.backends.segmind.http import (
     Answer,
@@ -24,6 +23,7 @@ from musicgen_space.backends.segmind.http import (
 from musicgen_space.backends.segmind.worker import Worker
 from musicgen_space.errors import OutcomeUnknown, Unreachable, UntrustedUrl
 from musicgen_space.key import ApiKey
+from musicgen_space.process.addresses import Origin
 
 __all__ = ["Calls"]
 

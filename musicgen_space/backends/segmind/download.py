@@ -17,7 +17,6 @@ from collections.abc import Callable
 from itertools import chain, cycle, zip_longest
 from urllib.parse import urljoin
 
-from musicgen_space.addresses import Origin, in_url, is_loopback, is_public
 from musicgen_space.backends.segmind.answers import check_whole
 from musicgen_space.backends.segmind.http import (
     Answer,
@@ -29,6 +28,7 @@ from musicgen_space.backends.segmind.http import (
     open_session,
 )
 from musicgen_space.errors import UntrustedUrl, UnusableResult
+from musicgen_space.process.addresses import Origin, in_url, is_loopback, is_public
 
 __all__ = ["download"]
 

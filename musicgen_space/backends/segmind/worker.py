@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from musicgen_space.backends.base import Loading
 from musicgen_space.errors import OutcomeUnknown, StoppedButBilled
-from musicgen_space.request import Take
+from musicgen_space.take import Take
 
 __all__ = ["Abandoned", "Worker"]
 

@@ -10,8 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from musicgen_space.engine.checkpoint.formats.training import advice
 from musicgen_space.engine.checkpoint.opening import MOST_JSON, read_bounded
-from musicgen_space.engine.checkpoint.training import advice
 from musicgen_space.errors import InvalidCheckpoint
 
 __all__ = [

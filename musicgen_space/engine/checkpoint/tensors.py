@@ -18,8 +18,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from musicgen_space.engine.checkpoint.formats.training import SAVE
 from musicgen_space.engine.checkpoint.opening import check_weights, is_archive
-from musicgen_space.engine.checkpoint.training import SAVE
 from musicgen_space.errors import InvalidCheckpoint, is_out_of_memory
 
 __all__ = [

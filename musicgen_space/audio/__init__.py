@@ -1,0 +1,1 @@
+"""Sound: files, samples, loudness and pictures of it. Knows nothing of how music is made."""

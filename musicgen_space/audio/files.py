@@ -1,0 +1,184 @@
+"""Takes as files in four formats, with what made them in their tags; such files as takes.
+
+Knows nothing of pages or backends. Samples are float32 in −1 … 1, [channels, samples].
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import mutagen.id3
+import numpy as np
+import soundfile
+
+from musicgen_space.audio.clips import decode
+from musicgen_space.audio.resample import to_int16
+from musicgen_space.audio.tags import texts_in
+from musicgen_space.clip import ClipFacts
+from musicgen_space.errors import InvalidRequest
+from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
+from musicgen_space.take import Finish, Receipt, Take
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "encode",
+    "formats_for",
+    "read_settings",
+    "read_take",
+    "settings_of",
+]
+
+_MOST_SETTINGS = 2**16  # characters; the longest prompts and names take a tenth of them
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one kind of file is written: libsndfile's names, and whether nothing is lost.
+
+    ``rates`` are the sample rates it can hold, None: any; ``channels`` is the most it can.
+    """
+
+    container: str
+    subtype: str
+    lossless: bool
+    rates: frozenset[int] | None = None
+    channels: int = 8
+
+
+# ISO/IEC 11172-3 and 13818-3, and the extension to lower rates that LAME writes.
+_MP3_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})
+
+FORMATS = MappingProxyType(
+    {
+        "wav": Format("WAV", "PCM_16", True),
+        "flac": Format("FLAC", "PCM_16", True),
+        "ogg": Format("OGG", "VORBIS", False),
+        "mp3": Format("MP3", "MPEG_LAYER_III", False, _MP3_RATES, 2),
+    }
+)
+
+
+def formats_for(take: Take) -> list[str]:
+    """The names of ``FORMATS`` that can hold ``take``."""
+    channels = take.samples.shape[0]
+    return [
+        name
+        for name, fmt in FORMATS.items()
+        if channels <= fmt.channels and (fmt.rates is None or take.sample_rate in fmt.rates)
+    ]
+
+
+def settings_of(take: Take) -> dict[str, Any]:
+    """What it takes to make ``take`` again, where it was made and what was done to it since."""
+    clips = {name: asdict(clip) for name, clip in take.clips.items()}
+    settings = {**take.request.settings(), **clips, "model": take.model, "backend": take.backend}
+    if take.base_model is not None:
+        settings["base_model"] = take.base_model
+    if take.receipt is not None:
+        settings["receipt"] = asdict(take.receipt)
+    if take.finish is not None:
+        settings["finish"] = take.finish.settings()
+    return settings
+
+
+def encode(take: Take, format_name: str) -> bytes:
+    """``take`` as a file with its prompt, seed and model in the tags.
+
+    ``format_name`` is a key of ``FORMATS``. The title tag is the prompt, the artist tag
+    the model, the comment tag the settings as JSON.
+    """
+    fmt = FORMATS[format_name]
+    tags = {
+        "title": take.request.prompt,
+        "artist": f"MusicGen ({take.made_by})",
+        "comment": json.dumps(settings_of(take), ensure_ascii=False),
+        "software": "MusicGen Space",
+    }
+    file = io.BytesIO()
+    with soundfile.SoundFile(
+        file, "w", take.sample_rate, take.samples.shape[0], fmt.subtype, format=fmt.container
+    ) as writer:
+        if format_name != "mp3":
+            for name, text in tags.items():
+                setattr(writer, name, text)
+        # libsndfile 1.2.2 garbles stereo int16 on its way into an MP3: give encoders floats.
+        clipped = np.clip(take.samples, -1.0, 1.0)
+        interleaved = (to_int16(take.samples) if fmt.lossless else clipped).T
+        # One second at a time: its Vorbis encoder keeps a whole write on the stack.
+        for start in range(0, len(interleaved), take.sample_rate):
+            writer.write(interleaved[start : start + take.sample_rate])
+    return _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
+
+
+def read_settings(source: bytes | Path) -> dict[str, Any] | None:
+    """The settings that ``encode`` wrote into a file, or None if there are none.
+
+    Other programs may have moved them to another tag since, or to another format.
+    """
+    found = map(_settings_in, texts_in(source))
+    return next((settings for settings in found if settings is not None), None)
+
+
+def read_take(data: bytes) -> Take | None:
+    """A file that ``encode`` wrote as the take it was; None for any other file.
+
+    Of clips the file only says what they were: the request is without them, the take's ``clips``
+    are as far as they can be read. Nor is it in there how long the take took to make
+    (``seconds_taken`` is 0) and whether it was stopped.
+    """
+    settings = read_settings(data)
+    if settings is None:
+        return None
+    samples, sample_rate = decode(data)
+    wish = {name: settings[name] for name in (*LIMITS, *TEXTS) if name in settings}
+    clips = {name: ClipFacts.read(settings.get(name)) for name in CLIP_LIMITS}
+    try:
+        request, receipt = MusicRequest(**wish), settings.get("receipt")
+        finish = settings.get("finish")
+        return Take(
+            samples=samples,
+            sample_rate=sample_rate,
+            request=request,
+            backend=str(settings.get("backend", "")),
+            model=str(settings.get("model", "")),
+            base_model=str(settings["base_model"]) if "base_model" in settings else None,
+            seconds_taken=0.0,
+            receipt=None if receipt is None else Receipt(**receipt),
+            finish=None if finish is None else Finish(**finish),
+            clips={name: clip for name, clip in clips.items() if clip is not None},
+        )
+    except (InvalidRequest, TypeError):  # somebody else's settings, though they look like ours
+        return None
+
+
+def _settings_in(text: str) -> dict[str, Any] | None:
+    """The settings in a text; more may stand around them where programs join several tags."""
+    start = re.search(r'\{\s*"', text)
+    if start is None:
+        return None
+    try:
+        within = text[start.start() : start.start() + _MOST_SETTINGS]
+        settings, _ = json.JSONDecoder().raw_decode(within)
+    except (ValueError, RecursionError):
+        return None
+    return settings if "prompt" in settings else None
+
+
+def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:
+    """The MP3 with ID3v2 tags; libsndfile writes them as Latin-1, which not every prompt is."""
+    id3, utf8 = mutagen.id3, mutagen.id3.Encoding.UTF8
+    header = id3.ID3()
+    header.add(id3.TIT2(encoding=utf8, text=tags["title"]))
+    header.add(id3.TPE1(encoding=utf8, text=tags["artist"]))
+    header.add(id3.TSSE(encoding=utf8, text=tags["software"]))
+    header.add(id3.COMM(encoding=utf8, lang="eng", desc="", text=tags["comment"]))
+    file.seek(0)
+    header.save(file)
+    return file.getvalue()

@@ -1,0 +1,63 @@
+"""The finish of a take: its tail cut off, faded in and out, as loud as other music."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK, gain_of, loudness, true_peak
+from musicgen_space.audio.tail import tail_start
+from musicgen_space.take import Finish, Take
+
+__all__ = ["apply_finish"]
+
+_DECLICK = 0.02  # seconds, where a tail was cut off
+
+
+def apply_finish(take: Take, finish: Finish) -> Take:
+    """A finished copy of ``take``, whose ``finish`` says so; itself when everything is off."""
+    if finish == Finish():
+        return take
+    samples, rate = take.samples, take.sample_rate
+    if finish.trim:
+        samples = _trimmed(samples, rate)
+    samples = _faded(samples, round(finish.fade_in * rate), round(finish.fade_out * rate))
+    if finish.normalise:
+        samples = samples * np.float32(_gain(samples, rate))
+    return dataclasses.replace(take, samples=samples, finish=finish)
+
+
+def _gain(samples: np.ndarray, sample_rate: int) -> float:
+    """What normalises ``samples``; 1 for silence."""
+    level = loudness(samples, sample_rate)
+    if not math.isfinite(level):
+        return 1.0
+    return gain_of(min(LOUDNESS - level, TRUE_PEAK - true_peak(samples, sample_rate)))
+
+
+def _trimmed(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    end = tail_start(samples, sample_rate)
+    if end == samples.shape[-1]:
+        return samples
+    return _faded(samples[:, :end], 0, round(_DECLICK * sample_rate))
+
+
+def _faded(samples: np.ndarray, fade_in: int, fade_out: int) -> np.ndarray:
+    """A copy with fades of so many samples; when the take is too short, each gives its share."""
+    length = samples.shape[-1]
+    if fade_in + fade_out > length:
+        fade_in = round(length * fade_in / (fade_in + fade_out))
+        fade_out = length - fade_in
+    faded = samples.copy()
+    faded[:, :fade_in] *= _rise(fade_in)
+    faded[:, length - fade_out :] *= _rise(fade_out)[::-1]
+    return faded
+
+
+def _rise(length: int) -> np.ndarray:
+    """Gains from 0 to 1 along a raised cosine: it starts and ends level, so no bend is heard."""
+    turn = np.arange(length, dtype=np.float32) * np.float32(np.pi / max(length, 1))
+    rise: np.ndarray = 0.5 - 0.5 * np.cos(turn)
+    return rise

@@ -1,0 +1,252 @@
+"""The backend "This machine": takes are made one after another by a single worker thread.
+
+The thread owns the model. Requests wait in a bounded line; each sees its place, and its
+updates travel through a queue of its own, so a slow listener never holds up the music.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from musicgen_space.audio.resample import check_audible
+from musicgen_space.backends.base import (
+    Backend,
+    Chunk,
+    Loading,
+    ModelChoice,
+    Progress,
+    Update,
+)
+from musicgen_space.backends.local.checkpoints import Checkpoints
+from musicgen_space.backends.queue import Line
+from musicgen_space.backends.turns import Turn
+from musicgen_space.engine.conditioners.alphabet import Knows
+from musicgen_space.errors import (
+    BackendError,
+    MusicGenSpaceError,
+    OutOfMemory,
+    is_out_of_memory,
+)
+from musicgen_space.models import EMBEDDED_MODEL
+from musicgen_space.request import MusicRequest
+from musicgen_space.settings import Settings
+from musicgen_space.take import Take
+
+if TYPE_CHECKING:
+    from musicgen_space.engine.generate import MusicGen
+
+__all__ = ["LocalBackend"]
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.1  # seconds between two looks at the Stop button, while something is loaded
+_FEW_WEIGHTS = 100_000_000
+
+
+class LocalBackend(Backend):
+    """AudioCraft's MusicGen checkpoints, run by this project's own engine."""
+
+    name = "local"
+    label = "This machine"
+    about = "free, private, speed of your hardware"
+    knobs = frozenset(MusicRequest.__dataclass_fields__)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._line = Line(settings)
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker: few or one
+        self._closed = threading.Event()
+        self._checkpoints = Checkpoints(settings)  # loaded and used by the worker only
+        self._worker = threading.Thread(target=self._work, name="local-backend", daemon=True)
+        self._worker.start()
+
+    def models(self) -> list[ModelChoice]:
+        """See ``Checkpoints.choices``."""
+        return self._checkpoints.choices()
+
+    def reader(self, model: str) -> Knows | None:
+        """See ``Checkpoints.reader``."""
+        return self._checkpoints.reader(model)
+
+    def warm_up(self) -> None:
+        """Start loading the default model, so that the first take need not wait for it."""
+        self._jobs.put(_Job(None, self._closed.is_set))
+
+    def generate(
+        self, request: MusicRequest, stop: threading.Event, visitor: str = ""
+    ) -> Iterator[Update]:
+        """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
+
+        Clips that no model could hear are refused before they wait (``UnreadableAudio``);
+        whether one is heard in mono is the model's to say, but for a tune, which always is.
+        """
+        if request.continue_from is not None:
+            check_audible(request.continue_from, channels=2)
+        if request.melody is not None:
+            check_audible(request.melody, channels=1)
+        left = threading.Event()
+
+        def stopped() -> bool:
+            return stop.is_set() or left.is_set() or self._closed.is_set()
+
+        with self._line.joined(visitor, request) as turn:
+            yield from self._line.waited(turn, stopped)
+            job = _Job(request.with_seed_drawn(), stopped, turn)
+            self._jobs.put(job)
+            try:
+                yield from _updates(job)
+            finally:
+                left.set()
+
+    def close(self) -> None:
+        """Stop what is being made and free the model."""
+        self._closed.set()
+        self._jobs.put(_Job(None, self._closed.is_set))  # for a worker that waits for one
+        self._worker.join()
+
+    # The worker thread.
+
+    def _work(self) -> None:
+        while not self._closed.is_set():
+            job = self._jobs.get()
+            try:
+                job.begun = not job.stopped()
+                if job.begun:
+                    self._run(job)
+            finally:
+                if job.turn is not None:  # however slow its listener is, the next one's has come
+                    self._line.leave(job.turn)
+                job.updates.put(None)
+        self._checkpoints.clear()
+
+    def _run(self, job: _Job) -> None:
+        try:
+            self._make(job)
+            return
+        except _Stopped:
+            return
+        except BaseException as error:  # a panic of a library in Rust is no Exception
+            failure = _translated(error)
+        # Only here is the memory of a failed take free, past the error that refers to it.
+        try:
+            self._checkpoints.release()
+        except Exception:  # after some errors CUDA can't even be asked to
+            log.exception("The memory of a failed take could not be freed")
+        job.updates.put(failure)
+
+    def _make(self, job: _Job) -> None:
+        from musicgen_space.engine.generate import generate
+
+        request = job.request
+        name = (request.model if request else None) or EMBEDDED_MODEL
+        model = self._model(name, job)
+        if request is None:
+            return
+        started = time.perf_counter()
+        chunks: list[np.ndarray] = []
+        rate = model.codec.sample_rate
+        for piece in generate(model, request, job.stopped):
+            if piece.samples.size:
+                chunks.append(piece.samples)
+                for variation, samples in enumerate(piece.samples):
+                    job.updates.put(Chunk(samples, rate, variation))
+            elapsed = time.perf_counter() - started
+            job.updates.put(Progress(piece.seconds, request.new_seconds, elapsed))
+        takes = np.concatenate(chunks, axis=-1) if chunks else ()
+        for variation, samples in enumerate(takes):
+            job.updates.put(
+                Take(
+                    samples=samples,
+                    sample_rate=rate,
+                    request=request.variation(variation),
+                    backend=self.name,
+                    model=name,
+                    base_model=model.base,
+                    seconds_taken=time.perf_counter() - started,
+                    stopped=job.stopped() and samples.shape[1] < int(request.total_seconds * rate),
+                )
+            )
+
+    def _model(self, name: str, job: _Job) -> MusicGen:
+        """The checkpoint ``name``, with room for the take; loaded unless it is in memory."""
+        import torch
+
+        model = self._checkpoints.get(name, job.report)
+        own = isinstance(model.decoder, torch.nn.Module)  # the others have threads of their own
+        torch.set_num_threads(self._torch_threads(model.decoder.config.weights if own else 0))
+        if job.request is not None:
+            self._checkpoints.make_room(job.request, name, model)
+        return model
+
+    def _torch_threads(self, weights: int) -> int:
+        """How many threads share what torch computes: EnCodec, and a decoder of ``weights``.
+
+        Small matrices are read in microseconds: a second thread gains a tenth on an idle
+        machine and costs a factor of three on a busy one, where each waits for the other.
+        """
+        cores = os.cpu_count() or 1
+        if weights < _FEW_WEIGHTS:
+            return max(1, cores // 4)
+        return self._settings.threads or cores
+
+
+class _Job:
+    """What the worker is to do; a job without a request only loads the default model.
+
+    ``stopped`` says whether the listener pressed Stop or went away.
+    """
+
+    def __init__(
+        self, request: MusicRequest | None, stopped: Callable[[], bool], turn: Turn | None = None
+    ) -> None:
+        self.request, self.stopped, self.turn = request, stopped, turn
+        self.begun = False
+        self.updates: queue.SimpleQueue[Update | MusicGenSpaceError | None] = queue.SimpleQueue()
+
+    def report(self, update: Loading) -> None:
+        """Tell the listener what goes on; raises ``_Stopped`` if nobody wants it any more."""
+        if self.stopped():
+            raise _Stopped
+        self.updates.put(update)
+
+
+def _updates(job: _Job) -> Iterator[Update]:
+    """What the worker tells of ``job``, to its end; raises the error that it tells."""
+    while job.begun or not job.stopped():
+        try:
+            update = job.updates.get(timeout=_LOOK_EVERY)
+        except queue.Empty:
+            continue
+        if update is None:
+            return
+        if isinstance(update, MusicGenSpaceError):
+            raise update
+        yield update
+
+
+class _Stopped(Exception):
+    """Raised before or inside a download or a load to end it."""
+
+
+def _translated(error: BaseException) -> MusicGenSpaceError:
+    """What is told to the user: our own errors, and others in words of ours.
+
+    Never with the frames that raised it, whose variables may be gigabytes of weights.
+    """
+    if isinstance(error, MusicGenSpaceError):
+        error.__context__ = None
+        return error.with_traceback(None)
+    if is_out_of_memory(error):
+        return OutOfMemory(
+            "The memory is full. A shorter length, fewer variations or a smaller model needs less."
+        )
+    log.error("A take failed", exc_info=error)
+    return BackendError("Making the music failed on this machine; its log says why.")

@@ -1,0 +1,233 @@
+"""The local models: which are on offer, what each needs, and those that are in memory.
+
+What can't fit is refused before it is downloaded or loaded, in words that name what fits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicgen_space.backends.base import Loading, ModelChoice
+from musicgen_space.backends.local.folders import folder_of
+from musicgen_space.backends.local.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
+from musicgen_space.backends.local.resident import Residents
+from musicgen_space.engine.conditioners.alphabet import EMBEDDED, T5, Knows
+from musicgen_space.errors import (
+    InvalidCheckpoint,
+    ModelUnavailable,
+    OutOfMemory,
+    is_out_of_memory,
+)
+from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
+from musicgen_space.request import MusicRequest
+from musicgen_space.settings import Settings
+
+if TYPE_CHECKING:
+    from musicgen_space.engine.generate import MusicGen
+    from musicgen_space.engine.placement import Placement
+
+__all__ = ["Checkpoints"]
+
+Report = Callable[[Loading], None]
+
+_MOST_THREADS = 8  # a step's stages are too short for more
+
+
+class Checkpoints:
+    """Models by name, loaded when they are wanted.
+
+    Not for several threads, but for ``choices`` and ``reader``.
+
+    Raises ``InvalidSetting`` when the owner chose a device that isn't there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._readers: dict[str, Knows] = {EMBEDDED_MODEL: EMBEDDED.knows}
+        self._readers |= {each.choice.name: T5.knows for each in PUBLISHED}
+        if settings.device not in ("auto", "cpu"):
+            self._placement  # noqa: B018  (looks at once, though torch takes long to import)
+
+    def choices(self) -> list[ModelChoice]:
+        """The embedded checkpoint, the owner's own, and AudioCraft's published ones."""
+        embedded = ModelChoice(EMBEDDED_MODEL, "small, works offline")
+        published = [each.choice for each in PUBLISHED]
+        known = {choice.name for choice in (embedded, *published)}
+        own = [
+            ModelChoice(name, "the owner's choice", melody=None)
+            for name in self._settings.models
+            if name not in known
+        ]
+        return [embedded, *own, *published]
+
+    def reader(self, name: str) -> Knows | None:
+        """What a model knows of texts; of the owner's own, once it was loaded."""
+        return self._readers.get(name)
+
+    def get(self, name: str, report: Report) -> MusicGen:
+        """The model ``name``, loaded unless it is in memory.
+
+        ``report`` is told what goes on; an exception it raises ends a download. Raises
+        ``ModelUnavailable``, ``InvalidCheckpoint`` or ``OutOfMemory``; what was in memory
+        is there still, unless there was no room for both.
+        """
+        return self._residents.get(name) or self._load(name, report)
+
+    def make_room(self, request: MusicRequest, name: str, model: MusicGen) -> None:
+        """See that a take fits beside its model ``name``; raises ``OutOfMemory``."""
+        from musicgen_space.engine.memory import take_bytes
+
+        readings = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
+        need = take_bytes(
+            model.decoder.config,
+            self._placement,
+            seconds=request.total_seconds,
+            rows=request.variations * readings,
+            frame_rate=model.codec.frame_rate,
+        )
+        if not self._residents.make_room(need, keep=name):
+            raise OutOfMemory(
+                f"This take needs about {gigabytes(need)} besides its model, "
+                f"{gigabytes(self._free())} are free. "
+                "A shorter length, fewer variations or a smaller model needs less."
+            )
+
+    def release(self) -> None:
+        """Free what failed takes and loads have left."""
+        from musicgen_space.engine.memory import release
+
+        release()
+
+    def clear(self) -> None:
+        """Drop all models."""
+        if "_residents" in vars(self):  # else there is none, and torch may not be imported yet
+            self._residents.clear()
+
+    @cached_property
+    def _placement(self) -> Placement:
+        from musicgen_space.engine.placement import choose_placement
+        from musicgen_space.engine.runtimes.native.build import default_cache
+
+        settings = self._settings
+        return choose_placement(
+            settings.device,
+            settings.dtype,
+            settings.quant,
+            settings.threads or min(os.cpu_count() or 1, _MOST_THREADS),
+            settings.native,
+            settings.cache or default_cache(),
+        )
+
+    @cached_property
+    def _residents(self) -> Residents[MusicGen]:
+        return Residents(self._settings.max_models, self._free, self.release)
+
+    def _free(self) -> int:
+        from musicgen_space.engine.memory import free_bytes
+
+        return free_bytes(self._placement.device)
+
+    def _load(self, name: str, report: Report) -> MusicGen:
+        from musicgen_space.engine.checkpoint.loader import load, whole_folder
+        from musicgen_space.engine.memory import checkpoint_bytes
+
+        @cache
+        def fetch(part: str, /, *, tokenizer_only: bool = False) -> Path:
+            """The model, or one that it only names: T5, EnCodec, an adapter's base."""
+            published = None if tokenizer_only else self._published_need(part)
+            if published is not None:
+                self._check(part, published)  # before gigabytes are downloaded for nothing
+            return _local_folder(part) or _download(part, report, tokenizer_only)
+
+        folder = fetch(name)
+        report(Loading(f"Loading {name}"))
+        need = checkpoint_bytes(whole_folder(folder, fetch), self._placement)
+        self._check(name, need)
+
+        def loaded() -> MusicGen:
+            model = load(folder, self._placement, fetch)
+            self.release()  # what was only needed on the way
+            self._readers.setdefault(name, model.text.reader())
+            return model
+
+        try:
+            return self._residents.load(name, need, loaded)
+        except Exception as error:
+            if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
+                raise
+        # Past the error, so that nothing it refers to counts as taken.
+        self.release()
+        raise self._no_room(name, need)
+
+    def _check(self, name: str, need: int) -> None:
+        """Raise ``OutOfMemory`` if a model would not fit even without the others."""
+        if need > self._residents.room:
+            raise self._no_room(name, need)
+
+    def _no_room(self, name: str, need: int) -> OutOfMemory:
+        room = self._residents.room
+        needs = {choice.name: self._need(choice.name) for choice in self.choices()}
+        fitting = [other for other, size in needs.items() if size and size < min(need, room)]
+        advice = f"What fits: {', '.join(fitting)}." if fitting else "No smaller one fits either."
+        # A limit that isn't told in advance, or another program, may have been faster.
+        what = (
+            f"{name} needs about {gigabytes(need)} here, {gigabytes(room)} are free."
+            if need > room
+            else f"The memory ran out while {name} was loaded, which needs about {gigabytes(need)}."
+        )
+        return OutOfMemory(f"{what} {advice}")
+
+    def _need(self, name: str) -> int | None:
+        """Bytes that a model takes; None where only its download will tell."""
+        from musicgen_space.engine.checkpoint.loader import whole_folder
+        from musicgen_space.engine.memory import checkpoint_bytes
+
+        try:
+            return checkpoint_bytes(whole_folder(_here(name), _here), self._placement)
+        except _NotHere as missing:
+            return self._published_need(missing.name)
+        except (ModelUnavailable, InvalidCheckpoint):
+            return None
+
+    def _published_need(self, name: str) -> int | None:
+        from musicgen_space.engine.memory import model_bytes
+
+        for each in PUBLISHED:
+            if each.choice.name == name:
+                return model_bytes(each.decoder_weights, OTHER_WEIGHTS, self._placement)
+        return None
+
+
+def _local_folder(name: str) -> Path | None:
+    """The folder that ``name`` means; None if it is a hub's."""
+    return embedded_folder() if name == EMBEDDED_MODEL else folder_of(name)
+
+
+class _NotHere(Exception):
+    """Only a download would bring the model ``name``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _here(name: str) -> Path:
+    """The folder that ``name`` means; raises ``_NotHere`` if it is a hub's."""
+    folder = _local_folder(name)
+    if folder is None:
+        raise _NotHere(name)
+    return folder
+
+
+def _download(name: str, report: Report, tokenizer_only: bool) -> Path:
+    from musicgen_space.engine.checkpoint.hub import fetch
+
+    def report_bytes(done: int, total: int) -> None:
+        what = f"Downloading {name}: {done / 1e9:.1f} of {total / 1e9:.1f} GB"
+        report(Loading(what, done / max(total, 1)))
+
+    return fetch(name, report_bytes, tokenizer_only=tokenizer_only)

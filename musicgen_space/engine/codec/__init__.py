@@ -1,0 +1,1 @@
+"""EnCodec: sound becomes codes, and codes sound."""

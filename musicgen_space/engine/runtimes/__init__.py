@@ -1,0 +1,1 @@
+"""What computes a decoder's step: torch, or the native kernel."""

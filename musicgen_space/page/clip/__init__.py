@@ -1,0 +1,1 @@
+"""A visitor's own sound, to go on from or to follow."""

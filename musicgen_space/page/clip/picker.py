@@ -1,0 +1,183 @@
+"""Your own sound: choosing or recording it, picking a stretch of it, saying what it is for.
+
+The picker's three parts lie beside this file: ``picker.html`` (structure), ``picker.js``
+(behaviour), ``page.css`` (looks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from musicgen_space.audio.clips import wav
+from musicgen_space.backends.base import Backend
+from musicgen_space.clip import Clip
+from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
+from musicgen_space.page.form.fields import QUIET, folded
+from musicgen_space.page.i18n.translate import say
+from musicgen_space.page.session import MELODY_NEEDS, Studio
+from musicgen_space.page.visitors.kept import Kept
+from musicgen_space.page.visitors.made_files import MadeFiles
+from musicgen_space.page.visitors.page_work import PageWork
+from musicgen_space.page.widget import widget
+
+__all__ = ["OwnSound"]
+
+_CHOICES = [(say("Continue it"), CONTINUE), (say("Follow its melody"), FOLLOW)]
+_MELODY_NEEDS = say("Following a melody needs a melody model, such as facebook/musicgen-melody.")
+_ABOUT = "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one."
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSound:
+    """The parts of "Your own sound": ``about`` and ``source`` are seen, or the last two."""
+
+    section: gr.Accordion
+    about: gr.HTML
+    source: gr.Audio
+    picker: gr.HTML
+    use: gr.Radio
+
+    @classmethod
+    def build(cls, studio: Studio, backends: list[Backend]) -> OwnSound:
+        """An accordion, closed, as it is with the first backend and its first model."""
+        backend, model = backends[0], backends[0].models()[0].name
+        useful = any(CONTINUE in each.knobs for each in backends)
+        section = folded(say("Your own sound"), elem_id="own", visible=useful)
+        with section:
+            return cls(
+                section,
+                widget(
+                    _about(backend, model),
+                    "i18n/retold.js",
+                    "clip/microphone.js",
+                    elem_id="own-about",
+                ),
+                gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label=say("Your own sound"),
+                    show_label=False,
+                    interactive=bool(_possible(backend, model)),
+                    elem_id="sound",
+                ),
+                _picker(studio.sounds, studio.work),
+                gr.Radio(
+                    label=say("What to do with it"),
+                    visible=False,
+                    elem_id="use",
+                    # Gradio refuses a value that is not among the choices, seen or not.
+                    **{"choices": _CHOICES, "value": CONTINUE, **_uses(backend, model, CONTINUE)},
+                ),
+            )
+
+    @property
+    def choice(self) -> list[Component]:
+        """What a wish needs of it."""
+        return [self.picker, self.use]
+
+    @property
+    def parts(self) -> list[Component]:
+        """What ``showing`` has updates for."""
+        return [self.section, self.about, self.source, self.picker, self.use]
+
+    def showing(self, shown: Picked, use: str) -> list[Any]:
+        """A sound that came from elsewhere, picked for ``use``, with everything open."""
+        seen = _seen(shown)
+        seen[2:] = [gr.update(value=shown, visible=True), gr.update(value=use, visible=True)]
+        return [gr.update(open=True), *seen]
+
+    def refusal(self, backend: Backend, model: str, use: str) -> str:
+        """Why a model can't use somebody's own sound so; "" if it can."""
+        possible = _possible(backend, model)
+        if use in possible:
+            return ""
+        if possible and use == FOLLOW:
+            return f"Following a melody {MELODY_NEEDS}: choose one first."
+        return f"Not on {backend.label}: choose another place first."
+
+    def wire(self, studio: Studio) -> None:
+        """Bring a sound, use it otherwise, put it away."""
+        parts = [self.about, self.source, self.picker, self.use]
+        brought = self.source.input(
+            studio.bring, [self.source, self.use], self.picker, concurrency_limit=2, **QUIET
+        )
+        brought.success(_seen, self.picker, parts, queue=False, **QUIET)
+        # A file that can't be read: the place for one is empty again.
+        brought.failure(lambda: None, None, self.source, queue=False, **QUIET)
+        self.use.change(studio.use, self.choice, self.picker, queue=False, **QUIET)
+        put_away = self.picker.clear(studio.put_away, None, self.picker, queue=False, **QUIET)
+        put_away.then(_seen, self.picker, parts, queue=False, **QUIET)
+
+    def with_model(self, backend: Backend, model: str, used: str) -> list[Any]:
+        """Updates of ``about``, ``source`` and ``use`` for what a model can do with a sound."""
+        if model not in [choice.name for choice in backend.models()]:
+            return [gr.skip()] * 3  # the backend was switched, its model is still to follow
+        able = bool(_possible(backend, model))
+        return [
+            _about(backend, model),
+            gr.update(interactive=able),
+            gr.update(**_uses(backend, model, used)),
+        ]
+
+
+def _about(backend: Backend, model: str) -> str:
+    return _ABOUT if _possible(backend, model) else f"Not on {backend.label}."
+
+
+def _uses(backend: Backend, model: str, used: str) -> dict[str, Any]:
+    """What ``use`` offers; what was chosen stays while the model can do it."""
+    possible = _possible(backend, model)
+    if not possible:
+        return {"interactive": False, "info": f"{say('Not on')} {backend.label}."}
+    return {
+        "choices": [(words, use) for words, use in _CHOICES if use in possible],
+        "value": used if used in possible else possible[0],
+        "interactive": True,
+        "info": "" if FOLLOW in possible else _MELODY_NEEDS,
+    }
+
+
+def _possible(backend: Backend, model: str) -> list[str]:
+    """What can be done with a sound: of a melody model, loading it may be what tells."""
+    follows = {choice.name: choice.melody is not False for choice in backend.models()}
+    able = {CONTINUE: True, FOLLOW: follows.get(model, False)}
+    return [use for _, use in _CHOICES if use in backend.knobs and able[use]]
+
+
+def _seen(shown: dict[str, Any]) -> list[Any]:
+    """Either the place for a sound is seen, emptied, or the picker and what it is for."""
+    there = bool(shown["clip"])
+    return [
+        gr.update(visible=not there),
+        gr.update(value=None, visible=not there),
+        gr.update(visible=there),
+        gr.update(visible=there),
+    ]
+
+
+def _picker(sounds: Kept[Clip], work: PageWork) -> gr.HTML:
+    """The waveform of a sound with two handles; its value is a ``Picked``."""
+    files = MadeFiles()
+
+    def sound(key: str) -> dict[str, str] | None:
+        """The whole sound as a file to listen to, made when it is asked for."""
+        clip = sounds.get(str(key))
+        if clip is None:
+            return None
+        return {"path": files.save(wav(clip), "sound.wav", picker)}
+
+    picker = widget(
+        NOTHING_PICKED,
+        "clip/picker.html",
+        "player/served.js",
+        "player/starting.js",
+        "clip/picker.js",
+        server_functions=[work.in_turn(sound)],
+        visible=False,
+        elem_id="picker",
+    )
+    return picker

@@ -1,0 +1,1 @@
+"""Takes that everybody finds on the page, ready to play."""

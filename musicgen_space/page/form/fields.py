@@ -1,0 +1,147 @@
+"""The fields of a wish: prompt, model, length, seed, and what "More control" holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from musicgen_space.backends.base import Backend
+from musicgen_space.page.i18n.translate import say
+from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS, Limit
+
+__all__ = [
+    "DRAW_SEED",
+    "HINTS",
+    "QUIET",
+    "folded",
+    "model_choices",
+    "model_field",
+    "more_control",
+    "prompt_field",
+    "seed_field",
+    "slider",
+]
+
+# Handlers are for this page: not part of the API, and progress has words of its own.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+DRAW_SEED = f"() => Math.floor(Math.random() * {int(LIMITS['seed'].maximum) + 1})"
+
+_LABELS = {
+    "variations": say("Takes at once"),
+    "extend_to": say("Extend to"),
+    "negative_prompt": say("Leave out"),
+    "blend_prompt": say("Turn into"),
+    "guidance_scale": say("Guidance"),
+    "temperature": say("Temperature"),
+    "top_k": say("Top-k"),
+    "top_p": say("Top-p"),
+}
+HINTS = {
+    "variations": say("Variations, made with this seed and the next ones."),
+    "extend_to": say("30 s: off. Above, this many seconds are made in place of the length."),
+    "negative_prompt": say("What should not be heard. Works with guidance above 1."),
+    "blend_prompt": say("The music moves over to this while it goes on."),
+    "guidance_scale": say("How closely to follow the prompt. 1: off."),
+    "temperature": say("Below 1 calmer, above 1 wilder."),
+    "top_k": say("How many codes are in the draw. Fewer: safer. 1: always the likeliest."),
+    "top_p": say("Above 0 it replaces top-k: draw from the codes that share this probability."),
+}
+_PLACEHOLDERS = {"negative_prompt": "drums, vocals", "blend_prompt": "a string orchestra"}
+_GROUPS = {
+    say("The music"): ("variations", "extend_to", "negative_prompt", "blend_prompt"),
+    say("How it is drawn"): ("guidance_scale", "temperature", "top_k", "top_p"),
+}
+
+
+def prompt_field() -> gr.Textbox:
+    """Where the music is described."""
+    return gr.Textbox(
+        label=say("Describe the music"),
+        placeholder=say("lo-fi music with a soothing melody"),
+        lines=3,
+        max_lines=8,
+        max_length=MAX_PROMPT_CHARACTERS,
+        autofocus=True,
+        elem_id="prompt",
+    )
+
+
+def model_field(backend: Backend) -> gr.Dropdown:
+    """The models of the backend that the page opens with."""
+    choices = model_choices(backend)
+    return gr.Dropdown(choices, value=choices[0][1], label=say("Model"), elem_id="model")
+
+
+def model_choices(backend: Backend) -> list[tuple[str, str]]:
+    """A backend's models as a list to choose from."""
+    return [(f"{choice.name} ({choice.about})", choice.name) for choice in backend.models()]
+
+
+def seed_field(last_seed: gr.State) -> gr.Slider:
+    """The seed with its dice and the way back to the last one."""
+    with gr.Row(elem_id="seed-row"):
+        seed = slider("seed", say("Seed"), say("Same seed, same music. −1: a new one each time."))
+        with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
+            dice = gr.Button(say("Random"), size="sm", elem_id="dice")
+            last = gr.Button(say("Last used"), size="sm", elem_id="last-seed")
+    dice.click(None, None, seed, js=DRAW_SEED, **QUIET)
+    last.click(lambda used: used, last_seed, seed, queue=False, **QUIET)
+    return seed
+
+
+def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, Component]:
+    """What most people never touch, by field, in two groups; texts have notes below them."""
+    fields: dict[str, Component] = {}
+    with folded(say("More control"), elem_id="more"):
+        for title, names in _GROUPS.items():
+            gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
+            for name in names:
+                fields[name] = field = _number_or_text(name)
+                if isinstance(field, gr.Textbox):
+                    note_below(field)
+    return fields
+
+
+def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:
+    """A section that is closed at first, with its fields there from the start.
+
+    With ``open=False`` Gradio 6.31 makes the fields when the section is opened, and gives them
+    their first values once more a frame later: in a busy browser that takes back what was typed.
+    It looks for ``False`` itself, so 0 closes the section and no more.
+    """
+    closed: Any = 0
+    return gr.Accordion(label, open=closed, elem_id=elem_id, visible=visible)
+
+
+def slider(
+    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = LIMITS
+) -> gr.Slider:
+    """A slider for one field of a request, or of what has ``limits``, within its own."""
+    limit = limits[name]
+    return gr.Slider(
+        limit.minimum,
+        limit.maximum,
+        value=limit.default,
+        step=limit.step,
+        label=label,
+        info=info,
+        elem_id=name.replace("_", "-"),
+    )
+
+
+def _number_or_text(name: str) -> Component:
+    label, hint = _LABELS[name], HINTS[name]
+    if name in LIMITS:
+        return slider(name, label, hint)
+    return gr.Textbox(
+        "",  # not None, which a field is that was never seen
+        label=label,
+        info=hint,
+        placeholder=_PLACEHOLDERS[name],
+        max_length=MAX_PROMPT_CHARACTERS,
+        elem_id=name.replace("_", "-"),
+    )

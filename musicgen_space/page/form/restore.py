@@ -1,0 +1,58 @@
+"""Settings that come from elsewhere: the link that the page was opened with, a take's file."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from musicgen_space.audio.clips import MAX_CLIP_BYTES
+from musicgen_space.audio.files import read_settings
+from musicgen_space.page.form.fields import QUIET
+from musicgen_space.page.form.links import settings_in
+from musicgen_space.page.form.recall import Recall
+from musicgen_space.page.i18n.translate import say
+
+__all__ = ["restore_button", "wire_restore"]
+
+_NOTHING_IN_IT = (
+    "{} says nothing of how it was made. Only files that this page or its command line made do, "
+    "as long as nobody took the tags out."
+)
+
+
+def restore_button() -> gr.UploadButton:
+    """A small button that asks for a take's file; page.js lets one be dropped on the wish."""
+    return gr.UploadButton(
+        say("Restore settings from a file"),
+        size="sm",
+        elem_id="restore",
+    )
+
+
+def wire_restore(page: gr.Blocks, button: gr.UploadButton, recall: Recall) -> None:
+    """A link and a file fill the fields of a wish; neither makes anything by itself."""
+
+    def follow_link(request: gr.Request) -> list[Any]:
+        settings = settings_in(dict(request.query_params))
+        return recall.updates(settings) if settings else recall.nothing()
+
+    def read_file(path: str | None) -> list[Any]:
+        # The button is emptied, so that the same file can be chosen again.
+        return [None, *(_settings_of(path, recall) if path else recall.nothing())]
+
+    page.load(follow_link, None, recall.outputs, concurrency_limit=None, **QUIET)
+    button.upload(read_file, button, [button, *recall.outputs], concurrency_limit=2, **QUIET)
+
+
+def _settings_of(path: str, recall: Recall) -> list[Any]:
+    file = Path(path)
+    if file.stat().st_size > MAX_CLIP_BYTES:
+        raise gr.Error("The file is too big to be a take.", print_exception=False)
+    settings = read_settings(file)
+    if settings is None:
+        words = _NOTHING_IN_IT.format(html.escape(file.name))
+        raise gr.Error(words, title="No settings in there", print_exception=False)
+    return recall.updates(settings)

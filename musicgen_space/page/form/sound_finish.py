@@ -1,0 +1,54 @@
+"""The page's "Sound finish": what is done to takes when they are played and downloaded."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from musicgen_space.page.form.fields import QUIET, folded, slider
+from musicgen_space.page.i18n.translate import say
+from musicgen_space.take import FINISH_LIMITS
+
+__all__ = ["sound_finish"]
+
+_LABELS = {"fade_in": say("Fade in"), "fade_out": say("Fade out")}
+
+# The player listens: it is the one that knows which takes are heard.
+_TELL = """(normalise, trim, fade_in, fade_out) => {
+  document.dispatchEvent(new CustomEvent("musicgen:finish", { detail: {
+    normalise: !!normalise, trim: !!trim, fade_in: fade_in ?? 0, fade_out: fade_out ?? 0,
+  } }));
+  return [];
+}"""
+
+
+def sound_finish() -> None:
+    """A closed section with the settings of a ``Finish``; they stay for the next takes."""
+    with folded(say("Sound finish"), elem_id="finish"):
+        normalise = gr.Checkbox(
+            label=say("Even loudness"),
+            info=say(
+                "Towards −14 LUFS, what streaming services play at. "
+                "Peaks stay below −1 dBTP, so a take may end up quieter."
+            ),
+            elem_id="normalise",
+        )
+        trim = gr.Checkbox(
+            label=say("Cut off the tail"),
+            info=say(
+                "Silence or hiss after the music has ended. Half of a take stays in any case."
+            ),
+            elem_id="trim",
+        )
+        fades = [
+            slider(name, f"{label} (s)", limits=FINISH_LIMITS) for name, label in _LABELS.items()
+        ]
+        gr.HTML(
+            say(
+                "For what you hear and download, with every take from now on. The take itself "
+                "stays as it was made: switch this off and it is back."
+            ),
+            apply_default_css=False,
+            elem_id="finish-about",
+        )
+    fields = [normalise, trim, *fades]
+    gr.on([field.change for field in fields], None, fields, None, js=_TELL, **QUIET)

@@ -1,0 +1,260 @@
+"""The page: one screen, one job: type, press, hear."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from musicgen_space.audio.clips import MAX_CLIP_BYTES
+from musicgen_space.backends.base import Backend, HostedBackend
+from musicgen_space.library import Library
+from musicgen_space.page.api import Programs
+from musicgen_space.page.clip.picker import OwnSound
+from musicgen_space.page.examples.gallery import (
+    build_gallery,
+    example,
+    view_of_example,
+    wire_gallery,
+)
+from musicgen_space.page.form.chips import prompt_words
+from musicgen_space.page.form.fields import (
+    DRAW_SEED,
+    HINTS,
+    QUIET,
+    model_choices,
+    model_field,
+    more_control,
+    prompt_field,
+    seed_field,
+    slider,
+)
+from musicgen_space.page.form.recall import Recall
+from musicgen_space.page.form.restore import restore_button, wire_restore
+from musicgen_space.page.form.shortcuts import list_of_keys
+from musicgen_space.page.form.sound_finish import sound_finish
+from musicgen_space.page.form.text_notes import TextNotes
+from musicgen_space.page.i18n.translate import say, translations
+from musicgen_space.page.player.player import build_player
+from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.page.session import FIELDS, Studio
+from musicgen_space.page.takes.library_panel import (
+    NEW_TAKES,
+    build_library_panel,
+    wire_library_panel,
+)
+from musicgen_space.page.theme import theme
+from musicgen_space.page.visitors.audience import Audience
+from musicgen_space.page.widget import source, widget
+from musicgen_space.request import LIMITS
+from musicgen_space.settings import Settings
+
+__all__ = ["build_page", "launch_options"]
+
+_HOUR = 3600
+
+_HOW_TO_ADD_LOCAL = (
+    f"{say('To make music on this machine too, install the rest:')} "
+    "<code>pip install -r requirements.txt</code>"
+)
+
+
+def build_page(
+    backends: dict[str, Backend],
+    settings: Settings,
+    library: Library | None = None,
+    audience: Audience | None = None,
+) -> gr.Blocks:
+    """The page over ``backends``; the first is the one it opens with.
+
+    Takes are kept in ``library``, if there is one. What nobody in ``audience`` listens to is
+    stopped; None: whoever asks is taken to listen.
+    """
+    shelf = Shelf(example)
+    studio = Studio(backends, settings, shelf, library, audience)
+    notes = TextNotes(backends)
+    first = next(iter(backends.values()))
+    # Files of takes are needed while their tab is open: gone a day later.
+    with gr.Blocks(
+        title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)
+    ) as page:
+        last_seed = gr.State(int(LIMITS["seed"].default))
+        backend, money, key = _header(backends)
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=5, min_width=320, elem_id="wish"):
+                prompt = prompt_field()
+                notes.below(prompt)
+                prompt_words(prompt)
+                model = model_field(first)
+                duration = slider("duration", say("Length"), say("Seconds of music."))
+                seed = seed_field(last_seed)
+                own = OwnSound.build(studio, [*backends.values()])
+                knobs = more_control(notes.below)
+                with gr.Column(elem_id="actions"):
+                    generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
+                    stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
+                restoring = restore_button()
+            with gr.Column(scale=6, min_width=320, elem_id="result"):
+                # An example is ready to play for somebody who has not pressed anything yet.
+                player = build_player(shelf, view_of_example(), studio.work)
+                again = gr.Button(say("Same prompt, new seed"), size="sm", elem_id="again")
+                sound_finish()
+                gallery = build_gallery()
+        panel = build_library_panel(studio.takes, wanted=settings.library is not None)
+        list_of_keys()
+
+        chosen_models = _wire_switch(studio, backends, backend, money, key, model, knobs)
+        _wire_own_sound(studio, backends, backend, model, own)
+        notes.wire(backend, model)
+        fields = {"duration": duration, "seed": seed, **knobs}
+        recall = Recall(backends, backend, model, prompt, fields, chosen_models)
+        wire_restore(page, restoring, recall)
+        wire_gallery(gallery, player, recall, backends)
+        renewed = wire_library_panel(panel, studio, player, recall, own, backends, (backend, model))
+        buttons = [generate, stop, again]
+        wish = [backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
+        drawn = again.click(None, None, seed, js=DRAW_SEED, **QUIET)
+        for trigger in (generate.click, drawn.then, renewed):
+            # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
+            # a backend knows best how many takes it can make at a time.
+            begun = trigger(studio.begin, wish, buttons, concurrency_limit=None, **QUIET)
+            made = begun.success(
+                studio.make, [panel, *wish], [player, last_seed], concurrency_limit=None, **QUIET
+            )
+            made.then(None, None, None, js=NEW_TAKES, **QUIET)
+            ended = made.then(studio.end, None, buttons, queue=False, **QUIET)
+            ended.then(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
+        won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
+        won.then(None, None, None, js=NEW_TAKES, **QUIET)
+        stop.click(studio.stop, queue=False, **QUIET)
+        page.unload(studio.leave)
+        Programs(backends, studio.spending, audience).offer(page)
+    page.queue(api_open=False)  # else what waits for its turn could be called without waiting
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """What Gradio's ``launch`` takes for the looks of the page, and for programs."""
+    return {
+        "theme": theme(),
+        "css": source("page.css"),
+        "js": source("page.js"),
+        "i18n": translations(),
+        "footer_links": ["api", "gradio", "settings"],
+        # An older environment may be without the library that it takes.
+        "mcp_server": importlib.util.find_spec("mcp") is not None,
+        # Of an upload: more is refused on its way.
+        "max_file_size": MAX_CLIP_BYTES,
+        # Gradio's history of runs keeps every input in the browser's storage.
+        "run_history": False,
+    }
+
+
+def _header(backends: dict[str, Backend]) -> tuple[gr.Radio, gr.HTML, gr.Textbox]:
+    """Title, the switch of where the music is made, what that costs, and the key for it."""
+    first = next(iter(backends.values()))
+    hosted = isinstance(first, HostedBackend)
+    missing = "" if "local" in backends else _HOW_TO_ADD_LOCAL
+    with gr.Row(elem_id="header"):
+        with gr.Column(scale=5, min_width=240):
+            gr.HTML("<h1>MusicGen Space</h1>", apply_default_css=False)
+            money = widget(
+                f"{first.label}: {first.about}.",
+                "i18n/retold.js",
+                elem_id="money",
+            )
+            gr.HTML(missing, apply_default_css=False, visible=bool(missing))
+        with gr.Column(scale=6, min_width=240):
+            backend = gr.Radio(
+                [(say(backend.label), name) for name, backend in backends.items()],
+                value=first.name,
+                label=say("Where the music is made"),
+                show_label=False,
+                container=False,
+                elem_id="backend",
+            )
+            key = gr.Textbox(
+                label=say("Segmind API key"),
+                info=say("Stays in this tab. Make one at segmind.com under API keys."),
+                type="password",
+                max_lines=1,
+                max_length=500,
+                visible=hosted,
+                elem_id="key",
+            )
+    return backend, money, key
+
+
+def _wire_switch(
+    studio: Studio,
+    backends: dict[str, Backend],
+    backend: gr.Radio,
+    money: gr.HTML,
+    key: gr.Textbox,
+    model: gr.Dropdown,
+    knobs: dict[str, Component],
+) -> gr.State:
+    """Switching keeps the prompt and every setting; knobs without effect are greyed out.
+
+    → the model chosen in each backend.
+    """
+    chosen_models = gr.State({name: each.models()[0].name for name, each in backends.items()})
+
+    def switched(name: str, chosen: dict[str, str]) -> list[Any]:
+        place = backends[name]
+        return [
+            gr.update(visible=isinstance(place, HostedBackend)),
+            gr.update(choices=model_choices(place), value=chosen[name]),
+            *(
+                gr.update(
+                    interactive=obeyed, info=hint if obeyed else f"{say('Not on')} {place.label}."
+                )
+                for knob, hint in HINTS.items()
+                for obeyed in [knob in place.knobs]
+            ),
+        ]
+
+    switching = [key, model, *(knobs[knob] for knob in HINTS)]
+    backend.change(switched, [backend, chosen_models], switching, queue=False, **QUIET)
+    model.input(
+        lambda name, choice, chosen: {**chosen, name: choice},
+        [backend, model, chosen_models],
+        chosen_models,
+        queue=False,
+        **QUIET,
+    )
+    gr.on(
+        [backend.change, key.blur, key.submit],
+        studio.money,
+        [backend, key],
+        money,
+        trigger_mode="always_last",  # else a slow answer to the first could replace the last one's
+        concurrency_limit=None,
+        **QUIET,
+    )
+    return chosen_models
+
+
+def _wire_own_sound(
+    studio: Studio,
+    backends: dict[str, Backend],
+    backend: gr.Radio,
+    model: gr.Dropdown,
+    own: OwnSound,
+) -> None:
+    """What can be done with somebody's own sound is up to the backend and the model."""
+
+    def chosen(name: str, model: str, used: str) -> list[Any]:
+        return own.with_model(backends[name], model, used)
+
+    own.wire(studio)
+    for event in (backend.change, model.change):
+        event(
+            chosen,
+            [backend, model, own.use],
+            [own.about, own.source, own.use],
+            queue=False,
+            **QUIET,
+        )

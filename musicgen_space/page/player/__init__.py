@@ -1,0 +1,1 @@
+"""What a visitor hears and sees of a take, while it is made and after."""

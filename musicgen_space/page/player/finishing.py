@@ -1,0 +1,106 @@
+"""Takes of the shelf as they are heard: with a finish, and as loud as each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from musicgen_space.audio.finish import apply_finish
+from musicgen_space.audio.loudness import LOUDNESS, gains_to_match, loudness
+from musicgen_space.audio.peaks import waveform
+from musicgen_space.errors import InvalidRequest
+from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.take import Finish, Take
+
+__all__ = ["MOST_TAKES", "Finishing", "finish_of"]
+
+MOST_TAKES = 4
+_BYTES_KEPT = 128 * 2**20  # a five-minute take in stereo is 77 MB
+
+# A take that is hardly heard must not silence the others: no more than 20 dB are taken off.
+_LEAST_GAIN = 0.1
+
+
+class Finishing:
+    """Finishes takes when they are asked for, and keeps the latest.
+
+    One at a time: that is work for a processor that may be making music.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._lock = threading.Lock()
+        self._done: OrderedDict[tuple[str, Finish], Take] = OrderedDict()
+
+    def take(self, address: object, finish: Finish) -> Take | None:
+        """A take of the shelf with ``finish``; ``address`` is "key/variation". None: unknown."""
+        raw = self._shelf.take_at(address)
+        if raw is None or finish == Finish():
+            return raw
+        with self._lock:
+            key = (str(address), finish)
+            if key not in self._done:
+                self._done[key] = apply_finish(raw, finish)
+            self._done.move_to_end(key)
+            take = self._done[key]
+            self._forget_the_oldest()
+        return take
+
+    def heard(self, addresses: Sequence[object], finish: Finish) -> list[dict[str, Any]] | None:
+        """What differs from the raw takes, for the player: of each its ``wanted`` (seconds),
+        ``peaks``, ``peaks_per_second``, ``gain`` (which makes it as loud as the quietest) and
+        ``notes`` (what was done to it, in words). None when one of them is not there any more.
+        """
+        raw = [self._shelf.take_at(address) for address in addresses]
+        takes = [take for address in addresses if (take := self.take(address, finish))]
+        if len(takes) < len(raw):
+            return None
+        # Only where somebody hears or reads it: pyloudnorm takes more than a second to import.
+        measured = finish.normalise or len(takes) > 1
+        levels = [loudness(take.samples, take.sample_rate) for take in takes if measured]
+        gains = gains_to_match(levels) if len(takes) > 1 else [1.0] * len(takes)
+        return [
+            {
+                **waveform(take),
+                "gain": max(gain, _LEAST_GAIN),
+                "notes": _notes(before, take, finish, levels[index] if measured else math.nan),
+            }
+            for index, (before, take, gain) in enumerate(zip(raw, takes, gains, strict=True))
+            if before is not None
+        ]
+
+    def _forget_the_oldest(self) -> None:
+        taken = sum(take.samples.nbytes for take in self._done.values())
+        while taken > _BYTES_KEPT and len(self._done) > 1:
+            taken -= self._done.popitem(last=False)[1].samples.nbytes
+
+
+def finish_of(settings: object) -> Finish:
+    """The finish that a page asks for, None for none; raises ``InvalidRequest``."""
+    if settings is None:
+        return Finish()
+    known = {field.name for field in dataclasses.fields(Finish)}
+    if not isinstance(settings, dict) or not known.issuperset(settings):
+        raise InvalidRequest("finish", settings, f"must have fields of {sorted(known)}")
+    return Finish(**settings)
+
+
+def _notes(before: Take, take: Take, finish: Finish, level: float) -> list[str]:
+    """What a finish did, as far as it did something."""
+    cut = before.duration - take.duration
+    return [
+        *([f"{cut:.1f} s of its tail cut off"] if cut > 0.05 else []),
+        *(["no tail to cut off"] if finish.trim and cut <= 0.05 else []),
+        *([f"fade-in {finish.fade_in:g} s"] if finish.fade_in else []),
+        *([f"fade-out {finish.fade_out:g} s"] if finish.fade_out else []),
+        *([_level(level)] if finish.normalise and math.isfinite(level) else []),
+    ]
+
+
+def _level(level: float) -> str:
+    words = f"now {level:.1f} LUFS".replace("-", "−")
+    return words if level > LOUDNESS - 0.5 else f"{words}, as far as its peaks allow"

@@ -1,0 +1,223 @@
+"""The player: what it is shown, as plain data, and the component that shows it.
+
+Its parts lie beside this file: ``player.html`` (structure), ``page.css`` (looks), and six
+scripts that make up its behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from musicgen_space.audio.files import encode, formats_for, settings_of
+from musicgen_space.audio.peaks import waveform
+from musicgen_space.audio.spectrogram import spectrogram
+from musicgen_space.clip import ClipFacts
+from musicgen_space.errors import InvalidRequest
+from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW
+from musicgen_space.page.form.links import query_of
+from musicgen_space.page.player.finishing import MOST_TAKES, Finishing, finish_of
+from musicgen_space.page.player.shelf import Shelf, whole
+from musicgen_space.page.visitors.made_files import MadeFiles
+from musicgen_space.page.visitors.page_work import PageWork
+from musicgen_space.page.widget import widget
+from musicgen_space.take import Receipt, Take
+
+__all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_takes"]
+
+View = dict[str, Any]
+
+_FILES = (
+    *("player.html", "served.js", "starting.js", "player.js", "stream.js", "sounds.js"),
+    *("compare.js", "share.js", "wiring.js"),
+)
+_PICTURE = "png"
+_NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
+
+
+def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
+    """A component that plays a take while it is being made and when it is done.
+
+    What it asks the server for once takes are done is ``work`` of the page.
+
+    Its value is a ``View``: ``phase`` (idle, busy, done or failed), ``status`` (one line
+    beside the clock), ``announcement`` (for screen readers, when the phase changes), ``take``
+    (the id of it all), ``variations`` (how many takes) and, when they are done, ``takes``: of
+    each its ``id`` and what ``_shown`` says. Of what is being made, the first take: ``title``,
+    ``facts``, ``wanted`` (seconds), ``begins`` (seconds of the clip that is continued), ``rate``
+    (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time), ``peaks``
+    and ``peaks_per_second``.
+
+    Which finish takes are heard with, and which of them, is up to each browser. Its event
+    ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
+    is ``kept`` as.
+    """
+    finishing, files = Finishing(shelf), MadeFiles()
+
+    def chunk(address: str) -> str | None:
+        """What the player calls for the next chunk; ``address`` is "take/index"."""
+        key, _, index = str(address).rpartition("/")
+        return shelf.chunk(key, whole(index))
+
+    def file(wish: Any) -> dict[str, str] | None:
+        """A file, made when it is asked for: the ``take``'s id, its ``ending``, a ``finish``."""
+        try:
+            take = finishing.take(wish["take"], finish_of(wish.get("finish")))
+        except (InvalidRequest, *_NOT_OURS):
+            return None
+        ending = wish.get("ending")
+        if take is None or ending not in (_PICTURE, *formats_for(take)):
+            return None
+        name = f"{file_name(take)}.{ending}"
+        return {"path": files.save(_file_of(take, ending), name, player), "name": name}
+
+    def heard(wish: Any) -> list[dict[str, Any]] | dict[str, str] | None:
+        """How the ``takes`` (ids) are heard with a ``finish``; None when one is gone."""
+        try:
+            takes = [*wish["takes"]][:MOST_TAKES]
+            return finishing.heard(takes, finish_of(wish.get("finish")))
+        except InvalidRequest as error:
+            return {"trouble": str(error)}
+        except _NOT_OURS:
+            return None
+
+    player = widget(
+        value,
+        *(f"player/{file}" for file in _FILES),
+        server_functions=[chunk, work.in_turn(file), work.in_turn(heard)],
+        elem_id="player",
+    )
+    return player
+
+
+def view(phase: str, status: str = "", **changes: Any) -> View:
+    """A ``View`` with everything empty but what is given."""
+    return {
+        "phase": phase,
+        "status": status,
+        "announcement": status,
+        "take": "",
+        "wanted": 0.0,
+        "begins": 0.0,
+        "rate": 32000,
+        "channels": 1,
+        "chunks": 0,
+        "speed": 0.0,
+        "peaks": [],
+        "peaks_per_second": 1,
+        "title": "",
+        "facts": "",
+        "variations": 1,
+        "takes": [],
+        **changes,
+    }
+
+
+def view_of_takes(
+    takes: Sequence[Take], key: str, /, *, kept: Sequence[str] = (), **changes: Any
+) -> View:
+    """The view of finished takes, one to four; ``key`` is their id on the shelf.
+
+    They may have nothing in common. ``kept`` are their ids in the library, if they are kept.
+    """
+    ids = kept or [""] * len(takes)
+    shown = [
+        {"id": f"{key}/{index}", "kept": kept_as, "name": name, **_shown(take)}
+        for index, (take, kept_as, name) in enumerate(zip(takes, ids, names(takes), strict=True))
+    ]
+    of_all = ("title", "wanted", "begins", "rate", "channels", "peaks_per_second")
+    return view(
+        "done",
+        **{
+            "announcement": _announcement(len(takes)),
+            "take": key,
+            "variations": len(takes),
+            "takes": shown,
+            **{field: shown[0][field] for field in of_all},
+            **changes,
+        },
+    )
+
+
+def names(takes: Sequence[Take]) -> list[str]:
+    """What tells these takes apart in a word or two."""
+    ways = [
+        [take.request.prompt for take in takes],
+        [f"seed {take.request.seed}" for take in takes],
+        [take.model for take in takes],
+    ]
+    return max(ways, key=lambda way: len({*way})) if len(takes) > 1 else ways[1]
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as players show them."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def length_words(seconds: float, stopped: bool) -> str:
+    """How long a take is, and whether it was to be longer."""
+    length = f"{seconds:.4g} s" if seconds < 60 else clock(seconds)
+    return length + " (stopped)" * stopped
+
+
+def facts(take: Take) -> str:
+    """One line about where a take came from."""
+    length = length_words(take.duration, take.stopped)
+    parts = [take.made_by, f"seed {take.request.seed}", length]
+    parts += _clip_words(take.clips)
+    if take.receipt is not None:
+        parts += _receipt_words(take.receipt)
+    elif take.seconds_taken:
+        parts.append(f"made in {take.seconds_taken:.1f} s, {take.real_time_factor:.1f}× real time")
+    return " · ".join(parts)
+
+
+def file_name(take: Take) -> str:
+    """A short file name that says what is inside, without an ending."""
+    words = "".join(c if c.isalnum() and c.isascii() else " " for c in take.request.prompt)
+    slug = "-".join(words.lower().split())[:48].strip("-") or "take"
+    return f"{slug}-seed{take.request.seed}"
+
+
+def _shown(take: Take) -> dict[str, Any]:
+    """What the player needs to know of one finished take."""
+    return {
+        **waveform(take),
+        "title": take.request.prompt,
+        "facts": facts(take),
+        "begins": take.given_seconds,
+        "rate": take.sample_rate,
+        "channels": take.samples.shape[0],
+        "formats": formats_for(take),
+        "link": query_of(settings_of(take)),
+    }
+
+
+def _file_of(take: Take, ending: str) -> bytes:
+    if ending == _PICTURE:
+        return spectrogram(take.samples, take.sample_rate)
+    return encode(take, ending)
+
+
+def _announcement(takes: int) -> str:
+    return "The take is ready." if takes == 1 else f"{takes} takes are ready."
+
+
+def _clip_words(clips: Mapping[str, ClipFacts]) -> list[str]:
+    """Which sounds of somebody's own are in a take."""
+    continued, followed = clips.get(CONTINUE), clips.get(FOLLOW)
+    return [
+        *([f"goes on from {continued.name}"] if continued else []),
+        *([f"melody of {followed.name}"] if followed else []),
+    ]
+
+
+def _receipt_words(receipt: Receipt) -> list[str]:
+    """What a hosted take cost, as far as it is known."""
+    return [
+        *([f"cost {receipt.cost:.4g} credits"] if receipt.cost is not None else []),
+        *([f"made in {receipt.generation_seconds:.1f} s"] if receipt.generation_seconds else []),
+        *([f"request {receipt.request_id}"] if receipt.request_id else []),
+    ]

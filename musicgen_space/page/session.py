@@ -1,0 +1,317 @@
+"""What the page does when somebody presses something. Only here errors become ``gr.Error``."""
+
+from __future__ import annotations
+
+import html
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from musicgen_space.audio.clips import read_upload
+from musicgen_space.backends import backend_named
+from musicgen_space.backends.base import (
+    Backend,
+    Chunk,
+    HostedBackend,
+    Loading,
+    Progress,
+    Update,
+)
+from musicgen_space.clip import Clip
+from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
+from musicgen_space.library import Library
+from musicgen_space.page.billing.purse import Purse
+from musicgen_space.page.billing.spending import Spending, is_given, paid_by
+from musicgen_space.page.clip.own_sound import (
+    FOLLOW,
+    NOTHING_PICKED,
+    Picked,
+    clip_fields,
+    new_sounds,
+    picked,
+)
+from musicgen_space.page.player.player import View, view, view_of_takes
+from musicgen_space.page.player.progress import TakeProgress
+from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.page.takes.own_takes import OwnTakes
+from musicgen_space.page.visitors.audience import Audience
+from musicgen_space.page.visitors.identity import address_of
+from musicgen_space.page.visitors.page_work import PageWork
+from musicgen_space.request import LIMITS, TEXTS, MusicRequest
+from musicgen_space.settings import Settings
+from musicgen_space.take import Take
+
+__all__ = ["FIELDS", "MELODY_NEEDS", "Studio"]
+
+log = logging.getLogger(__name__)
+
+# The fields of a request that have a field of their own on the page, in a wish's order.
+FIELDS = (*LIMITS, *TEXTS[1:])
+MELODY_NEEDS = "needs a melody model, such as facebook/musicgen-melody"
+
+_SECONDS_BETWEEN_VIEWS = 0.25
+_MOST_VISITS = 10_000  # as many sessions as Gradio itself keeps (its state_session_capacity)
+_LONGEST_NAME = 60  # characters of a sound's name that was a prompt
+
+
+class Studio:
+    """The page's event handlers and what they share: backends, takes, visitors.
+
+    A *wish* is the page's fields in its order: backend, key, model, prompt, ``FIELDS``, and
+    what is picked of the visitor's own sound for what. A key is used for the call it came
+    with and kept nowhere.
+    """
+
+    def __init__(
+        self,
+        backends: dict[str, Backend],
+        settings: Settings,
+        shelf: Shelf,
+        library: Library | None = None,
+        audience: Audience | None = None,
+    ) -> None:
+        self._backends = backends
+        self._shelf = shelf
+        self._audience = audience or Audience()
+        self.sounds = new_sounds()
+        self.work = PageWork()
+        self.spending = Spending(settings)
+        self.takes = OwnTakes(library, settings, backends)
+        self._visits: dict[str | None, _Visit] = {}  # by browser session; the latest last
+        self._visiting = threading.Lock()
+
+    def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any, Any]:
+        """Check the wish before it waits or costs anything; Generate becomes Stop.
+
+        Only what was checked here can be made, once: ``make`` alone, which anybody can call
+        over the network, finds no permit.
+        """
+        visit = self._visit(request)
+        with _told():
+            backend, _ = self._understood(*wish)
+            if isinstance(backend, HostedBackend):
+                self.spending.check(backend, wish[1], request, "enter yours first")
+                if self.spending.is_own(wish[1]):
+                    visit.purse.check(backend.typical_price)
+        visit.stop.set()
+        visit.stop = threading.Event()
+        visit.permit = _without_key(wish)
+        return gr.update(visible=False), gr.update(visible=True), gr.update(interactive=False)
+
+    def make(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[View, Any]]:
+        """Make the takes; yields the player's view and, at the end, the seed that was used.
+
+        What was finished is kept for ``whose`` it is, even if something fails after it.
+        """
+        visit, visitor = self._visit(request), address_of(request)
+        stop, permit, visit.permit = visit.stop, visit.permit, None
+        if permit != _without_key(wish):
+            yield view("failed", "The settings changed meanwhile: press Generate again."), gr.skip()
+            return
+        try:
+            backend, music_request = self._understood(*wish)
+        except MusicGenSpaceError as error:  # its own sound may be forgotten since
+            yield view("failed", str(error)), gr.skip()
+            return
+        progress = TakeProgress(music_request, self._shelf, visitor)
+        yield progress.view, gr.skip()
+        last: View = view("idle", "Stopped before there was any sound.")
+        seed = gr.skip()
+        takes: list[Take] = []
+        finished = False
+        try:
+            updates = backend.generate(music_request, stop, visitor)
+            with self._audience.watching({str(request.session_hash)}, stop):
+                for current in _views(updates, progress, takes):
+                    yield current, gr.skip()
+            finished = True
+        except MusicGenSpaceError as error:
+            last = view("failed", str(error), title=music_request.prompt)
+        except Exception:
+            log.exception("A take failed")
+            message = "Something went wrong here, not with your prompt. Please try again."
+            last = view("failed", message, title=music_request.prompt)
+        finally:
+            takes = [self.spending.without_balance(take, wish[1]) for take in takes]
+            for take in takes:
+                visit.purse.pay(take.receipt)
+            kept, note = self.takes.keep(whose, takes)
+            if not takes:
+                progress.give_up()
+        if takes and finished:
+            last, seed = progress.finish(takes, kept, note), takes[0].request.seed
+        yield last, seed
+
+    def end(self) -> tuple[Any, Any, Any]:
+        """Stop becomes Generate again."""
+        return gr.update(visible=True), gr.update(visible=False), gr.update(interactive=True)
+
+    def stop(self, request: gr.Request) -> None:
+        """End the take of this browser session within a decoding step."""
+        self._visit(request).stop.set()
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed: stop making its take and forget it."""
+        visit = self._visit(request)
+        visit.stop.set()
+        self.sounds.forget(visit.sound)
+        with self._visiting:
+            self._visits.pop(request.session_hash, None)
+
+    def bring(self, request: gr.Request, path: str | None, use: str) -> Picked:
+        """Read a sound that somebody chose or recorded; → it as the picker shows it."""
+        if path is None:
+            return NOTHING_PICKED
+        with _told():
+            return self._take_up(request, read_upload(Path(path)), use)
+
+    def bring_take(self, request: gr.Request, asked: Any, use: str) -> Picked:
+        """A kept take as somebody's own sound, to go on from it or to follow its melody."""
+        with _told():
+            [take] = self.takes.takes(asked, most=1).values()
+            name = f"“{_short(self.takes.entry(asked).name)}”"
+            return self._take_up(request, Clip(take.samples, take.sample_rate, name), use)
+
+    def open_takes(self, request: gr.Request, asked: Any) -> View:
+        """Kept takes in the player, to be heard and compared."""
+        with _told():
+            found = self.takes.takes(asked)
+        takes = [*found.values()]
+        key = self._shelf.start(address_of(request))
+        self._shelf.finish(key, takes)
+        return view_of_takes(takes, key, kept=[*found])
+
+    def settings_of_take(self, asked: Any) -> Mapping[str, Any]:
+        """What made a kept take."""
+        with _told():
+            return self.takes.entry(asked).settings
+
+    def put_away(self, request: gr.Request) -> Picked:
+        """Forget somebody's own sound."""
+        visit = self._visit(request)
+        self.sounds.forget(visit.sound)
+        visit.sound = None
+        return NOTHING_PICKED
+
+    def use(self, shown: Picked, use: str) -> Picked:
+        """Pick a sound's stretch anew, for another use."""
+        key = str(shown.get("clip"))
+        clip = self.sounds.get(key)
+        return NOTHING_PICKED if clip is None else picked(key, clip, use)
+
+    def choose_winner(self, whose: Any, event: gr.EventData) -> None:
+        """The take that has won a blind comparison becomes a favourite, if it is kept."""
+        said = event._data if isinstance(event._data, dict) else {}
+        if said.get("kept"):
+            asked = {**whose, "ids": [said["kept"]]} if isinstance(whose, dict) else {}
+            self.takes.favour_take({**asked, "favourite": True})
+
+    def money(self, request: gr.Request, backend_name: str, key: str) -> str:
+        """What the chosen backend costs, in words, with the balance of the key if there is one."""
+        backend = backend_named(self._backends, backend_name)
+        words = f"{backend.label}: {backend.about}"
+        if not isinstance(backend, HostedBackend):
+            return f"{words}."
+        purse = self._visit(request).purse
+        try:
+            paying = paid_by(backend, key)
+            if not paying.has_key:
+                return f"{words}."
+            if not self.spending.is_own(key):
+                return f"{words}. It is on the owner of this page."
+            purse.look_into(paying.balance())
+        except MusicGenSpaceError as error:
+            purse.look_into(None)
+            return f"{words}. The balance is not known: {html.escape(str(error))}"
+        return f"{words}, <strong>{purse.credits:.2f} credits</strong> left."
+
+    def _understood(
+        self, backend_name: str, key: str, model: str, prompt: str, *rest: Any
+    ) -> tuple[Backend, MusicRequest]:
+        """The wish as a backend and a checked request; raises ``MusicGenSpaceError``."""
+        backend = backend_named(self._backends, backend_name)
+        choice = backend.choice(model)
+        *fields, own_sound, use = rest
+        given = dict(zip(FIELDS, fields, strict=True))
+        if use in backend.knobs:
+            given |= clip_fields(self.sounds, own_sound, use)
+        if FOLLOW in given and choice.melody is False:
+            raise InvalidRequest("Following a melody", model, MELODY_NEEDS)
+        obeyed = {name: value for name, value in given.items() if name in backend.knobs}
+        music_request = MusicRequest(prompt, **obeyed, model=model)
+        if isinstance(backend, HostedBackend):
+            backend = paid_by(backend, key)
+        return backend, music_request
+
+    def _take_up(self, request: gr.Request, clip: Clip, use: str) -> Picked:
+        """Keep somebody's own sound in place of the one before; → it as the picker shows it."""
+        shown = picked("", clip, use)
+        self.put_away(request)
+        visit = self._visit(request)
+        visit.sound = self.sounds.add(clip, clip.samples.nbytes, address_of(request))
+        return {**shown, "clip": visit.sound}
+
+    def _visit(self, request: gr.Request) -> _Visit:
+        """What is known of a session, which anybody can invent: the quietest are forgotten."""
+        with self._visiting:
+            visit = self._visits.pop(request.session_hash, None) or _Visit()
+            self._visits[request.session_hash] = visit
+            if len(self._visits) > _MOST_VISITS:
+                del self._visits[next(iter(self._visits))]
+        return visit
+
+
+class _Visit:
+    """What is known of one browser session while its tab is open."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.purse = Purse()
+        self.permit: tuple[Any, ...] | None = None  # the wish that was checked, without its key
+        self.sound: str | None = None  # the id of the visitor's own sound
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of ours are told at the page."""
+    try:
+        yield
+    except MusicGenSpaceError as error:
+        # Gradio shows errors as HTML, and this text may quote what somebody typed.
+        raise gr.Error(html.escape(str(error)), print_exception=False) from None
+
+
+def _views(updates: Iterator[Update], progress: TakeProgress, takes: list[Take]) -> Iterator[View]:
+    """What to show meanwhile, not too often; the finished ones are added to ``takes``."""
+    shown = time.monotonic()
+    for update in updates:
+        if isinstance(update, Take):
+            takes.append(update)
+            continue
+        silent = progress.is_silent
+        current = progress.add(update)
+        soon = not _comes_often(update) or silent != progress.is_silent
+        if soon or time.monotonic() - shown > _SECONDS_BETWEEN_VIEWS:
+            shown = time.monotonic()
+            yield current
+
+
+def _comes_often(update: Update) -> bool:
+    """Whether another update of the kind follows at once: then not each need be shown."""
+    downloading = isinstance(update, Loading) and update.fraction is not None
+    return downloading or isinstance(update, Progress | Chunk)
+
+
+def _without_key(wish: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The wish with whether there is a key in place of the key, to be kept for a moment."""
+    return (wish[0], is_given(wish[1]), *wish[2:])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"

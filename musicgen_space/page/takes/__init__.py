@@ -1,0 +1,1 @@
+"""The list of a visitor's kept takes."""

@@ -1,0 +1,146 @@
+"""The list of a visitor's takes, below everything else, and what its buttons do.
+
+Its three parts lie beside this file: ``library_panel.html`` (structure),
+``library_panel.js`` (behaviour), ``page.css`` (looks).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from musicgen_space.backends.base import Backend
+from musicgen_space.page.clip.picker import OwnSound
+from musicgen_space.page.form.fields import QUIET
+from musicgen_space.page.form.recall import Recall
+from musicgen_space.page.session import Studio
+from musicgen_space.page.takes.own_takes import Answer, OwnTakes
+from musicgen_space.page.widget import widget
+from musicgen_space.request import LIMITS
+
+__all__ = ["NEW_TAKES", "build_library_panel", "wire_library_panel"]
+
+# Tells the list that there may be something new in it.
+NEW_TAKES = "() => { document.dispatchEvent(new Event('musicgen:kept')); }"
+
+_SHOW_WISH = """() => {
+  document.querySelector("#wish").scrollIntoView({ block: "start" });
+  document.querySelector("#generate").focus({ preventScroll: true });
+}"""
+_SHOW_SOUND = """() => {
+  document.querySelector("#own").scrollIntoView({ block: "center" });
+  document.querySelector("#picker .play")?.focus({ preventScroll: true });
+}"""
+
+_ABOUT_OWN = "Kept on this machine until you delete them, or until their room is used up."
+_ABOUT_SHARED = (
+    "Kept on this page's server, for this browser only, until you delete them or until their "
+    "room is used up."
+)
+_NOT_KEPT = "Takes are not kept at the moment; what the app printed when it started says why."
+_NOT_KEPT_SHARED = "Takes are not kept here at the moment: download what you like."
+
+
+def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
+    """The list; where takes should be kept and aren't, it says so. ``wanted``: it is seen.
+
+    Its value is ``{"visitor": token}`` and what an event is about: ``ids`` of takes, ``use``
+    (for what), ``renew`` (whether with a new seed).
+    """
+
+    def export_takes(sent: Any) -> Answer:
+        """A zip file to fetch."""
+        made = takes.export_takes(sent, Path(panel.GRADIO_CACHE))
+        if not isinstance(made, Path):
+            return made
+        panel.temp_files.add(str(made))  # Gradio serves these, and deletes them in time
+        return {"path": str(made), "name": made.name}
+
+    if takes.are_kept:
+        about = _ABOUT_SHARED if takes.strangers else _ABOUT_OWN
+    else:
+        about = _NOT_KEPT_SHARED if takes.strangers else _NOT_KEPT
+    panel = widget(
+        None,
+        "takes/library_panel.html",
+        "player/served.js",
+        "takes/library_panel.js",
+        server_functions=[
+            *map(
+                _answering,
+                [
+                    takes.list_takes,
+                    takes.rename_take,
+                    takes.favour_take,
+                    takes.delete_takes,
+                    takes.restore_takes,
+                ],
+            ),
+            export_takes,
+        ],
+        shared=takes.strangers,
+        there=takes.are_kept,
+        about=about,
+        visible=wanted,
+        elem_id="library",
+    )
+    return panel
+
+
+def wire_library_panel(
+    panel: gr.HTML,
+    studio: Studio,
+    player: gr.HTML,
+    recall: Recall,
+    own: OwnSound,
+    backends: Mapping[str, Backend],
+    place: tuple[gr.Radio, gr.Dropdown],
+) -> Callable[..., Any]:
+    """A take goes to the player, its settings to the fields, its sound to the picker.
+
+    ``place`` are the fields of backend and model. → what triggers making the take again with
+    the new seed that was filled in.
+    """
+
+    def settings(asked: Any) -> list[Any]:
+        found = dict(studio.settings_of_take(asked))
+        if asked.get("renew"):
+            found["seed"] = _another_seed(found.get("seed"))
+        return recall.updates(found)
+
+    def bring(request: gr.Request, asked: Any, backend: str, model: str) -> list[Any]:
+        use = str(asked.get("use")) if isinstance(asked, dict) else ""
+        refusal = own.refusal(backends[backend], model, use)
+        if refusal:
+            raise gr.Error(refusal, title="Not with this model", print_exception=False)
+        return own.showing(studio.bring_take(request, asked, use), use)
+
+    # Who presses one after the other wants the last.
+    last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+    panel.hear(studio.open_takes, panel, player, concurrency_limit=2, **last)
+    recalled = panel.recall(settings, panel, recall.outputs, concurrency_limit=None, **last)
+    recalled.success(None, None, None, js=_SHOW_WISH, **QUIET)
+    brought = panel.bring(bring, [panel, *place], own.parts, concurrency_limit=2, **last)
+    brought.success(None, None, None, js=_SHOW_SOUND, **QUIET)
+    renewed = panel.renew(settings, panel, recall.outputs, concurrency_limit=None, **QUIET)
+    trigger: Callable[..., Any] = renewed.success
+    return trigger
+
+
+def _answering(method: Callable[[object], Answer]) -> Callable[[Any], Answer]:
+    """A method as the function that Gradio wants: with one argument and a name."""
+
+    def function(sent: Any) -> Answer:
+        return method(sent)
+
+    function.__name__ = method.__name__
+    return function
+
+
+def _another_seed(seed: object) -> int:
+    drawn = secrets.randbelow(int(LIMITS["seed"].maximum))
+    return drawn + (isinstance(seed, int) and drawn >= seed >= 0)

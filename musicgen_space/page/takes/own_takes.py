@@ -1,0 +1,256 @@
+"""A visitor's kept takes, as their page asks for them. Nothing that it sends is trusted."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from musicgen_space.backends.base import Backend
+from musicgen_space.errors import InvalidRequest, LibraryUnavailable, MusicGenSpaceError
+from musicgen_space.library import Entry, Library
+from musicgen_space.page.player.player import length_words
+from musicgen_space.page.visitors.identity import Visitors
+from musicgen_space.request import CLIP_LIMITS
+from musicgen_space.settings import Settings
+from musicgen_space.take import Take
+
+__all__ = ["MOST_AT_ONCE", "PAGE", "Answer", "OwnTakes", "Row"]
+
+log = logging.getLogger(__name__)
+
+# What a row of the list shows: ``id``, ``name``, ``prompt``, ``facts`` (a line), ``created``
+# (ISO 8601), ``favourite``, ``peaks`` (percent) and ``sound``: whether somebody's own sound
+# was in it, which settings alone don't bring back.
+Row = dict[str, Any]
+# What a page gets for what it asks: ``trouble`` (words) where that was not possible.
+Answer = dict[str, Any]
+
+PAGE = 30  # rows that are sent at a time
+MOST_AT_ONCE = 4  # takes that are opened together
+
+_MOST_IDS = 100
+_LONGEST = 200  # characters of an id or of search words that are looked at
+_EXPORT_SECONDS = 3600.0  # how long an export can be fetched
+
+_GONE = "This take is not there any more."
+_NO_ROOM = (
+    "New takes can't be kept at the moment: the disk is full or read-only. Deleting some makes "
+    "room."
+)
+_NOBODY = "This page doesn't know whose takes to show: reload it."
+
+
+class OwnTakes:
+    """Keeps takes in ``library`` (None: keeps nothing) and finds those of whoever asks.
+
+    Every method that takes what a page ``sent`` looks in it for its visitor first.
+    """
+
+    def __init__(
+        self, library: Library | None, settings: Settings, backends: Mapping[str, Backend]
+    ) -> None:
+        self._library = library
+        self._labels = {name: backend.label for name, backend in backends.items()}
+        self._visitors = Visitors(settings)
+        self._exports: dict[str, tuple[float, Path]] = {}  # by visitor
+        self._exporting = threading.Lock()
+
+    @property
+    def strangers(self) -> bool:
+        """Whether others than the owner can open the page."""
+        return self._visitors.strangers
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is a library at all."""
+        return self._library is not None
+
+    def keep(self, sent: object, takes: Sequence[Take]) -> tuple[list[str], str]:
+        """Keep what was made together; → ids, and why there are none if something went wrong.
+
+        Never raises: what can't be kept is on the page all the same.
+        """
+        visitor = self._visitors.name_of(sent)
+        if self._library is None or visitor is None or not takes:
+            return [], ""
+        try:
+            return self._library.keep(visitor, takes), ""
+        except LibraryUnavailable as error:
+            log.error("Takes were not kept: %s", error)
+            return [], f"Not kept in your takes, so download it. {error}"
+        except Exception:  # above all a sound that FLAC can't hold
+            log.exception("Takes were not kept")
+            return [], "Not kept in your takes, so download it."
+
+    def takes(self, sent: object, most: int = MOST_AT_ONCE) -> dict[str, Take]:
+        """The first takes that are asked for as ``ids``, in that order; raises our errors."""
+        visitor, library = self._known(sent)
+        ids = _ids(sent)[:most]
+        found = {id: library.take(visitor, id) for id in ids}
+        takes = {id: take for id, take in found.items() if take is not None}
+        if not takes:
+            raise LibraryUnavailable(_GONE)
+        return takes
+
+    def entry(self, sent: object) -> Entry:
+        """What is known of the first take that is asked for; raises our errors."""
+        visitor, library = self._known(sent)
+        entry = next((library.entry(visitor, id) for id in _ids(sent)[:1]), None)
+        if entry is None:
+            raise LibraryUnavailable(_GONE)
+        return entry
+
+    def list_takes(self, sent: object) -> Answer:
+        """Rows that have ``words`` and follow the take ``after``, and how many there are.
+
+        ``any`` says whether there are takes at all, found or not, and ``gone`` which of the
+        ids that are ``marked`` to be compared are no longer those of takes. ``note`` is what
+        there is to say of them all, if there is.
+        """
+
+        def answer(visitor: str, library: Library) -> Answer:
+            words, after = _text(sent, "words"), _text(sent, "after")
+            favourites = _field(sent, "favourites") is True
+            found = library.search(visitor, words, favourites=favourites, limit=PAGE, after=after)
+            count = library.count(visitor, words, favourites=favourites)
+            there = bool(count) or library.count(visitor) > 0
+            gone = [id for id in _marked(sent) if library.entry(visitor, id) is None]
+            rows = [self._row(entry) for entry in found]
+            note = {} if library.writable else {"note": _NO_ROOM}
+            return {"rows": rows, "count": count, "any": there, "gone": gone, **note}
+
+        return self._answer(sent, answer)
+
+    def rename_take(self, sent: object) -> Answer:
+        """Give a take another ``name``, "" for its prompt."""
+
+        def answer(visitor: str, library: Library) -> Answer:
+            return self._changed(library.rename(visitor, _id(sent), _text(sent, "name")))
+
+        return self._answer(sent, answer)
+
+    def favour_take(self, sent: object) -> Answer:
+        """Make a take a favourite, or no longer one."""
+
+        def answer(visitor: str, library: Library) -> Answer:
+            yes = _field(sent, "favourite") is True
+            return self._changed(library.favour(visitor, _id(sent), yes))
+
+        return self._answer(sent, answer)
+
+    def delete_takes(self, sent: object) -> Answer:
+        """Delete takes, which can be undone for a while."""
+        return self._answer(
+            sent, lambda visitor, library: {"ids": library.delete(visitor, _ids(sent))}
+        )
+
+    def restore_takes(self, sent: object) -> Answer:
+        """Undo that."""
+        return self._answer(
+            sent, lambda visitor, library: {"ids": library.restore(visitor, _ids(sent))}
+        )
+
+    def export_takes(self, sent: object, folder: Path) -> Path | Answer:
+        """All takes as one file in a new folder below ``folder``; one at a time is made.
+
+        A visitor's next export takes the place of the last one.
+        """
+        made: list[Path] = []
+
+        def answer(visitor: str, library: Library) -> Answer:
+            if not library.count(visitor):
+                return {"trouble": "There is nothing to export."}
+            if not self._exporting.acquire(blocking=False):
+                return {"trouble": "Other takes are being packed: try again in a moment."}
+            try:
+                self._clear_exports(visitor)
+                path = folder / secrets.token_urlsafe(24) / "musicgen-takes.zip"
+                path.parent.mkdir(mode=0o700, parents=True)
+                self._exports[visitor] = (time.monotonic(), path)
+                library.export(visitor, path)
+                made.append(path)
+            finally:
+                self._exporting.release()
+            return {}
+
+        trouble = self._answer(sent, answer)
+        return made[0] if made else trouble
+
+    def _clear_exports(self, visitor: str) -> None:
+        """Remove the last export of ``visitor``, and everybody's that are old."""
+        latest = time.monotonic() - _EXPORT_SECONDS
+        for whose, (when, path) in [*self._exports.items()]:
+            if whose == visitor or when < latest:
+                del self._exports[whose]
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+    def _known(self, sent: object) -> tuple[str, Library]:
+        visitor = self._visitors.name_of(sent)
+        if self._library is None or visitor is None:
+            raise LibraryUnavailable(_NOBODY)
+        return visitor, self._library
+
+    def _answer(self, sent: object, answer: Callable[[str, Library], Answer]) -> Answer:
+        try:
+            return answer(*self._known(sent))
+        except MusicGenSpaceError as error:
+            return {"trouble": str(error)}
+        except OSError as error:
+            log.error("An export failed: %s", error)
+            return {"trouble": "The server has no room for that at the moment."}
+
+    def _changed(self, entry: Entry | None) -> Answer:
+        return {"trouble": _GONE} if entry is None else {"row": self._row(entry)}
+
+    def _row(self, entry: Entry) -> Row:
+        return {
+            "id": entry.id,
+            "name": entry.name,
+            "prompt": entry.prompt,
+            "facts": self._facts(entry),
+            "created": entry.created.isoformat(),
+            "favourite": entry.favourite,
+            "peaks": entry.peaks,
+            "sound": any(entry.settings.get(field) for field in CLIP_LIMITS),
+        }
+
+    def _facts(self, entry: Entry) -> str:
+        length = length_words(entry.duration, entry.stopped)
+        parts = [entry.model, self._labels.get(entry.backend, entry.backend), f"seed {entry.seed}"]
+        cost = [] if entry.cost is None else [f"{entry.cost:.4g} credits"]
+        return " · ".join([*filter(None, parts), length, *cost])
+
+
+def _field(sent: object, name: str) -> object:
+    return sent.get(name) if isinstance(sent, Mapping) else None
+
+
+def _text(sent: object, name: str) -> str:
+    value = _field(sent, name)
+    return value[:_LONGEST] if isinstance(value, str) else ""
+
+
+def _marked(sent: object) -> list[str]:
+    """The ids that are ``marked``, as far as they can be."""
+    marked = _field(sent, "marked")
+    few = marked[:MOST_AT_ONCE] if isinstance(marked, list) else []
+    return [id for id in few if isinstance(id, str) and len(id) <= _LONGEST]
+
+
+def _ids(sent: object) -> list[str]:
+    """The ``ids`` that are asked for; raises ``InvalidRequest`` for anything but a few texts."""
+    ids: Any = _field(sent, "ids")
+    right = isinstance(ids, list) and 0 < len(ids) <= _MOST_IDS
+    if not right or not all(isinstance(id, str) and len(id) <= _LONGEST for id in ids):
+        raise InvalidRequest("ids", type(ids).__name__, f"must be those of 1 to {_MOST_IDS} takes")
+    return list(ids)
+
+
+def _id(sent: object) -> str:
+    return _ids(sent)[0]

@@ -1,0 +1,1 @@
+"""Who visits the page, and how much of this machine each may have."""

@@ -1,0 +1,109 @@
+"""What of Gradio's server is open, and how much it takes in: what this page and programs use.
+
+Gradio brings many routes: recordings, proxies, statistics, editors. All are closed but these.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from itertools import dropwhile
+from traceback import walk_tb
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from musicgen_space.audio.clips import MAX_CLIP_BYTES
+
+__all__ = ["UPLOAD", "Gate", "is_open"]
+
+log = logging.getLogger(__name__)
+
+_NOT_UNDERSTOOD = "This request makes no sense here: what it names is not there."
+_MOST_BYTES = 2**20  # of what a page or a program asks for
+_AROUND_A_FILE = 2**16  # what a form adds to an upload
+UPLOAD = "/gradio_api/upload"
+
+_READ = re.compile(
+    r"/|/config/?|/favicon\.ico|/theme\.css|/robots\.txt|/manifest\.json|/pwa_icon(/.*)?|/healthz"
+    r"|/(static|assets|svelte)/.*"
+    r"|/gradio_api/(theme\.css|info/?|openapi\.json|startup-events|app_id/?|login_check/?"
+    r"|heartbeat/[^/]+|queue/data|upload_progress|call/(v2/)?[^/]+/[^/]+|file=(?!https?:).*)"
+)
+_WRITTEN = re.compile(
+    r"/gradio_api/(upload|queue/join|cancel|reset/?|component_server/?|run/[^/]+/?"
+    r"|call/(v2/)?[^/]+/?)"
+)
+_MCP = re.compile(r"/gradio_api/mcp(/.*)?")  # in any way
+
+
+def is_open(method: str, path: str) -> bool:
+    """Whether a request goes through to Gradio."""
+    opened = _READ if method in ("GET", "HEAD") else _WRITTEN if method == "POST" else _MCP
+    return bool(opened.fullmatch(path) or _MCP.fullmatch(path))
+
+
+class Gate:
+    """Answers for Gradio where something is closed or too large."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http" and (refusal := _refusal(scope)):
+            status, words = refusal
+            await JSONResponse({"detail": words}, status)(scope, receive, send)
+        elif scope["type"] == "http":  # there are no other ways in, such as websockets
+            await _with_short_errors(self._app, scope, receive, send)
+
+
+def _refusal(scope: Scope) -> tuple[int, str] | None:
+    """The status and the words with which a request is turned away, if it is."""
+    path, headers = scope["path"], Headers(scope=scope)
+    if not is_open(scope["method"], path):
+        return 404, "Not Found"
+    if "transfer-encoding" in headers:
+        return 411, "The length of a request must be told before it."
+    most = MAX_CLIP_BYTES + _AROUND_A_FILE if path == UPLOAD else _MOST_BYTES
+    length = int(headers.get("content-length", 0))  # a number: the server has read it before
+    if length > most:
+        return 413, f"A request must have at most {most} bytes, got {length}."
+    return None
+
+
+async def _with_short_errors(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run ``app``; what Gradio can't make sense of is refused, and takes a line of the log.
+
+    The server would answer 500, and log all that led to it for each such request. Of a session
+    that it doesn't know Gradio says so in its answer, and fails then: that just ends the answer.
+    """
+    begun = False
+
+    async def sent(message: Message) -> None:
+        nonlocal begun
+        begun = begun or message["type"] == "http.response.start"
+        await send(message)
+
+    try:
+        await app(scope, receive, sent)
+    except Exception as error:
+        late = isinstance(error, HTTPException) or isinstance(error.__cause__, HTTPException)
+        if _is_of_our_code(error) or (begun and not late):
+            raise
+        if begun:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        log.warning("%s %s was not understood: %r", scope["method"], scope["path"][:80], error)
+        await JSONResponse({"detail": _NOT_UNDERSTOOD}, 400)(scope, receive, send)
+
+
+def _is_of_our_code(error: Exception) -> bool:
+    """Whether Gradio had called something of ours, in which it was raised."""
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    called = dropwhile(lambda name: not name.startswith("gradio."), names)
+    return any(name.startswith("musicgen_space.") for name in called)

@@ -1,0 +1,33 @@
+"""Components of our own: HTML and scripts, which lie in files beside the Python that uses them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+__all__ = ["source", "widget"]
+
+_PAGE = Path(__file__).parent
+
+
+def widget(value: Any, *files: str, **options: Any) -> gr.HTML:
+    """A component of ``files``, named by their paths in ``page/``: its HTML, if any, and scripts.
+
+    The scripts can use ``translated`` and ``retold``, and what the scripts before them define.
+    ``options`` are those of ``gr.HTML``.
+    """
+    html = "".join(source(file) for file in files if file.endswith(".html"))
+    scripts = ["i18n/translate.js", *(file for file in files if file.endswith(".js"))]
+    return gr.HTML(
+        value,
+        **({"html_template": html} if html else {}),
+        js_on_load="".join(map(source, scripts)),
+        **{"apply_default_css": False, **options},
+    )
+
+
+def source(file: str) -> str:
+    """The text of a file in ``page/``."""
+    return (_PAGE / file).read_text(encoding="utf-8")

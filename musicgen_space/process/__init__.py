@@ -1,0 +1,1 @@
+"""How this process meets its machine: environment, proxies, addresses, and its end."""

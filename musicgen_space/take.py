@@ -1,0 +1,118 @@
+"""What comes back: ``Take``, what it cost and what was done to its sound since."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from musicgen_space.clip import ClipFacts
+from musicgen_space.errors import InvalidRequest
+from musicgen_space.request import Limit, MusicRequest, checked_number
+
+__all__ = ["FINISH_LIMITS", "Finish", "Receipt", "Take"]
+
+FINISH_LIMITS: dict[str, Limit] = {
+    "fade_in": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
+    "fade_out": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
+}
+_SWITCHES = ("normalise", "trim")
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What is done to a take; raises ``InvalidRequest`` when a field is outside its limits.
+
+    ``normalise`` brings it to −14 LUFS, or as near as −1 dBTP lets it come: one gain
+    for the whole take, without a limiter or a compressor, so that loud and quiet keep their
+    distance. ``fade_in`` and ``fade_out`` are in seconds. ``trim`` cuts off a tail of silence
+    or noise, half of the take at most.
+    """
+
+    normalise: bool = False
+    fade_in: float = FINISH_LIMITS["fade_in"].default
+    fade_out: float = FINISH_LIMITS["fade_out"].default
+    trim: bool = False
+
+    def __post_init__(self) -> None:
+        for field in _SWITCHES:
+            if not isinstance(getattr(self, field), bool):
+                raise InvalidRequest(field, getattr(self, field), "must be true or false")
+        for field, limit in FINISH_LIMITS.items():
+            object.__setattr__(self, field, checked_number(field, getattr(self, field), limit))
+
+    def settings(self) -> dict[str, Any]:
+        """All fields as JSON knows them."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a hosted take cost, as far as the server said so; None where it did not.
+
+    ``cost`` and ``credits_left`` are in the account's credits, ``generation_seconds`` is
+    the time on the server, ``request_id`` is what its support asks for.
+    """
+
+    cost: float | None = None
+    credits_left: float | None = None
+    request_id: str | None = None
+    generation_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Take:
+    """A piece of music and where it came from.
+
+    ``samples`` is float32 in −1 … 1, shape [channels, samples], at ``sample_rate`` Hz.
+    ``request`` holds the seed that was really used. ``seconds_taken`` is the time it
+    took to make. ``stopped`` says that it ends early because somebody pressed Stop.
+    ``base_model`` is what ``model`` was applied to, where that is an adapter.
+    ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
+    what was done to the sound since, None: nothing.
+    ``clips`` says by field which clips it was made with: those of ``request``, unless it was
+    read from a file, which holds no more of them than that.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    request: MusicRequest
+    backend: str
+    model: str
+    seconds_taken: float
+    stopped: bool = False
+    receipt: Receipt | None = None
+    finish: Finish | None = None
+    base_model: str | None = None
+    clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.clips:
+            object.__setattr__(self, "clips", self.request.clips)
+
+    @property
+    def made_by(self) -> str:
+        """The model, and the one that it was applied to."""
+        return f"{self.model} + {self.base_model}" if self.base_model else self.model
+
+    @property
+    def duration(self) -> float:
+        """Length of the sound in seconds."""
+        return float(self.samples.shape[-1] / self.sample_rate)
+
+    @property
+    def given_seconds(self) -> float:
+        """Seconds of the clip that it goes on from, where the new music begins; 0 without one."""
+        clip = self.clips.get("continue_from")
+        return clip.seconds if clip else 0.0
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of music made per second of waiting; above 1 is faster than playback.
+
+        The clip that a take continues was there already.
+        """
+        return (self.duration - self.given_seconds) / max(self.seconds_taken, 1e-9)

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musicgen_space.backends.base import Chunk, Loading, Progress, Update, Waiting
+from musicgen_space.backends.local.backend import LocalBackend
+from musicgen_space.backends.local.checkpoints import Checkpoints
+from musicgen_space.clip import Clip
+from musicgen_space.errors import (
+    BackendError,
+    InvalidCheckpoint,
+    ModelUnavailable,
+    QueueFull,
+    UnreadableAudio,
+)
+from musicgen_space.request import MusicRequest
+from musicgen_space.settings import Settings
+from musicgen_space.take import Take
+
+
+@pytest.fixture
+def backend(tiny_folder: Path) -> Iterator[LocalBackend]:
+    backend = LocalBackend(Settings(models=(str(tiny_folder),), max_waiting=2))
+    yield backend
+    backend.close()
+
+
+def wish(folder: Path, **knobs: float) -> MusicRequest:
+    return MusicRequest("jazz", model=str(folder), **{"duration": 2, **knobs})
+
+
+def made(backend: LocalBackend, request: MusicRequest) -> list[Update]:
+    return list(backend.generate(request, threading.Event()))
+
+
+class Listener:
+    """Somebody who waits for a take in a thread of their own."""
+
+    def __init__(self, backend: LocalBackend, request: MusicRequest, visitor: str = "") -> None:
+        self.stop = threading.Event()
+        self.updates: list[Update] = []
+        self._arrived = threading.Condition()
+        self._thread = threading.Thread(target=self._listen, args=(backend, request, visitor))
+        self._thread.start()
+
+    def _listen(self, backend: LocalBackend, request: MusicRequest, visitor: str) -> None:
+        for update in backend.generate(request, self.stop, visitor):
+            with self._arrived:
+                self.updates.append(update)
+                self._arrived.notify_all()
+
+    def wait_for(self, kind: type) -> None:
+        with self._arrived:
+            assert self._arrived.wait_for(
+                lambda: any(isinstance(update, kind) for update in self.updates), 60
+            )
+
+    def join(self) -> list[Update]:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self.updates
+
+
+def test_a_take_is_its_chunks_and_knows_where_it_came_from(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    updates = made(backend, wish(tiny_folder, seed=5))
+    take = updates[-1]
+    assert isinstance(updates[0], Loading)
+    assert isinstance(take, Take)
+    chunks = [update.samples for update in updates if isinstance(update, Chunk)]
+    assert np.array_equal(np.concatenate(chunks, axis=1), take.samples)
+    assert (take.duration, take.sample_rate, take.stopped) == (2.0, 32000, False)
+    assert (take.backend, take.model, take.request.seed) == ("local", str(tiny_folder), 5)
+    assert take.seconds_taken > 0
+
+
+def test_progress_speaks_in_seconds_of_music(backend: LocalBackend, tiny_folder: Path) -> None:
+    updates = made(backend, wish(tiny_folder, duration=3))
+    progress = [update for update in updates if isinstance(update, Progress)]
+    assert progress[-1].seconds_made == progress[-1].seconds_wanted == 3.0
+    assert progress[-1].seconds_left == pytest.approx(0)
+    assert all(p.real_time_factor >= 0 for p in progress)
+
+
+def test_the_seed_drawn_for_minus_one_makes_the_take_again(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    drawn = made(backend, wish(tiny_folder, seed=-1))[-1]
+    assert isinstance(drawn, Take)
+    assert 0 <= drawn.request.seed <= 9999
+    again = made(backend, drawn.request)[-1]
+    assert isinstance(again, Take)
+    assert np.array_equal(drawn.samples, again.samples)
+
+
+def test_one_take_at_a_time_and_the_others_see_their_place(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    first = Listener(backend, wish(tiny_folder, extend_to=300))
+    first.wait_for(Progress)
+    second = Listener(backend, wish(tiny_folder, extend_to=100))
+    second.wait_for(Waiting)
+    third = Listener(backend, wish(tiny_folder))
+    third.wait_for(Waiting)
+    assert second.updates == [Waiting(1)]
+    assert third.updates == [Waiting(2)]
+    with pytest.raises(QueueFull, match="queue is full: 2 waiting"):
+        made(backend, wish(tiny_folder))
+    first.stop.set()
+    assert [isinstance(listener.join()[-1], Take) for listener in (first, second, third)]
+    assert Waiting(1) in third.updates
+
+
+def test_a_visitor_with_many_takes_does_not_hold_up_another(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    greedy = [Listener(backend, wish(tiny_folder, extend_to=100), "greedy")]
+    greedy[0].wait_for(Progress)
+    greedy.append(Listener(backend, wish(tiny_folder, extend_to=300), "greedy"))
+    greedy[1].wait_for(Waiting)
+    other = Listener(backend, wish(tiny_folder, duration=1), "other")
+    other.wait_for(Waiting)
+    assert other.updates == [Waiting(1)]
+    greedy[0].stop.set()
+    assert isinstance(other.join()[-1], Take)
+    assert not any(isinstance(update, Take) for update in greedy[1].updates)
+    for listener in greedy:
+        listener.stop.set()
+        listener.join()
+
+
+def test_a_listener_who_is_slow_does_not_hold_up_the_next(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    slow = backend.generate(wish(tiny_folder), threading.Event(), "slow")
+    next(slow)
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+    assert isinstance([*slow][-1], Take)
+
+
+def test_stop_ends_a_take_at_once_and_keeps_what_was_made(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    listener = Listener(backend, wish(tiny_folder, extend_to=300))
+    listener.wait_for(Chunk)
+    listener.stop.set()
+    take = listener.join()[-1]
+    assert isinstance(take, Take)
+    assert take.stopped
+    assert 1 <= take.duration < 300
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+
+
+def test_stop_while_waiting_gives_the_place_away(backend: LocalBackend, tiny_folder: Path) -> None:
+    first = Listener(backend, wish(tiny_folder, extend_to=300))
+    first.wait_for(Progress)
+    second = Listener(backend, wish(tiny_folder))
+    second.wait_for(Waiting)
+    second.stop.set()
+    assert second.join() == [Waiting(1)]
+    first.stop.set()
+    first.join()
+
+
+def test_a_listener_who_leaves_stops_the_work(backend: LocalBackend, tiny_folder: Path) -> None:
+    updates = backend.generate(wish(tiny_folder, extend_to=300), threading.Event())
+    assert any(isinstance(update, Chunk) for update in updates)
+    updates.close()
+    started = time.perf_counter()
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+    # Thirty seconds of music take far longer: the abandoned take was not finished first.
+    assert time.perf_counter() - started < 20
+
+
+def test_nothing_runs_on_after_closing(tiny_folder: Path) -> None:
+    before = set(threading.enumerate())
+    backend = LocalBackend(Settings(models=(str(tiny_folder),)))
+    listener = Listener(backend, wish(tiny_folder, extend_to=300))
+    listener.wait_for(Chunk)
+    backend.close()
+    listener.join()
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_folder_that_is_no_checkpoint_is_an_error_and_the_next_take_works(
+    backend: LocalBackend, tiny_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidCheckpoint):
+        made(backend, wish(tmp_path))
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+
+
+@pytest.mark.parametrize(
+    ("field", "samples", "complaint"),
+    [
+        ("continue_from", np.zeros((2, 32_000)), "no sound above"),
+        ("melody", np.zeros((1, 32_000)), "no sound above"),
+        ("melody", np.full((2, 32_000), [[0.5], [-0.5]]), "channels cancel each other"),
+    ],
+)
+def test_a_clip_that_no_model_can_hear_is_refused_before_one_is_loaded(
+    field: str, samples: np.ndarray, complaint: str, backend: LocalBackend, tmp_path: Path
+) -> None:
+    clip = Clip(samples.astype(np.float32), 32_000)
+    request = MusicRequest("jazz", model=str(tmp_path / "none"), **{field: clip})
+    with pytest.raises(UnreadableAudio, match=complaint):
+        made(backend, request)
+
+
+def test_a_model_that_is_nowhere_says_what_to_do(backend: LocalBackend) -> None:
+    with pytest.raises(ModelUnavailable, match=r"HF_HUB_OFFLINE is set.*musicgen-nano"):
+        made(backend, MusicRequest("jazz", model="facebook/musicgen-small"))
+    with pytest.raises(ModelUnavailable, match="There is no folder"):
+        made(backend, MusicRequest("jazz", model="/no/such/folder"))
+
+
+def test_the_model_list_begins_with_the_embedded_one(backend: LocalBackend) -> None:
+    names = [choice.name for choice in backend.models()]
+    assert names[0] == "musicgen-nano"
+    assert "facebook/musicgen-small" in names
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize("failure", [ImportError("libsomething.so: cannot open"), Panic("oh")])
+def test_a_failure_nobody_foresaw_is_told_and_the_next_take_works(
+    failure: BaseException,
+    backend: LocalBackend,
+    tiny_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "_model", broken)
+        with pytest.raises(BackendError, match="its log says why"):
+            made(backend, wish(tiny_folder))
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+
+
+def test_a_failure_is_told_where_its_memory_can_not_be_freed_either(
+    backend: LocalBackend, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    made(backend, wish(tiny_folder))
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "release", broken)
+        with pytest.raises(InvalidCheckpoint):
+            made(backend, wish(tmp_path))
+    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)

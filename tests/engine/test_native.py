@@ -1,0 +1,201 @@
+"""The native kernel against the decoder that it stands in for, and its own promises."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+
+from musicgen_space.engine.checkpoint.loader import load
+from musicgen_space.engine.conditioning import Conditions
+from musicgen_space.engine.generate import MusicGen
+from musicgen_space.engine.model import Condition, Decoder, TextCondition
+from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, levels
+from musicgen_space.engine.sampling import guide, sample
+from musicgen_space.models import embedded_folder
+from musicgen_space.request import MusicRequest
+from tests.conftest import TORCH, the_kernel
+
+PROMPT = "lo-fi music with a soothing melody"
+COLUMNS = 60
+PREFILLED = 21  # more than one block, and not a whole number of them
+
+
+@pytest.fixture(
+    scope="module", params=["tiny", "tiny_stereo", "tiny_melody", "tiny_stereo_melody", "nano"]
+)
+def model(request: pytest.FixtureRequest) -> MusicGen:
+    if request.param == "nano":
+        return load(embedded_folder(), TORCH)
+    return load(request.getfixturevalue(f"{request.param}_folder"), TORCH)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_folder: Path) -> MusicGen:
+    return load(tiny_folder, TORCH)
+
+
+@pytest.fixture(scope="module")
+def nano() -> MusicGen:
+    return load(embedded_folder(), TORCH)
+
+
+def native(decoder: Decoder, mode: Mode, threads: int = 1, level: str = "") -> NativeDecoder:
+    return NativeDecoder(decoder, mode, the_kernel(), threads, level)
+
+
+def condition_of(model: MusicGen, takes: int = 1) -> Condition:
+    request = MusicRequest(PROMPT, variations=takes, negative_prompt="drums")
+    return Conditions(request, model.text, model.decoder.config, 32000).at(0)
+
+
+def random_codes(model: MusicGen, takes: int = 1) -> torch.Tensor:
+    config = model.decoder.config
+    generator = torch.Generator().manual_seed(1)
+    shape = (takes, config.codebooks, COLUMNS)
+    return torch.randint(config.codebook_size + 1, shape, generator=generator)
+
+
+@torch.inference_mode()
+def all_logits(
+    decoder: Decoder | NativeDecoder,
+    codes: torch.Tensor,
+    condition: Condition,
+    prefilled: int = PREFILLED,
+) -> torch.Tensor:
+    """Teacher-forced logits after column ``prefilled`` − 1 and each one behind: [S, R, K, V]."""
+    logits, state = decoder.prefill(codes[..., :prefilled], condition, columns=codes.shape[-1])
+    found = [logits]
+    found += [
+        decoder.decode(codes[..., column], state) for column in range(prefilled, codes.shape[-1])
+    ]
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_exact_logits_are_the_decoders_own(model: MusicGen, threads: int) -> None:
+    codes, condition = random_codes(model, takes=2), condition_of(model, takes=2)
+    expected = all_logits(model.decoder, codes, condition)
+    found = all_logits(native(model.decoder, "exact", threads), codes, condition)
+    assert torch.allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("mode", "bound"), [("int8", 0.06), ("int4", 0.2)])
+def test_few_bits_stay_close(model: MusicGen, mode: Mode, bound: float) -> None:
+    codes, condition = random_codes(model), condition_of(model)
+    expected = all_logits(model.decoder, codes, condition)
+    found = all_logits(native(model.decoder, mode), codes, condition)
+    assert (found - expected).norm() / expected.norm() < bound
+
+
+@pytest.mark.parametrize("mode", ["exact", "int8", "int4"])
+def test_each_variation_is_as_it_is_alone(model: MusicGen, mode: Mode) -> None:
+    decoder = native(model.decoder, mode)
+    codes = random_codes(model, takes=3)
+    together = all_logits(decoder, codes, condition_of(model, takes=3))
+    for take in range(3):
+        alone = all_logits(decoder, codes[take : take + 1], condition_of(model))
+        assert torch.equal(together[:, take::3], alone)
+
+
+@pytest.mark.parametrize("mode", ["exact", "int8"])
+def test_prefill_is_as_many_single_steps(model: MusicGen, mode: Mode) -> None:
+    decoder, codes = native(model.decoder, mode), random_codes(model)
+    condition = condition_of(model)
+    whole = all_logits(decoder, codes, condition, prefilled=COLUMNS)
+    steps = all_logits(decoder, codes, condition, prefilled=1)
+    assert torch.equal(whole[-1], steps[-1])
+
+
+@pytest.mark.parametrize("mode", ["exact", "int8", "int4"])
+def test_the_number_of_threads_changes_nothing(model: MusicGen, mode: Mode) -> None:
+    codes, condition = random_codes(model), condition_of(model)
+    one, two, five = (
+        all_logits(native(model.decoder, mode, threads), codes, condition) for threads in (1, 2, 5)
+    )
+    assert torch.equal(one, two)
+    assert torch.equal(one, five)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_all_kinds_of_processors_agree(model: MusicGen, mode: Mode) -> None:
+    codes, condition = random_codes(model), condition_of(model)
+    names = levels(the_kernel())
+    first, *others = (
+        all_logits(native(model.decoder, mode, level=name), codes, condition) for name in names
+    )
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_an_unguided_row_reads_no_text(tiny: MusicGen) -> None:
+    codes, condition = random_codes(tiny), condition_of(tiny)
+    text = TextCondition(condition.text.states[:1], condition.text.mask[:1])
+    guided = Condition(text, rows=2)
+    expected = all_logits(tiny.decoder, codes, guided)
+    assert torch.allclose(
+        all_logits(native(tiny.decoder, "exact"), codes, guided), expected, atol=1e-3
+    )
+
+
+def test_a_generation_has_an_end_and_codes_are_checked(tiny: MusicGen) -> None:
+    decoder, codes = native(tiny.decoder, "int8"), random_codes(tiny)
+    _, state = decoder.prefill(codes[..., :4], condition_of(tiny), columns=5)
+    with pytest.raises(ValueError, match="no such code"):
+        decoder.decode(codes[..., 4] * 0 - 1, state)
+    decoder.decode(codes[..., 4], state)
+    with pytest.raises(ValueError, match="no room"):
+        decoder.decode(codes[..., 5], state)
+
+
+def test_memory_goes_with_the_generation(tiny: MusicGen) -> None:
+    """A hundred long generations need no more memory than a few."""
+    decoder, codes = native(tiny.decoder, "exact"), random_codes(tiny)
+
+    def generations(count: int) -> float:
+        for _ in range(count):
+            decoder.prefill(codes, condition_of(tiny), columns=5000)
+        gc.collect()
+        return resident()
+
+    before = generations(5)
+    assert generations(100) < before + 30
+
+
+def resident() -> float:
+    """Memory of this process in MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    pytest.skip("no /proc here")
+
+
+@torch.inference_mode()
+def test_int8_predicts_nanos_own_music_as_well(nano: MusicGen) -> None:
+    """Cross-entropy on codes that the exact decoder drew, within one per cent."""
+    condition = condition_of(nano)
+    pieces = [own_codes(nano, condition, seed) for seed in (1, 2)]
+
+    def entropy(decoder: Decoder | NativeDecoder) -> float:
+        losses = []
+        for codes in pieces:
+            logits = all_logits(decoder, codes, condition, prefilled=1)[:-1, :1]
+            wanted = codes[0, :, 1:].T.flatten()
+            losses.append(torch.nn.functional.cross_entropy(logits.flatten(0, 2), wanted))
+        return float(torch.stack(losses).mean())
+
+    exact = entropy(native(nano.decoder, "exact"))
+    assert entropy(nano.decoder) == pytest.approx(exact, rel=1e-4)
+    assert entropy(native(nano.decoder, "int8")) == pytest.approx(exact, rel=0.01)
+
+
+def own_codes(nano: MusicGen, condition: Condition, seed: int) -> torch.Tensor:
+    """Columns [1, K, 150] drawn from the model itself, with guidance."""
+    decoder, generator = native(nano.decoder, "exact"), torch.Generator().manual_seed(seed)
+    columns = [torch.full((1, 4), 2048)]
+    logits, state = decoder.prefill(columns[0][..., None], condition, columns=150)
+    for _ in range(149):
+        columns.append(sample(guide(logits[:1], logits[1:], 3.0), [generator]))
+        logits = decoder.decode(columns[-1], state)
+    return torch.stack(columns, dim=-1)
