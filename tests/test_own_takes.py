@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import open_library
 from musicgen_space.backends.base import Backend, ModelChoice, Update
 from musicgen_space.errors import LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Library
 from musicgen_space.request import MusicRequest, Receipt, Take
+from musicgen_space.serve import open_library
 from musicgen_space.settings import Settings
 from musicgen_space.ui.own_takes import PAGE, OwnTakes
 from musicgen_space.ui.visitors import OWNER, Visitors

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from app import check_address, check_folder
 from musicgen_space.errors import InvalidSetting
+from musicgen_space.serve import check_address, check_folder
 from musicgen_space.settings import Settings
 from tests.app_server import ROOT, serving
 from tests.watched import asked, written

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from app import main
 from musicgen_space import audio
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
 from musicgen_space.request import MusicRequest, Take
+from musicgen_space.serve import serve
+from musicgen_space.settings import Settings
 
 RATE = 32000
 SECONDS_A_SECOND = 100  # of music, of time
@@ -61,4 +62,4 @@ class Humming(Backend):
 
 
 if __name__ == "__main__":
-    main(lambda _: {"local": Humming()})
+    serve(Settings.from_environment(), lambda _: {"local": Humming()})
