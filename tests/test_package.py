@@ -22,7 +22,7 @@ from tools.install import attempts, uv_variables
 from tools.requirements import requirement_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PIP_INSTALL = ["install", "--quiet", "--no-deps", "--no-index"]
+PIP_INSTALL = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ def scripts(wheel: Path) -> Path:
     venv.create(folder, with_pip=False)
     place = {"base": str(folder), "platbase": str(folder)}
     packages = Path(sysconfig.get_path("purelib", "venv", place))
-    (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
+    needed = [path for path in sys.path if Path(path).name == "site-packages"]
+    (packages / "needed.pth").write_text("\n".join(needed))
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
     subprocess.run([*pip, *PIP_INSTALL, str(wheel)], check=True)
