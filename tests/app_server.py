@@ -53,7 +53,7 @@ def serving(
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # a model that is being loaded is loaded first
 
 
 def answers(url: str) -> bool:
