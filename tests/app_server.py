@@ -53,7 +53,7 @@ def serving(
         yield address
     finally:
         process.terminate()
-        process.wait(120)  # a model that is being loaded is loaded first
+        process.wait(120)  # as patient as with its start
 
 
 def answers(url: str) -> bool:
