@@ -87,8 +87,14 @@ class Settings:
         return self.segmind_key if allowed else None
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read the variables; raises ``InvalidSetting`` for one that makes no sense."""
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, chosen: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Read the variables; raises ``InvalidSetting`` for one that makes no sense.
+
+        Those that are ``chosen``, as by options of the command line, go before ``environ``.
+        """
+        environ = {**environ, **(chosen or {})}
         return cls(**{field: each.read(environ, each.name) for field, each in VARIABLES.items()})
 
 
