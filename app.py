@@ -52,6 +52,7 @@ def serve(settings: Settings, backends: dict[str, Backend]) -> int:
     # Not before: Gradio reads its environment while it is imported.
     from musicgen_space.ui.audience import Audience
     from musicgen_space.ui.gate import Gate
+    from musicgen_space.ui.named_files import bound_named_files
     from musicgen_space.ui.page import build_page, launch_options
     from musicgen_space.ui.uploads import Uploads
 
@@ -61,6 +62,8 @@ def serve(settings: Settings, backends: dict[str, Backend]) -> int:
     library = open_library(settings)
 
     audience = Audience(patience=_PATIENCE)
+    uploads = Uploads()
+    bound_named_files(uploads)
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
@@ -73,7 +76,7 @@ def serve(settings: Settings, backends: dict[str, Backend]) -> int:
                 server_port=settings.port,
                 share=False,  # a public tunnel would let strangers spend the owner's key
                 app_kwargs={
-                    "routes": [Route("/healthz", healthz), Uploads().route()],
+                    "routes": [Route("/healthz", healthz), uploads.route()],
                     "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
                 },
                 quiet=True,

@@ -7,11 +7,13 @@ import http.client
 import os
 import threading
 import time
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import gradio as gr
 import httpx
@@ -21,6 +23,7 @@ from gradio.routes import App
 from musicgen_space.ui.gate import is_open
 from tests.app_server import serving
 from tests.slow_page import PATIENCE, UPLOAD_BYTES, UPLOAD_BYTES_EACH
+from tests.test_programs import call
 
 PUBLIC = {"GRADIO_SERVER_NAME": "0.0.0.0"}
 LONG, SHORT = {"extend_to": 300}, {"duration": 1}
@@ -167,6 +170,19 @@ def test_uploads_are_bounded_for_each_visitor_and_for_all(page: str) -> None:
     assert own.exists()  # those who hold more lose theirs first
 
 
+def test_files_that_come_by_mcp_are_bounded_like_uploads(page: str, folder: Path) -> None:
+    before = files_of(folder)
+    for _ in range(8):
+        data = b64encode(os.urandom(150_000)).decode()
+        call(page, prompt="jazz", continue_from=f"data:audio/wav;base64,{data}")
+    # Twice: Gradio sends what MCP brought to itself, as an upload from here.
+    assert (
+        0
+        < sum(path.stat().st_size for path in files_of(folder) - before)
+        <= (2 * UPLOAD_BYTES_EACH)
+    )
+
+
 def test_an_upload_that_is_broken_off_leaves_nothing(page: str, folder: Path) -> None:
     before = files_of(folder)
     place = urlsplit(page)
@@ -222,6 +238,28 @@ def test_what_makes_no_sense_is_refused_and_takes_one_line_of_the_log(
     before = (folder / "log").read_text()
     assert httpx.post(f"{page}/gradio_api/{path}", json=body).status_code == 400
     assert (folder / "log").read_text().removeprefix(before).count("\n") == 1
+
+
+NO_UPLOAD = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.mark.parametrize("given", [[], ["nowhere"] * 20, [NO_UPLOAD] * 20, [{}] * 20])
+def test_inputs_that_make_no_sense_are_refused_and_take_at_most_one_line_of_the_log(
+    page: str, folder: Path, given: list[Any]
+) -> None:
+    before = (folder / "log").read_text()
+    endpoints = httpx.get(f"{page}/config").json()["dependencies"]
+    number = next(each["id"] for each in endpoints if each["api_name"] == "begin")
+    assert '"success":false' in pressed(page, number, given)
+    assert (folder / "log").read_text().removeprefix(before).count("\n") <= 1
+
+
+def pressed(page: str, number: int, given: list[Any]) -> str:
+    """What a page is told that has this handler called with these inputs."""
+    session = {"session_hash": uuid4().hex}
+    body = {"data": given, "fn_index": number, **session}
+    assert httpx.post(f"{page}/gradio_api/queue/join", json=body).status_code == 200
+    return httpx.get(f"{page}/gradio_api/queue/data", params=session, timeout=30).text
 
 
 def test_an_unknown_session_takes_nothing_of_the_log(page: str, folder: Path) -> None:

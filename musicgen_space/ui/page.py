@@ -15,6 +15,7 @@ from musicgen_space.library import Library
 from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
 from musicgen_space.ui.audience import Audience
+from musicgen_space.ui.calls import Page
 from musicgen_space.ui.controls import (
     DRAW_SEED,
     HINTS,
@@ -73,7 +74,7 @@ def build_page(
     notes = TextNotes(backends)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
-    with gr.Blocks(
+    with Page(
         title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)
     ) as page:
         last_seed = gr.State(int(LIMITS["seed"].default))
