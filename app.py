@@ -40,11 +40,19 @@ def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> in
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "mcp"):  # a line or more for each call of a program
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger().addFilter(on_one_line)
     settings = Settings.from_environment()
     check_address(settings)
     check_folder(settings)
     with prepared_environment(settings):
         return serve(settings, opened(settings))
+
+
+def on_one_line(record: logging.LogRecord) -> bool:
+    """Shorten what is logged by no name: MCP's library has 120 lines for each senseless message."""
+    first, *_ = record.getMessage().splitlines() or [""]
+    record.msg, record.args = first[:200], None
+    return True
 
 
 def serve(settings: Settings, backends: dict[str, Backend]) -> int:

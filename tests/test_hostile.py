@@ -254,6 +254,25 @@ def test_inputs_that_make_no_sense_are_refused_and_take_at_most_one_line_of_the_
     assert (folder / "log").read_text().removeprefix(before).count("\n") <= 1
 
 
+def test_what_only_a_browser_does_is_refused_in_one_line(page: str, folder: Path) -> None:
+    before = (folder / "log").read_text()
+    endpoints = httpx.get(f"{page}/config").json()["dependencies"]
+    number = next(each["id"] for each in endpoints if not each["backend_fn"])
+    assert '"success":false' in pressed(page, number, [""] * 9)
+    assert (folder / "log").read_text().removeprefix(before).count("\n") == 1
+
+
+def test_a_message_of_mcp_that_makes_no_sense_takes_one_line_of_the_log(
+    page: str, folder: Path
+) -> None:
+    before = (folder / "log").read_text()
+    accepted = {"accept": "application/json, text/event-stream"}
+    body = {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "x"}}
+    answer = httpx.post(f"{page}/gradio_api/mcp/", json=body, headers=accepted)
+    assert answer.status_code < 500
+    assert (folder / "log").read_text().removeprefix(before).count("\n") <= 1
+
+
 def pressed(page: str, number: int, given: list[Any]) -> str:
     """What a page is told that has this handler called with these inputs."""
     session = {"session_hash": uuid4().hex}

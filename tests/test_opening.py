@@ -22,6 +22,7 @@ import yaml
 
 from musicgen_space.engine import loader, memory
 from musicgen_space.engine.checkpoint import tensors
+from musicgen_space.engine.checkpoint.opening import check_weights, read_bounded
 from musicgen_space.engine.loader import load
 from musicgen_space.engine.placement import CPU
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, OutOfMemory
@@ -32,6 +33,7 @@ resource: Any = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
 
 MEGABYTE = 2**20
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.int64, torch.bool)
 
 
 @pytest.fixture
@@ -126,6 +128,16 @@ def test_json_of_gigabytes_is_not_read(folder: Path, name: str) -> None:
     refused(folder, rf"{name} has 4,294,967,296 bytes, at most 4,194,304 are read")
 
 
+def test_a_file_that_is_longer_than_it_says_is_cut() -> None:
+    endless = Path("/proc/self/maps")  # which says that it has no bytes
+    assert len(read_bounded(endless, 100)) == 100
+
+
+def test_weights_are_no_device() -> None:
+    with pytest.raises(InvalidCheckpoint, match="/dev/zero is no regular file"):
+        check_weights(Path("/dev/zero"))
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "added_tokens.json"])
 def test_a_tokenizer_of_gigabytes_is_not_read(folder: Path, name: str) -> None:
     with (folder / name).open("wb") as file:
@@ -214,6 +226,42 @@ def test_a_header_of_many_megabytes_is_not_read(folder: Path) -> None:
         file.write(struct.pack("<Q", 90 * MEGABYTE))
         file.truncate(100 * MEGABYTE)
     refused(folder, r"The header of model\.safetensors has 94,371,840 bytes")
+
+
+# What torch itself writes.
+
+
+def parameters() -> dict[str, torch.nn.Parameter]:
+    return dict(torch.nn.Linear(8, 8).named_parameters())
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: torch.nn.TransformerDecoderLayer(16, 2).state_dict(),  # with its versions
+        parameters,
+        lambda: {f"layers.{n}.weight": torch.zeros(8) for n in range(2000)},
+        lambda: {str(dtype): torch.ones(2, 3, dtype=dtype) for dtype in DTYPES},
+        lambda: {"tied": (one := torch.ones(9, 9)), "view": one[3:], "turned": one.T},
+    ],
+    ids=["module", "parameters", "many", "kinds", "shared"],
+)
+def test_what_torch_saves_is_read(
+    tmp_path: Path, content: Callable[[], dict[str, torch.Tensor]], zipped: bool
+) -> None:
+    torch.save(content(), tmp_path / "a.bin", _use_new_zipfile_serialization=zipped)
+    assert tensors.read_pickle(tmp_path / "a.bin").keys() == content().keys()
+
+
+def test_an_archive_of_many_gigabytes_is_read(tmp_path: Path) -> None:
+    """Offsets that need more than 32 bits are elsewhere in it."""
+    with torch.serialization.skip_data():  # leaves room for numbers, which takes none on disk
+        torch.save(
+            {f"layers.{n}.weight": torch.zeros(600, 2**20) for n in range(3)}, tmp_path / "a"
+        )
+    assert (tmp_path / "a").stat().st_size > 2**32
+    assert tensors.read_pickle(tmp_path / "a")["layers.2.weight"].shape == (600, 2**20)
 
 
 # Configurations that ask for much.

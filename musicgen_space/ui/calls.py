@@ -24,15 +24,15 @@ class Page(gr.Blocks):
     async def preprocess_data(self, block_fn: Any, *given: Any, **options: Any) -> list[Any]:
         """What a handler is called with, like Gradio's; raises ``gr.Error`` where that fails."""
         try:
+            if block_fn.fn is None:
+                raise TypeError("it is done by the browser alone")
             inputs: list[Any] = await super().preprocess_data(block_fn, *given, **options)
         except gr.Error as error:
             error.print_exception = False
             raise
         except Exception as error:
-            log.warning("A call of %s was not understood: %s", block_fn.name, _line(error))
+            log.warning(
+                "A call of %s was not understood: %s", block_fn.name, repr(error)[:_MOST_TOLD]
+            )
             raise gr.Error(_NOT_UNDERSTOOD, print_exception=False) from None
         return inputs
-
-
-def _line(error: Exception) -> str:
-    return repr(error)[:_MOST_TOLD]
