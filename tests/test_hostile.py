@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import socket
 import threading
 import time
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +25,7 @@ from gradio.routes import App
 from musicgen_space.ui.gate import is_open
 from tests.app_server import serving
 from tests.slow_page import PATIENCE, UPLOAD_BYTES, UPLOAD_BYTES_EACH
+from tests.test_bombs import hours_of_vorbis
 from tests.test_programs import call
 
 PUBLIC = {"GRADIO_SERVER_NAME": "0.0.0.0"}
@@ -73,9 +76,10 @@ class Visitor:
                     break
         return heard
 
-    def send(self, size: int) -> Path:
-        """Upload a file; → where it is."""
-        files = {"files": ("sound.wav", os.urandom(size))}
+    def send(self, content: int | bytes) -> Path:
+        """Upload a file, or so many bytes of noise; → where it is."""
+        data = os.urandom(content) if isinstance(content, int) else content
+        files = {"files": ("sound.wav", data)}
         answer = httpx.post(f"{self._page}/gradio_api/upload", files=files, **self._known)
         return Path(answer.json()[0])
 
@@ -157,6 +161,58 @@ def test_behind_a_proxy_that_is_named_each_visitor_has_their_own(page: str) -> N
 
     assert [paid(address) for address in forged] == [True, True, True, False]
     assert all(paid(address) for address in several)
+
+
+def test_all_of_mcp_has_as_many_of_the_owners_takes_as_one_visitor(page: str) -> None:
+    hosted = {"prompt": "paid", "backend": "hosted", "model": "model"}
+    visitors = [{"x-forwarded-for": f"8.8.7.{n}", "x-gradio-user": "api"} for n in range(5)]
+    made = [not call(page, headers=headers, **hosted).isError for headers in visitors]
+    assert made == [True, True, True, False, False]
+
+
+def test_nobody_stops_anothers_take_without_knowing_its_session(page: str, folder: Path) -> None:
+    visitor, other = Visitor(page, "8.8.7.8"), Visitor(page, "8.8.7.9")
+    news = visitor.ask("lasting", duration=20)
+    endpoints = httpx.get(f"{page}/config").json()["dependencies"]
+    numbers = {each["api_name"]: each["id"] for each in endpoints}
+    until(lambda: bool(told(folder, "lasting")))
+    for session in ("", None, "lasting", "null", "*"):
+        body = {"session_hash": session, "event_id": session, "fn_index": numbers["generate"]}
+        for path in ("cancel", "reset"):
+            httpx.post(f"{page}/gradio_api/{path}", json=body)
+        for name in ("stop", "leave"):
+            pressed = {"session_hash": session, "fn_index": numbers[name], "data": []}
+            httpx.post(f"{page}/gradio_api/queue/join", json=pressed)
+    assert '"status": "Done"' in visitor.hear(news)
+    assert told(folder, "lasting") == ["began lasting", "made lasting"]
+    assert '"status": "Done"' in other.hear(other.ask("short", **SHORT))
+
+
+def test_those_who_never_read_what_they_ask_for_delay_nobody(page: str) -> None:
+    visitor = Visitor(page, "8.8.7.7")
+    file = visitor.send(300_000)
+    paths = ["/config", "/healthz", "/", "/gradio_api/info", f"/gradio_api/file={file}"]
+    paths += [f"/gradio_api/{path}" for path in ("queue/data?session_hash=x", "heartbeat/x")]
+    place = urlsplit(page)
+    with ExitStack() as readers:
+        for number in range(70):
+            address = (str(place.hostname), place.port or 80)
+            reader = readers.enter_context(socket.create_connection(address, 10))
+            reader.sendall(
+                f"GET {paths[number % len(paths)]} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * 9
+            )
+        for path in ("/config", f"/gradio_api/file={file}", "/healthz"):
+            assert httpx.get(page + path, timeout=10).status_code == 200
+        assert '"status": "Done"' in visitor.hear(visitor.ask("read", **SHORT))
+
+
+def test_a_small_file_of_hours_is_refused_and_delays_nobody(page: str) -> None:
+    greedy, modest = Visitor(page, "8.8.7.5"), Visitor(page, "8.8.7.6")
+    bomb = greedy.send(hours_of_vorbis(3600))
+    sent = {"path": str(bomb), "meta": {"_type": "gradio.FileData"}}
+    calls = [greedy.ask("bomb", continue_from=sent) for _ in range(3)]
+    assert '"status": "Done"' in modest.hear(modest.ask("modest", **SHORT))
+    assert all("longer than 10 minutes" in greedy.hear(each) for each in calls)
 
 
 def test_uploads_are_bounded_for_each_visitor_and_for_all(page: str) -> None:

@@ -29,6 +29,8 @@ from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, OutOfMemo
 from tests.adapters import write_adapter
 from tests.audiocraft_format import audiocraft_from
 
+ENDS_OTHERWISE = r"pytorch_model\.bin is damaged: it ends unlike what torch\.save writes"
+
 resource: Any = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
 
@@ -198,7 +200,85 @@ def test_an_archive_that_two_readers_would_see_differently_is_refused(folder: Pa
     whole = file.read_bytes()
     for ending in (b"\0" * 30, b"PK\5\6" + bytes(18)):
         file.write_bytes(whole + ending)
-        refused(folder, r"pytorch_model\.bin is damaged: it ends unlike what torch\.save writes")
+        refused(folder, ENDS_OTHERWISE)
+
+
+# What torch.save writes last: a record, where that is, and a record in the old form.
+RECORD, LOCATOR, LAST = -98, -42, -22
+
+
+@pytest.mark.parametrize(
+    ("place", "content"),
+    [
+        (RECORD, b"PK\6\5"),
+        (RECORD + 40, b"\1"),  # how long the directory is
+        (LOCATOR, b"PK\6\5"),
+        (LOCATOR + 8, b"\1"),  # where the record is
+        (LAST, b"PK\5\7"),
+        (-2, b"\1"),  # how long a comment is that follows
+    ],
+)
+def test_an_archive_that_does_not_end_as_torch_writes_it_is_refused(
+    folder: Path, place: int, content: bytes
+) -> None:
+    file = as_pickle(folder)
+    whole = bytearray(file.read_bytes())
+    assert whole[RECORD:][:4] + whole[LOCATOR:][:4] + whole[LAST:][:4] == b"PK\6\6PK\6\7PK\5\6"
+    whole[len(whole) + place : len(whole) + place + len(content)] = content
+    file.write_bytes(whole)
+    refused(folder, ENDS_OTHERWISE)
+
+
+def test_a_directory_of_many_megabytes_is_not_read(folder: Path) -> None:
+    file = as_pickle(folder)
+    with zipfile.ZipFile(file, "a") as archive:
+        for number in range(80):
+            archive.writestr(f"a/data/{number:060000}", b"")
+    refused(folder, r"The directory of pytorch_model\.bin has 4,8\d\d,\d\d\d bytes, at most")
+
+
+@pytest.mark.parametrize("name", ["archive/DATA.PKL", "archive/constants.PKL", "x/code/a.pkl"])
+def test_every_pickle_in_an_archive_is_looked_at(folder: Path, name: str) -> None:
+    """torch looks for names whatever their case."""
+    file = as_pickle(folder)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(name, pickle.dumps(os.system, 2))
+    refused(folder, r"to be read it wants to use \w+\.system\.")
+
+
+def test_a_folder_of_another_name_holds_no_numbers(folder: Path) -> None:
+    file = as_pickle(folder)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("archive/more/data/0", bytes(5 * MEGABYTE))
+    refused(folder, r"archive/more/data/0 in pytorch_model\.bin has 5,242,880 bytes, at most")
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_each_pickle_of_the_old_format_is_looked_at(folder: Path, place: int) -> None:
+    file = as_pickle(folder)
+    pickles = [pickle.dumps({}, 2)] * 5
+    pickles[place] = pickle.dumps(os.system, 2)
+    file.write_bytes(b"".join(pickles))
+    refused(folder, r"to be read it wants to use \w+\.system\.")
+
+
+def test_a_name_that_only_begins_like_one_of_tensors_is_none(folder: Path) -> None:
+    file = as_pickle(folder)
+    file.write_bytes(b"\x80\x02ccollections\nOrderedDict.fromkeys\n.")
+    refused(folder, r"it wants to use collections\.OrderedDict\.fromkeys")
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_an_archive_whose_contents_are_larger_than_they_are_there_is_refused(
+    folder: Path, how: int
+) -> None:
+    file = as_pickle(folder)
+    rezip(file, lambda _, content: content, how)
+    if how == zipfile.ZIP_STORED:
+        whole = file.read_bytes()
+        size = whole.index(b"PK\1\2") + 24  # of the first member, as the directory has it
+        file.write_bytes(whole[:size] + struct.pack("<I", 9 * MEGABYTE) + whole[size + 4 :])
+    refused(folder, r"pytorch_model\.bin is compressed \(")
 
 
 def test_few_numbers_can_not_pose_as_many(folder: Path) -> None:
