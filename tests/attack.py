@@ -45,7 +45,7 @@ class Figures:
     """What came of an attack on the page."""
 
     answers: Counter[int] = field(default_factory=Counter)  # by status; 0: none
-    failed: Counter[str] = field(default_factory=Counter)  # what was answered by 5xx
+    failed: Counter[str] = field(default_factory=Counter)  # 5xx that are no refusals, by request
     served: list[float] = field(default_factory=list)  # seconds that a modest take took
     refused: int = 0  # modest takes that were not made
     before: Resources | None = None
@@ -115,7 +115,8 @@ class Attacker:
             self._figures.answers[0] += 1
             return None
         self._figures.answers[answer.status_code] += 1
-        if answer.status_code >= 500:
+        refused = path.startswith("/gradio_api/run/") and "error" in answer.text
+        if answer.status_code >= 500 and not refused:  # so Gradio answers what it refuses there
             self._figures.failed[f"{method} {path[:60]}: {answer.text[:80]}"] += 1
         return answer
 
@@ -359,6 +360,7 @@ def tell(figures: Figures) -> None:
     """Print them."""
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(figures.answers.items()))
     print(f"{figures.requests} requests ({statuses})")
+    print(f"5xx that are no refusals: {figures.failed.total()}")
     for what, times in figures.failed.most_common(20):
         print(f"  {times} × {what}")
     waited = sorted(figures.served)

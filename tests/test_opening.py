@@ -262,22 +262,33 @@ def test_each_pickle_of_the_old_format_is_looked_at(folder: Path, place: int) ->
     refused(folder, r"to be read it wants to use \w+\.system\.")
 
 
+def test_of_the_old_format_too_no_pickle_of_many_small_things_is_read(folder: Path) -> None:
+    file = as_pickle(folder)
+    lists = b"\x80\x02(" + b"]" * (5 * MEGABYTE) + b"l."
+    file.write_bytes(pickle.dumps({}, 2) * 3 + lists + pickle.dumps([], 2))
+    refused(folder, "pickle exhausted before seeing STOP")
+
+
 def test_a_name_that_only_begins_like_one_of_tensors_is_none(folder: Path) -> None:
     file = as_pickle(folder)
     file.write_bytes(b"\x80\x02ccollections\nOrderedDict.fromkeys\n.")
     refused(folder, r"it wants to use collections\.OrderedDict\.fromkeys")
 
 
-@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
-def test_an_archive_whose_contents_are_larger_than_they_are_there_is_refused(
-    folder: Path, how: int
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(10, struct.pack("<H", zipfile.ZIP_DEFLATED)), (24, struct.pack("<I", 9 * MEGABYTE))],
+    ids=["method", "size"],
+)
+def test_an_archive_that_says_to_be_compressed_is_refused(
+    folder: Path, field: int, value: bytes
 ) -> None:
     file = as_pickle(folder)
-    rezip(file, lambda _, content: content, how)
-    if how == zipfile.ZIP_STORED:
-        whole = file.read_bytes()
-        size = whole.index(b"PK\1\2") + 24  # of the first member, as the directory has it
-        file.write_bytes(whole[:size] + struct.pack("<I", 9 * MEGABYTE) + whole[size + 4 :])
+    rezip(file, lambda _, content: content, zipfile.ZIP_STORED)
+    whole = bytearray(file.read_bytes())
+    place = whole.index(b"PK\1\2") + field  # of the first member, as the directory has it
+    whole[place : place + len(value)] = value
+    file.write_bytes(whole)
     refused(folder, r"pytorch_model\.bin is compressed \(")
 
 
