@@ -14,12 +14,12 @@ import random
 import socket
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -35,6 +35,7 @@ from tests.app_server import serving
 from tests.test_library_damage import DAMAGES, test_no_damage_loses_a_sound
 
 ATTACKERS = 6
+LISTENS = 10  # seconds, to a stream
 CALM = 5  # seconds after which nothing of an attack is left
 MOST_WAITED = 30  # seconds that a modest visitor waits for a take
 PUBLIC = {"GRADIO_SERVER_NAME": "0.0.0.0", "MUSICGEN_PROXIES": "127.0.0.1"}
@@ -93,8 +94,8 @@ class Attacker:
     def __init__(self, page: str, seed: int, figures: Figures) -> None:
         self._page, self._figures, self._chance = page, figures, random.Random(seed)
         address = {"x-forwarded-for": f"8.8.{seed // 250 % 250}.{seed % 250}"}
-        self._client = httpx.Client(base_url=page, headers=address, timeout=20)
-        config = self._client.get("/config").json()
+        self.client = httpx.Client(base_url=page, headers=address, timeout=20)
+        config = self.client.get("/config").json()
         self._handlers = config["dependencies"]
         self._components = [each["id"] for each in config["components"]]
         self._ways: list[Callable[[], object]] = [
@@ -110,7 +111,7 @@ class Attacker:
 
     def _sent(self, method: str, path: str, **content: Any) -> httpx.Response | None:
         try:
-            answer = self._client.request(method, path, **content)
+            answer = self.client.request(method, path, **content)
         except httpx.TransportError:
             self._figures.answers[0] += 1
             return None
@@ -149,11 +150,11 @@ class Attacker:
 
     def _listen(self, path: str) -> None:
         """To the end of a stream, or to some place in it."""
-        most = self._chance.choice([0, 1, 3, 100])
-        with self._client.stream("GET", path) as answer:
+        most, end = self._chance.choice([0, 1, 3, 100]), time.monotonic() + LISTENS
+        with self.client.stream("GET", path) as answer:
             self._figures.answers[answer.status_code] += 1
             for number, _ in enumerate(answer.iter_lines()):
-                if number >= most:
+                if number >= most or time.monotonic() > end:
                     break
 
     def _run(self) -> None:
@@ -263,7 +264,7 @@ PLACES = (
         "/healthz",
         "/login",
     ),
-    *("/gradio_api/heartbeat/x", "/gradio_api/queue/join", "/gradio_api/mcp/", "/monitoring", "//"),
+    *("/gradio_api/queue/join", "/gradio_api/mcp/", "/monitoring", "//"),
     *("/gradio_api/call/v2/generate/x", "/static/../../app.py", "/gradio_api/upload_progress"),
 )
 
@@ -290,17 +291,17 @@ def _attack_for(page: str, seconds: float, seed: int, figures: Figures) -> None:
     end = time.monotonic() + seconds
 
     def attack(attacker: Attacker) -> None:
-        while time.monotonic() < end:
-            attacker.attack()
+        with closing(attacker.client):
+            while time.monotonic() < end:
+                attacker.attack()
 
     attackers = [Attacker(page, seed + number, figures) for number in range(ATTACKERS)]
-    threads = [threading.Thread(target=attack, args=(each,)) for each in attackers]
-    for thread in threads:
-        thread.start()
-    while time.monotonic() < end:
-        _ask_modestly(page, figures)
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(ATTACKERS) as pool:
+        attacks = [pool.submit(attack, each) for each in attackers]
+        while time.monotonic() < end:
+            _ask_modestly(page, figures)
+    for each in attacks:
+        each.result()
 
 
 def _ask_modestly(page: str, figures: Figures) -> None:
