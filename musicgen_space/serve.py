@@ -25,7 +25,7 @@ from musicgen_space.process.ending import Ending, ending
 from musicgen_space.process.environment import prepared_environment
 from musicgen_space.settings import Settings
 
-__all__ = ["check_address", "check_folder", "open_library", "serve"]
+__all__ = ["check_address", "check_folder", "on_one_line", "open_library", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,18 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "mcp"):  # a line or more for each call of a program
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger().addFilter(on_one_line)
     check_address(settings)
     check_folder(settings)
     with prepared_environment(settings):
         return _show(settings, opened(settings))
+
+
+def on_one_line(record: logging.LogRecord) -> bool:
+    """Shorten what is logged by no name: MCP's library has 120 lines for each senseless message."""
+    first, *_ = record.getMessage().splitlines() or [""]
+    record.msg, record.args = first[:200], None
+    return True
 
 
 def _show(settings: Settings, backends: dict[str, Backend]) -> int:
@@ -54,6 +62,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     from musicgen_space.page.page import build_page, launch_options
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate
+    from musicgen_space.page.visitors.named_files import bound_named_files
     from musicgen_space.page.visitors.uploads import Uploads
 
     for backend in backends.values():
@@ -62,6 +71,8 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     library = open_library(settings)
 
     audience = Audience(patience=_PATIENCE)
+    uploads = Uploads()
+    bound_named_files(uploads)
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
@@ -74,7 +85,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                 server_port=settings.port,
                 share=False,  # a public tunnel would let strangers spend the owner's key
                 app_kwargs={
-                    "routes": [Route("/healthz", healthz), Uploads().route()],
+                    "routes": [Route("/healthz", healthz), uploads.route()],
                     "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
                 },
                 quiet=True,

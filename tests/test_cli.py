@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import io
-import re
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from musicgen_space.audio.files import read_settings
 from musicgen_space.backends.base import Backend, ModelChoice, Progress, Update
 from musicgen_space.cli import main
 from musicgen_space.request import MusicRequest
-from musicgen_space.settings import Settings
+from musicgen_space.settings import VARIABLES
 from musicgen_space.take import Take
 
 
@@ -61,8 +60,8 @@ def test_help_names_the_commands_and_how_the_page_is_set(
     assert "serve | models" in told[()]
     assert "list the models" in told["models",].lower()
     options = {"--host", "--port", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"}
-    variables = set(re.findall(r"^    ([A-Z_]+) +`", Settings.__doc__ or "", re.MULTILINE))
-    assert len(variables) == len(Settings.__dataclass_fields__)
+    variables = {each.name for each in VARIABLES.values()}
+    assert VARIABLES.keys() == Settings.__dataclass_fields__.keys()
     assert not {name for name in options | variables if name not in told["serve",]}
 
 
