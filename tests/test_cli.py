@@ -19,7 +19,7 @@ from musicgen_space.audio.files import read_settings
 from musicgen_space.backends.base import Backend, ModelChoice, Progress, Update
 from musicgen_space.cli import main
 from musicgen_space.request import MusicRequest
-from musicgen_space.settings import VARIABLES
+from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.take import Take
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from musicgen_space.backends.local.backend.checkpoints import Checkpoints
 
+from musicgen_space.backends.local.checkpoints import Checkpoints
 from musicgen_space.engine.checkpoint import loader
 from musicgen_space.engine.checkpoint import weight_cache as conversions
 from musicgen_space.engine.checkpoint.weight_cache import Conversion
