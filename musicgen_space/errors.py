@@ -50,6 +50,8 @@ from __future__ import annotations
 import errno
 from datetime import datetime
 
+from musicgen_space.message import Message, Text
+
 __all__ = [
     "AccessDenied",
     "AllowanceSpent",
@@ -95,7 +97,15 @@ __all__ = [
 
 
 class MusicGenSpaceError(Exception):
-    """Base of every error of this project; its text can be shown to a user."""
+    """Base of every error of this project; its text can be shown to a user.
+
+    It is made with a ``Message`` where it is told in the user's language, else with English text.
+    """
+
+    @property
+    def told(self) -> Text:
+        """What to tell the user."""
+        return self.args[0] if self.args and isinstance(self.args[0], Message) else str(self)
 
 
 class InvalidRequest(MusicGenSpaceError, ValueError):
