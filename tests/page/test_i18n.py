@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
+from musicgen_space.errors import InvalidRequest, QueueFull, StoppedButBilled
 from musicgen_space.message import Message, as_json, english
 from musicgen_space.page.form.chips import VOCABULARY
 from musicgen_space.page.i18n.translate import LANGUAGES, say, tables, translations
@@ -63,6 +64,14 @@ def test_a_message_says_the_same_in_python_and_in_the_browser() -> None:
     parts = [what, "seed 1", Message("{what} in {seconds:.1f} s", what=what, seconds=7)]
     line = "Loading {braces} & <b> · seed 1 · Loading {braces} & <b> in 7.0 s"
     assert english(parts) == told(json.loads(json.dumps(as_json(parts)))) == line
+
+
+def test_an_error_says_the_same_in_logs_and_in_the_browser() -> None:
+    error = StoppedButBilled()
+    error.request_id = "job-1"
+    assert "may still be billed. (The job's id at Segmind: job-1.)" in str(error)
+    for each in (error, QueueFull(3), QueueFull(1, own=True), InvalidRequest("seed", 1, "is bad")):
+        assert told(as_json(each.told)) == str(each)
 
 
 def test_the_loudness_that_the_page_names_is_the_one_of_a_finish() -> None:

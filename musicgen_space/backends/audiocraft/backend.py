@@ -163,14 +163,16 @@ class AudioCraftBackend(Backend):
         kind, message = facts["type"], facts["message"]
         reason = (message.strip() or kind).splitlines()[0]
         if is_out_of_memory(_raised_there(kind, message)):
-            return OutOfMemory("The memory is full. Choose a smaller model or a shorter length.")
+            return OutOfMemory(
+                Message("The memory is full. Choose a smaller model or a shorter length.")
+            )
         if kind in ("ImportError", "ModuleNotFoundError"):
             return BackendError(f"{self._python} can't import AudioCraft: {reason}.")
         if facts["loading"] and facts["unreachable"]:
             return ModelUnavailable(f"AudioCraft can't get all that {name} needs: {reason}")
         if facts["loading"] and is_folder(name):
             return InvalidCheckpoint(f"AudioCraft can't read {name}: {reason}")
-        return BackendError("Making the music failed in AudioCraft; its log says why.")
+        return BackendError(Message("Making the music failed in AudioCraft; its log says why."))
 
 
 def _answers_to(child: Child, order: Mapping[str, Any], stop: threading.Event) -> Iterator[Answer]:

@@ -247,7 +247,10 @@ def _translated(error: BaseException) -> MusicGenSpaceError:
         return error.with_traceback(None)
     if is_out_of_memory(error):
         return OutOfMemory(
-            "The memory is full. A shorter length, fewer variations or a smaller model needs less."
+            Message(
+                "The memory is full. "
+                "A shorter length, fewer variations or a smaller model needs less."
+            )
         )
     log.error("A take failed", exc_info=error)
-    return BackendError("Making the music failed on this machine; its log says why.")
+    return BackendError(Message("Making the music failed on this machine; its log says why."))

@@ -8,7 +8,7 @@ from typing import Any
 from musicgen_space.audio.peaks import outline
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
-from musicgen_space.message import as_json
+from musicgen_space.message import Message, as_json
 from musicgen_space.page.visitors.kept import Kept
 from musicgen_space.request import CLIP_LIMITS
 
@@ -69,7 +69,7 @@ def clip_fields(sounds: Kept[Clip], choice: Picked | None, use: str) -> dict[str
         raise InvalidRequest("your own sound", use, f"is for one of {[*CLIP_LIMITS]}")
     clip = sounds.get(str(key))
     if clip is None:
-        raise UnreadableAudio("Your own sound is not kept here any more: choose it again.")
+        raise UnreadableAudio(Message("Your own sound is not kept here any more: choose it again."))
     return {use: clip.cut(_seconds("from", choice), _seconds("to", choice))}
 
 
