@@ -1,5 +1,5 @@
 // Sentences of the server in the visitor's language. Gradio gives: element, props, watch.
-// props.value is a list of messages, the first of which is there always.
+// props.value is a list of messages.
 
 const line = element.querySelector(".sentences");
 

@@ -54,11 +54,10 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     Its value is a ``View``: ``phase`` (idle, busy, done or failed), ``status`` (one line
     beside the clock), ``announcement`` (for screen readers, when the phase changes), ``take``
     (the id of it all), ``variations`` (how many takes) and, when they are done, ``takes``: of
-    each its ``id`` and what ``_shown`` says. What is said is as ``told`` takes it, of the page's
-    scripts. Of what is being made, the first take: ``title``,
+    each its ``id`` and what ``_shown`` says. Of what is being made, the first take: ``title``,
     ``facts``, ``wanted`` (seconds), ``begins`` (seconds of the clip that is continued), ``rate``
     (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time), ``peaks``
-    and ``peaks_per_second``.
+    and ``peaks_per_second``. Texts are JSON for the scripts' ``told``.
 
     Which finish takes are heard with, and which of them, is up to each browser. Its event
     ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it

@@ -26,9 +26,8 @@ __all__ = ["MOST_AT_ONCE", "PAGE", "Answer", "OwnTakes", "Row"]
 log = logging.getLogger(__name__)
 
 # What a row of the list shows: ``id``, ``name``, ``prompt``, ``facts`` (for the scripts'
-# ``told``), ``created``
-# (ISO 8601), ``favourite``, ``peaks`` (percent) and ``sound``: whether somebody's own sound
-# was in it, which settings alone don't bring back.
+# ``told``), ``created`` (ISO 8601), ``favourite``, ``peaks`` (percent) and ``sound``: whether
+# somebody's own sound was in it, which settings alone don't bring back.
 Row = dict[str, Any]
 # What a page gets for what it asks: ``trouble`` (for ``told``) where that was not possible.
 Answer = dict[str, Any]
