@@ -38,7 +38,7 @@ NEVER = {
 }
 # These import only the standard library, numpy and each other.
 PLAIN = [
-    *("request.py", "take.py", "clip.py", "errors.py", "settings.py", "key.py"),
+    *("request.py", "take.py", "clip.py", "errors.py", "message.py", "settings.py", "key.py"),
     *("engine/conditioners/alphabet.py", "process/addresses.py", "process/ending.py"),
     *("process/environment.py", "process/proxies.py"),
 ]
