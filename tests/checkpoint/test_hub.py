@@ -334,7 +334,7 @@ def test_a_repository_with_an_adapter_beside_whole_weights_is_not_downloaded(
     shutil.copy(tiny_folder / "model.safetensors", offered)
     with hub_of(offered) as address:
         at_hub(address)
-        with pytest.raises(InvalidCheckpoint, match=f"{REPOSITORY} holds whole weights"):
+        with pytest.raises(InvalidCheckpoint, match=f"{REPOSITORY} holds full weights"):
             hub.fetch(REPOSITORY)
 
 

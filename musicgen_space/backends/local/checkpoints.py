@@ -132,7 +132,7 @@ class Checkpoints:
         return free_bytes(self._placement.device)
 
     def _load(self, name: str, report: Report) -> MusicGen:
-        from musicgen_space.engine.checkpoint.loader import load, whole_folder
+        from musicgen_space.engine.checkpoint.loader import load, weights_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
         @cache
@@ -145,7 +145,7 @@ class Checkpoints:
 
         folder = fetch(name)
         report(Loading(f"Loading {name}"))
-        need = checkpoint_bytes(whole_folder(folder, fetch), self._placement)
+        need = checkpoint_bytes(weights_folder(folder, fetch), self._placement)
         self._check(name, need)
 
         def loaded() -> MusicGen:
@@ -183,11 +183,11 @@ class Checkpoints:
 
     def _need(self, name: str) -> int | None:
         """Bytes that a model takes; None where only its download will tell."""
-        from musicgen_space.engine.checkpoint.loader import whole_folder
+        from musicgen_space.engine.checkpoint.loader import weights_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
         try:
-            return checkpoint_bytes(whole_folder(_here(name), _here), self._placement)
+            return checkpoint_bytes(weights_folder(_here(name), _here), self._placement)
         except _NotHere as missing:
             return self._published_need(missing.name)
         except (ModelUnavailable, InvalidCheckpoint):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from musicgen_space.engine.checkpoint.formats.training import advice
+from musicgen_space.engine.checkpoint.formats.training import training_advice
 from musicgen_space.errors import ModelUnavailable
 
 __all__ = ["folder_of", "is_folder"]
@@ -23,7 +23,7 @@ def folder_of(name: str) -> Path | None:
     folder = Path(name).expanduser()
     if folder.is_file():
         raise ModelUnavailable(
-            f"{name} is a file: a model is named by its folder.{advice([folder.name])}"
+            f"{name} is a file: a model is named by its folder.{training_advice([folder.name])}"
         )
     if not folder.is_dir():
         raise ModelUnavailable(f"There is no folder {name}.")
