@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from musicgen_space.process.ending import Ending, end_quietly, ending
+from musicgen_space.process.termination import Termination, catch_termination, exit_on_signals
 
 if __name__ == "__main__":
-    end_quietly()  # before the other imports, which take a second
+    exit_on_signals()  # before the other imports, which take a second
 
 import errno
 import logging
@@ -27,7 +27,7 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidSetting, LibraryUnavailable
 from musicgen_space.library import Library
 from musicgen_space.process.addresses import in_url
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def main(opened: Callable[[Settings], dict[str, Backend]] = open_backends) -> in
     settings = Settings.from_environment()
     check_address(settings)
     check_folder(settings)
-    with prepared_environment(settings):
+    with prepare_environment(settings):
         return serve(settings, opened(settings))
 
 
@@ -67,7 +67,7 @@ def serve(settings: Settings, backends: dict[str, Backend]) -> int:
 
     try:
         page = build_page(backends, settings, library, audience)
-        with ending() as told:
+        with catch_termination() as told:
             page.launch(
                 server_name=in_url(settings.host),
                 server_port=settings.port,
@@ -90,7 +90,7 @@ def serve(settings: Settings, backends: dict[str, Backend]) -> int:
             library.close()
 
 
-def wait_for_the_end(page: Any, told: Ending) -> None:
+def wait_for_the_end(page: Any, told: Termination) -> None:
     """Until a signal came; then nobody new is served."""
     while not told.is_set():
         time.sleep(0.1)

@@ -7,10 +7,10 @@ written, unless there is a second signal).
 
 from __future__ import annotations
 
-from musicgen_space.process.ending import Ending, end_quietly, ending
+from musicgen_space.process.termination import Termination, catch_termination, exit_on_signals
 
 if __name__ == "__main__":
-    end_quietly()  # before the other imports, which take a second
+    exit_on_signals()  # before the other imports, which take a second
 
 import argparse
 import io
@@ -31,7 +31,7 @@ from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
 from musicgen_space.errors import BackendError, InvalidRequest, MusicGenSpaceError, UnreadableAudio
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
 from musicgen_space.settings import Settings
 from musicgen_space.take import FINISH_LIMITS, Finish, Take
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = Settings.from_environment()
-        with prepared_environment(settings):
+        with prepare_environment(settings):
             return _run(parser, options, open_backends(settings))
     except MusicGenSpaceError as error:
         parser.error(str(error))
@@ -207,7 +207,7 @@ def _print_models(backends: dict[str, Backend]) -> None:
 
 
 def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path) -> int:
-    with ending() as stop:
+    with catch_termination() as stop:
         told = _tell_remarks(backend, request)
         takes = _watched(backend, request, stop)
         if not told:  # of some models only loading them tells
@@ -248,7 +248,7 @@ def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
     return bool(remarks)
 
 
-def _watched(backend: Backend, request: MusicRequest, stop: Ending) -> list[Take]:
+def _watched(backend: Backend, request: MusicRequest, stop: Termination) -> list[Take]:
     """Make the takes with a progress bar on the terminal."""
     takes = []
     layout = "{desc}: {bar} {n:.1f} of {total:.0f} s{postfix}"

@@ -41,7 +41,7 @@ NEVER = {
 # These import only the standard library, numpy and each other.
 PLAIN = [
     *("request.py", "take.py", "clip.py", "errors.py", "settings.py", "key.py"),
-    *("engine/conditioners/alphabet.py", "process/addresses.py", "process/ending.py"),
+    *("engine/conditioners/alphabet.py", "process/addresses.py", "process/termination.py"),
     *("process/environment.py", "process/proxies.py"),
 ]
 MOST_MODULES, MOST_FILES = 14, 18  # of a folder: more than that is not one room

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from musicgen_space.audio.resample import heard
+from musicgen_space.audio.resample import convert_audible
 from musicgen_space.clip import Clip
 from musicgen_space.engine.conditioners.chroma import empty_chroma, extract_chroma
 from musicgen_space.engine.conditioners.t5 import TextEncoder
@@ -72,7 +72,7 @@ class Conditioning:
 
     def _mono(self, clip: Clip) -> torch.Tensor:
         """The clip's sound [n] in mono at the model's rate."""
-        return torch.from_numpy(heard(clip, self._sample_rate, 1)[0])
+        return torch.from_numpy(convert_audible(clip, self._sample_rate, 1)[0])
 
     def _chroma(self, seconds: float) -> torch.Tensor | None:
         """The melody's chroma per branch [R, frames, bins]; none for the unconditional one."""

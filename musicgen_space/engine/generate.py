@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from musicgen_space.audio.resample import heard
+from musicgen_space.audio.resample import convert_audible
 from musicgen_space.clip import Clip
 from musicgen_space.engine.codec.encodec import Codec
 from musicgen_space.engine.conditioners.t5 import TextEncoder
@@ -42,7 +42,7 @@ class MusicGen:
     def encode(self, clip: Clip) -> torch.Tensor:
         """The codes [K, P] of a clip; in stereo, the channels' codebooks alternate."""
         channels = self.decoder.config.channels
-        samples = torch.from_numpy(heard(clip, self.codec.sample_rate, channels))
+        samples = torch.from_numpy(convert_audible(clip, self.codec.sample_rate, channels))
         codes = self.codec.encode(samples)  # [channels, K / channels, P]
         return codes.transpose(0, 1).flatten(0, 1).to(self.device)
 

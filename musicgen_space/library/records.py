@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 
 from musicgen_space.audio.files import settings_of
-from musicgen_space.audio.peaks import outline
+from musicgen_space.audio.peaks import normalised_peaks
 from musicgen_space.library.entry import Entry
 from musicgen_space.library.index import Record
 from musicgen_space.library.search import findable
@@ -70,7 +70,7 @@ def record_of(
         created=moment(created),
         stopped=take.stopped,
         batch=batch,
-        peaks=bytes(outline(take.samples, _BARS)),
+        peaks=bytes(normalised_peaks(take.samples, _BARS)),
         settings=settings_of(take),
         stamp="",
     )

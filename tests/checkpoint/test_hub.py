@@ -35,10 +35,10 @@ from tests.servers.hub import REPOSITORY, Refusal, hub_of
 from tests.servers.proxies import REFUSED, Proxy, Socks, serving_proxy
 
 FETCH = f"""
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.settings import Settings
 
-with prepared_environment(Settings()):
+with prepare_environment(Settings()):
     from musicgen_space.engine.checkpoint.hub import fetch
 
     print(fetch({REPOSITORY!r}))

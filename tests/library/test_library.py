@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen_space.audio.peaks import outline
+from musicgen_space.audio.peaks import normalised_peaks
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, LibraryUnavailable
 from musicgen_space.library import MAX_NAME_CHARACTERS, Library
@@ -103,8 +103,11 @@ def test_variations_share_a_batch(library: Library) -> None:
 
 
 def test_a_sound_is_outlined_in_percent_of_its_loudest_sample() -> None:
-    assert outline(np.array([[0.0, 0.1, -0.2, 0.0], [0.0, 0.0, 0.0, 0.05]]), 2) == [50, 100]
-    assert outline(np.zeros((1, 3)), 120) == [0, 0, 0]
+    assert normalised_peaks(np.array([[0.0, 0.1, -0.2, 0.0], [0.0, 0.0, 0.0, 0.05]]), 2) == [
+        50,
+        100,
+    ]
+    assert normalised_peaks(np.zeros((1, 3)), 120) == [0, 0, 0]
 
 
 def test_takes_outlast_the_program(folder: Path) -> None:

@@ -11,7 +11,7 @@ from musicgen_space.backends.segmind import SegmindBackend
 from musicgen_space.backends.segmind.download import download
 from musicgen_space.errors import OutcomeUnknown, Unreachable, UntrustedUrl, UnusableResult
 from musicgen_space.key import ApiKey
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.settings import Settings
 from tests.segmind.fixtures import HURRIED, take_of
 from tests.servers.proxies import REFUSED, Proxy, Socks, serving_proxy
@@ -111,7 +111,7 @@ def socks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Socks]:
     """A SOCKS proxy as a desktop names it in the environment."""
     with serving_proxy(Socks()) as socks:
         use(monkeypatch, f"socks://127.0.0.1:{socks.server_address[1]}/")
-        with prepared_environment(Settings()):
+        with prepare_environment(Settings()):
             yield socks
 
 

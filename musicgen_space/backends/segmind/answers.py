@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from musicgen_space import errors
-from musicgen_space.audio.kinds import HEAD, no_sound
+from musicgen_space.audio.sniff import HEAD, describe_non_audio
 from musicgen_space.backends.segmind.http import CUT, MAX_BYTES, TOO_LARGE, Answer
 from musicgen_space.key import ApiKey
 from musicgen_space.take import Receipt
@@ -185,7 +185,7 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
 
 def file_in(answer: Answer, key: ApiKey | None) -> bytes:
     """The body, if it may be a sound file; raises ``UnusableResult`` for anything else."""
-    if not no_sound(answer.body[:HEAD]):
+    if not describe_non_audio(answer.body[:HEAD]):
         return answer.body
     # An echoed key must not show as hex either.
     start = key.redact_bytes(answer.body) if key else answer.body
@@ -203,7 +203,7 @@ def _from_base64(text: str) -> bytes:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise errors.UnusableResult("The server's answer has a sound that is no base64.") from None
-    if no_sound(data[:HEAD]):
+    if describe_non_audio(data[:HEAD]):
         raise errors.UnusableResult(
             f"The server's answer holds no sound file: its first bytes are {data[:8].hex(' ')}."
         )

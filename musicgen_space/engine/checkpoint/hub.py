@@ -31,7 +31,7 @@ from musicgen_space.engine.checkpoint.files import (
 from musicgen_space.engine.checkpoint.formats.training import training_advice
 from musicgen_space.engine.checkpoint.hub_errors import explain_hub_error
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
-from musicgen_space.process.proxies import proxy_for
+from musicgen_space.process.proxies import proxy_of
 
 __all__ = ["fetch"]
 
@@ -174,7 +174,7 @@ def _explain(repo_id: str, error: Exception) -> str:
             f"{repo_id} can't be downloaded: {constants.HF_HUB_CACHE} can't be written to. "
             "The environment variable HF_HOME can name another folder."
         )
-    proxy = proxy_for(constants.ENDPOINT)
+    proxy = proxy_of(constants.ENDPOINT)
     way = f" through the proxy {proxy} ({_root_cause(error)})" if proxy else ""
     what = (
         "proxy, and the environment's HTTPS_PROXY or ALL_PROXY," if proxy else "internet connection"
