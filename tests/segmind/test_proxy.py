@@ -37,7 +37,7 @@ def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 def fetch(url: str, loopback_allowed: bool = False) -> bytes:
-    answer = download(url, loopback_allowed=loopback_allowed, pace=HURRIED, pause=time.sleep)
+    answer = download(url, loopback_allowed=loopback_allowed, timeouts=HURRIED, pause=time.sleep)
     return answer.body
 
 
@@ -72,7 +72,7 @@ def test_a_broken_address_is_not_taken_for_a_name(proxy: Proxy) -> None:
 
 
 def backend(url: str = "https://api.invalid") -> SegmindBackend:
-    return SegmindBackend(ApiKey(KEY), base_url=url, api="v1", pace=HURRIED)
+    return SegmindBackend(ApiKey(KEY), base_url=url, api="v1", timeouts=HURRIED)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://proxy.invalid:3128"])

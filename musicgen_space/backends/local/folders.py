@@ -1,4 +1,4 @@
-"""Which names of models mean folders of this machine, and which a hub's repositories."""
+"""Tells model names that are local folders from hub repositories."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["folder_of", "is_folder"]
 
 
 def is_folder(name: str) -> bool:
-    """Whether ``name`` means a folder, which need not be there, rather than a hub's repository."""
+    """Whether ``name`` is a path, existing or not, rather than a hub repository."""
     return name.startswith((".", "/", "~")) or os.path.exists(name)
 
 
 def folder_of(name: str) -> Path | None:
-    """The folder that ``name`` means, None if it is a hub's; raises ``ModelUnavailable``."""
+    """The local folder of ``name``, None for a hub repository; raises ``ModelUnavailable``."""
     if not is_folder(name):
         return None
     folder = Path(name).expanduser()
