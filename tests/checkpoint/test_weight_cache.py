@@ -194,7 +194,7 @@ def test_another_version_of_the_engine_converts_anew(
     tiny_folder: Path, placement: Placement, load: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(tiny_folder, placement)
-    monkeypatch.setattr(weight_cache, "_sources", lambda: "others")
+    monkeypatch.setattr(weight_cache, "_sources_checksum", lambda: "others")
     assert load(tiny_folder, placement)[1]
 
 
@@ -271,7 +271,7 @@ def test_a_disk_that_is_nearly_full_is_left_alone(
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1000))
     load(tiny_folder, placement)
-    assert "no room" in caplog.text
+    assert "not enough disk space" in caplog.text
     assert not kept(placement.cache)
 
 
