@@ -28,8 +28,8 @@ browser: $(VENV)/dev.installed
 benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine.
 	$(BIN)/python -m benchmarks.cpu
 
-kernels: $(VENV)/dev.installed  ## Compile the decoder's C++ for every kind of machine.
-	$(BIN)/python -m musicgen_space.engine.runtimes.native.ship
+kernels: $(VENV)/dev.installed  ## Cross-compile the prebuilt native kernels.
+	$(BIN)/python -m musicgen_space.engine.runtimes.native.build_prebuilt
 
 parity-audiocraft: $(VENV)/dev.installed $(AUDIOCRAFT)/installed  ## AudioCraft itself against us.
 	$(AUDIOCRAFT)/bin/python -W ignore tests/audiocraft/reference.py .cache/audiocraft

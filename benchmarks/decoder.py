@@ -30,7 +30,7 @@ SMALL = DecoderConfig(
     width=1024,
     heads=16,
     layers=24,
-    feed_forward=4096,
+    ffn_dim=4096,
     codebooks=4,
     codebook_size=2048,
     text_width=768,
@@ -69,7 +69,7 @@ def main() -> None:
     runs = {}
     for name, each in contenders.items():
         runs[name], read = zip(*(prepared(each, s) for s in options.seconds), strict=True)
-        print(f"{name:32}" + "".join(f"{rate:8.0f}" for rate in read) + "  columns read beforehand")
+        print(f"{name:32}" + "".join(f"{rate:8.0f}" for rate in read) + "  steps read beforehand")
     best = {name: [float("inf")] * len(options.seconds) for name in contenders}
     for _ in range(options.rounds):
         for place in range(len(options.seconds)):
@@ -99,16 +99,16 @@ def random_decoder(config: DecoderConfig) -> Decoder:
 def prepared(decoder: Predictor, seconds: int) -> tuple[Callable[[], torch.Tensor], float]:
     """A function that makes one step after ``seconds`` of music, and how fast these were read.
 
-    It returns the logits. The speed is in columns a second, in one prefill.
+    It returns the logits. The speed is in steps a second, in one prefill.
     """
     config = decoder.config
-    columns = seconds * FRAME_RATE
+    steps = seconds * FRAME_RATE
     text = torch.randn(1, TOKENS, config.text_width)
     condition = Condition(TextCondition(text, torch.ones(1, TOKENS, dtype=torch.bool)), rows=2)
-    codes = torch.randint(config.codebook_size, (1, config.codebooks, columns))
+    codes = torch.randint(config.codebook_size, (1, config.codebooks, steps))
     started = time.perf_counter()
-    _, state = decoder.prefill(codes, condition, columns=columns + 2000)
-    read = columns / (time.perf_counter() - started)
+    _, state = decoder.prefill(codes, condition, max_steps=steps + 2000)
+    read = steps / (time.perf_counter() - started)
 
     @torch.inference_mode()
     def step() -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""The kernel that comes with the package against one compiled here, level by level.
+"""The prebuilt kernel against one compiled here, by SIMD level.
 
-Both make the same step in turns, on one thread, and what is counted is the processor's time
-of that thread, so that other programs disturb it little. A ratio above 1 says that the one
-that comes takes longer. Their logits are compared, too. Run it from the project's root::
+Both compute the same steps alternately on one thread, and what counts is that thread's CPU
+time, which other programs disturb little. A ratio above 1 means that the prebuilt one takes
+longer. Their logits are compared, too. Run it from the project's root::
 
     python -m benchmarks.kernels [--compiler g++] [--model small|nano] [--rounds 30]
 """
@@ -27,8 +27,8 @@ from benchmarks.decoder import SMALL, prepared, random_decoder
 from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.model import Decoder
 from musicgen_space.engine.placement import CPU
-from musicgen_space.engine.runtimes.native import build, shipped
-from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, levels
+from musicgen_space.engine.runtimes.native import build, prebuilt
+from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, simd_levels
 from musicgen_space.models import embedded_folder
 
 MODES: tuple[Mode, ...] = ("exact", "int8", "int4")
@@ -47,14 +47,14 @@ def main() -> None:
     decoder = random_decoder(SMALL) if options.model == "small" else embedded()
     with tempfile.TemporaryDirectory() as folder:
         theirs = build.load(Path(folder), [options.compiler])
-        ours = shipped.load()
+        ours = prebuilt.load()
         if ours is None or theirs is None:
             raise SystemExit("One of the two kernels is missing here; the log says why.")
         print("| level | weights | time of ours / theirs: median (min – max) | same logits |")
         print("|---|---|---|---|")
         rows = [
             compared(decoder, mode, level, ours, theirs, options.rounds)
-            for level in levels(ours)
+            for level in simd_levels(ours)
             for mode in MODES
         ]
     report = {"machine": platform.processor(), "compiler": options.compiler, "rows": rows}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from musicgen_space.process.ending import end_quietly
+from musicgen_space.process.termination import exit_on_signals
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; → the exit code."""
-    end_quietly()  # before the other imports, which take a second
+    exit_on_signals()  # before the other imports, which take a second
     from musicgen_space import cli
 
     return cli.main(arguments)

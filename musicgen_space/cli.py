@@ -35,8 +35,8 @@ from musicgen_space.errors import (
     MusicGenSpaceError,
     UnreadableAudio,
 )
-from musicgen_space.process.ending import Ending, ending
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
+from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
 from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.take import FINISH_LIMITS, Finish, Take
@@ -120,7 +120,7 @@ def _with_backends(
     """Run ``command`` over the backends, and close them; → the exit code."""
     try:
         settings = Settings.from_environment()
-        with prepared_environment(settings):
+        with prepare_environment(settings):
             backends = open_backends(settings)
             try:
                 return command(backends)
@@ -290,7 +290,7 @@ def _print_models(backends: dict[str, Backend]) -> int:
 
 
 def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path) -> int:
-    with ending() as stop:
+    with catch_termination() as stop:
         told = _tell_remarks(backend, request)
         takes = _watched(backend, request, stop)
         if not told:  # of some models only loading them tells
@@ -331,7 +331,7 @@ def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
     return bool(remarks)
 
 
-def _watched(backend: Backend, request: MusicRequest, stop: Ending) -> list[Take]:
+def _watched(backend: Backend, request: MusicRequest, stop: Termination) -> list[Take]:
     """Make the takes with a progress bar on the terminal."""
     takes = []
     layout = "{desc}: {bar} {n:.1f} of {total:.0f} s{postfix}"

@@ -1,4 +1,4 @@
-"""A stretch of somebody's own sound, to be continued or followed."""
+"""``Clip``: audio from the user, to be continued or used as a melody."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from musicgen_space.message import Message
 
 __all__ = ["Clip", "ClipFacts", "check_stretch"]
 
-_LONGEST = 3600.0  # seconds that are believed of a clip which isn't there
-_HEARD = 1.0  # dB; nobody notices when a sound is quieter by less
+_MAX_SECONDS = 3600.0  # max clip length accepted from untrusted tags
+_NOTICEABLE = 1.0  # dB; a smaller change in level goes unnoticed
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What a take tells of a clip that it was made with: which one it was, without its sound.
+    """Identifies a clip that a take was made with, without its audio.
 
-    ``name`` says to a person which file it came from, ``start`` where in it, and ``seconds``
-    how long it was, both in seconds. ``digest`` is a short fingerprint, "" for none.
+    ``name`` is the file's display name, ``start`` the position in it and ``seconds`` the
+    length, both in seconds. ``digest`` is a short fingerprint, "" if unknown.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ClipFacts:
 
     @classmethod
     def read(cls, settings: object) -> ClipFacts | None:
-        """The facts in a file's settings, which anybody may have written; None: there are none."""
+        """The facts in a file's untrusted settings; None if there are no valid ones."""
         if not isinstance(settings, Mapping):
             return None
         name, digest = settings.get("name"), settings.get("digest", "")
@@ -41,16 +41,16 @@ class ClipFacts:
             return None
         if not isinstance(start, int | float) or not isinstance(seconds, int | float):
             return None
-        possible = 0 <= start <= _LONGEST and 0 < seconds <= _LONGEST  # and neither is NaN
-        return cls(name, start, seconds, digest) if possible else None
+        valid = 0 <= start <= _MAX_SECONDS and 0 < seconds <= _MAX_SECONDS  # also False for NaN
+        return cls(name, start, seconds, digest) if valid else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """Sound as it was read: float32 in −1 … 1, [channels, samples], at ``sample_rate`` Hz.
+    """Decoded audio: float32 in −1 … 1, [channels, samples], at ``sample_rate`` Hz.
 
-    ``name`` says to a person which file it came from, and ``start`` where in it, in seconds.
-    ``lowered`` is by how many dB it had to be made quieter to fit in there.
+    ``name`` is the file's display name, ``start`` the position in it in seconds. ``lowered``
+    is the attenuation in dB that was needed to avoid clipping.
     """
 
     samples: np.ndarray
@@ -66,20 +66,20 @@ class Clip:
 
     @property
     def digest(self) -> str:
-        """A short fingerprint of the sound: which clip it was, without keeping it."""
+        """A short fingerprint of the samples."""
         return hashlib.sha256(np.ascontiguousarray(self.samples).tobytes()).hexdigest()[:16]
 
     def cut(self, start: float, end: float) -> Clip:
         """The stretch from ``start`` to ``end`` seconds; raises ``InvalidRequest``."""
         check_stretch(start, end, self.duration)
         first, last = round(start * self.sample_rate), round(end * self.sample_rate)
-        # A copy: the stretch must not keep the whole in memory.
+        # A copy, so that the whole clip can be freed.
         return replace(self, samples=self.samples[:, first:last].copy(), start=self.start + start)
 
     @property
     def note(self) -> Message | None:
-        """What a person should know of how it was read, if anything."""
-        if self.lowered < _HEARD:
+        """A note for the user about how it was decoded, if there is anything to say."""
+        if self.lowered < _NOTICEABLE:
             return None
         return Message(
             "Its peaks were {high:.1f} dB above full scale, so all of it was made quieter.",
@@ -88,16 +88,16 @@ class Clip:
 
     @property
     def facts(self) -> ClipFacts:
-        """What a take says about it, to the millisecond."""
+        """Its ``ClipFacts``, rounded to milliseconds."""
         return ClipFacts(self.name, round(self.start, 3), round(self.duration, 3), self.digest)
 
     def described(self) -> dict[str, str | float]:
-        """The same as JSON knows it, for the settings of a take."""
+        """Its facts as a JSON object, for a take's settings."""
         return asdict(self.facts)
 
 
 def check_stretch(start: float, end: float, seconds: float) -> None:
-    """Raise ``InvalidRequest`` where a sound of ``seconds`` has no stretch from start to end."""
+    """Raise ``InvalidRequest`` unless 0 ≤ ``start`` < ``end`` ≤ ``seconds``."""
     if not 0 <= start < end <= seconds + 0.01:
         limit = f"must be a stretch within 0 to {seconds:.2f} seconds"
         raise InvalidRequest("clip", f"{start:g} to {end:g}", limit)

@@ -21,8 +21,8 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidSetting, LibraryUnavailable
 from musicgen_space.library import Library
 from musicgen_space.process.addresses import in_url
-from musicgen_space.process.ending import Ending, ending
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
+from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.settings import Settings
 
 __all__ = ["check_address", "check_folder", "on_one_line", "open_library", "serve"]
@@ -45,7 +45,7 @@ def serve(
     logging.getLogger().addFilter(on_one_line)
     check_address(settings)
     check_folder(settings)
-    with prepared_environment(settings):
+    with prepare_environment(settings):
         return _show(settings, opened(settings))
 
 
@@ -79,7 +79,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
 
     try:
         page = build_page(backends, settings, library, audience)
-        with ending() as told:
+        with catch_termination() as told:
             page.launch(
                 server_name=in_url(settings.host),
                 server_port=settings.port,
@@ -102,7 +102,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
             library.close()
 
 
-def wait_for_the_end(page: Any, told: Ending) -> None:
+def wait_for_the_end(page: Any, told: Termination) -> None:
     """Until a signal came; then nobody new is served."""
     while not told.is_set():
         time.sleep(0.1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -39,10 +41,10 @@ NEVER = {
 # These import only the standard library, numpy and each other.
 PLAIN = [
     *("request.py", "take.py", "clip.py", "errors.py", "message.py", "settings.py", "key.py"),
-    *("engine/conditioners/alphabet.py", "process/addresses.py", "process/ending.py"),
+    *("engine/conditioners/alphabet.py", "process/addresses.py", "process/termination.py"),
     *("process/environment.py", "process/proxies.py"),
 ]
-MOST_FILES = 14  # of one kind in a folder: more than that is not one room
+MOST_MODULES, MOST_FILES = 14, 18  # of a folder: more than that is not one room
 
 
 def imports_of(module: Path) -> set[str]:
@@ -53,6 +55,37 @@ def imports_of(module: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
     return names
+
+
+def project_imports(module: Path) -> set[str]:
+    """The files of the project that ``module`` imports, in functions too; not for types only."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= submodules if all(map(file_of, submodules)) else {node.module, *submodules}
+    return {file for name in names if (file := file_of(name)) is not None}
+
+
+def file_of(name: str) -> str | None:
+    """The file of a module of the project, relative to the house; None for other names."""
+    package, _, path = name.partition(".")
+    if package != HOUSE.name:
+        return None
+    stem = path.replace(".", "/")
+    files = (f"{stem}.py", f"{stem}/__init__.py".lstrip("/"))
+    return next((file for file in files if (HOUSE / file).is_file()), None)
 
 
 def uses(module: Path, library: str) -> bool:
@@ -75,6 +108,28 @@ def test_imports_follow_the_plan_of_the_house(module: Path) -> None:
         assert not foreign
         ours = {f"musicgen_space.{name[:-3].replace('/', '.')}" for name in PLAIN}
         assert {n for n in imports_of(module) if n.startswith("musicgen_space")} <= ours
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {str(module.relative_to(HOUSE)): project_imports(module) for module in MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"An import cycle: {' → '.join(error.args[1][::-1])}")
+
+
+def test_a_folder_is_one_room() -> None:
+    """At most so many modules, and so many files in all."""
+    ignored = ("__pycache__", "models", "examples")
+    files = [
+        path
+        for path in HOUSE.rglob("*")
+        if path.is_file() and not set(ignored) & set(path.parts) and path.name != "__init__.py"
+    ]
+    in_all = Counter(path.parent for path in files)
+    modules = Counter(path.parent for path in files if path.suffix == ".py")
+    assert {folder: count for folder, count in in_all.items() if count > MOST_FILES} == {}
+    assert {folder: count for folder, count in modules.items() if count > MOST_MODULES} == {}
 
 
 def test_what_runs_beside_audiocraft_is_on_its_own() -> None:

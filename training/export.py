@@ -18,7 +18,7 @@ from musicgen_space.request import MusicRequest
 
 __all__ = ["Unequal", "check", "export"]
 
-_CHECKED_COLUMNS = 20
+_CHECKED_STEPS = 20
 _TOLERANCE = 1e-3  # of logits, whose spread is some units
 
 
@@ -33,7 +33,7 @@ def export(trained: Path, folder: Path, shard_megabytes: int) -> None:
     settings = model.generation_config
     settings.decoder_start_token_id = settings.pad_token_id = settings.bos_token_id = special
     settings.do_sample, settings.guidance_scale, settings.top_k = True, 3.0, 250
-    settings.max_length = 1503  # columns of 30 s, delays included
+    settings.max_length = 1503  # steps of 30 s, delays included
     model.half().save_pretrained(folder, max_shard_size=f"{shard_megabytes}MB")
     AutoTokenizer.from_pretrained(trained).save_pretrained(folder)
 
@@ -63,11 +63,13 @@ def _difference(
     tokens: Mapping[str, torch.Tensor],
     prompt: str,
 ) -> float:
-    """Of the logits after some random columns."""
+    """Of the logits after some random steps."""
     config = ours.decoder.config
-    shape = (1, config.codebooks, _CHECKED_COLUMNS)
-    columns = torch.randint(config.codebook_size, shape, generator=torch.Generator().manual_seed(0))
+    shape = (1, config.codebooks, _CHECKED_STEPS)
+    sequence = torch.randint(
+        config.codebook_size, shape, generator=torch.Generator().manual_seed(0)
+    )
     condition = Condition(ours.text.encode([prompt]), rows=1)
-    logits, _ = ours.decoder.prefill(columns, condition, columns=_CHECKED_COLUMNS)
-    expected = theirs(**tokens, decoder_input_ids=columns[0]).logits[:, -1]
+    logits, _ = ours.decoder.prefill(sequence, condition, max_steps=_CHECKED_STEPS)
+    expected = theirs(**tokens, decoder_input_ids=sequence[0]).logits[:, -1]
     return float((logits[0] - expected).abs().max())

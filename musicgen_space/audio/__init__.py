@@ -1,1 +1,1 @@
-"""Sound: files, samples, loudness and pictures of it. Knows nothing of how music is made."""
+"""Audio: files, samples, loudness, waveforms. Knows nothing of how music is generated."""

@@ -1,9 +1,9 @@
-"""The ffmpeg that comes in a wheel, fenced in: one open file in, a stream of bytes out.
+"""Runs the bundled ffmpeg in a sandbox: one open file in, a stream of bytes out.
 
-Nothing that a file says makes it open another file or an address: it is handed the open
-file, and what reads that is the only protocol it has. It may read formats that hold sound,
-or video with it, and nothing that names files (playlists), draws (SVG) or runs (game music).
-Its time, its memory and its last words are bounded.
+A malicious file can't make it open other files or URLs: it gets an open descriptor, and the
+protocol for that is the only one allowed. The demuxers are limited to audio and video, without
+those that refer to files (playlists), render (SVG) or run code (game music). Time, memory
+and error output are bounded.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import imageio_ffmpeg
 
 from musicgen_space.errors import UnreadableAudio
 
-__all__ = ["Bounds", "output_of"]
+__all__ = ["ResourceLimits", "run_ffmpeg"]
 
-_MOST_WORDS = 2**16  # bytes of what it says as it fails
+_MAX_STDERR = 2**16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a run may use: seconds, and bytes of memory, of which a quarter at once."""
+class ResourceLimits:
+    """Limits of a run: seconds, and bytes of memory; a quarter of that per allocation."""
 
     seconds: float = 60
     memory: int = 2**30
 
 
-# Its demuxers, by their names. Several stand for older and newer files of one kind.
+# The allowed demuxers by name; some names differ between versions of ffmpeg.
 _FORMATS = (
     *("aac", "ac3", "ac4", "aiff", "amr", "amrnb", "amrwb", "ape", "aptx", "asf", "ast", "au"),
     *("avi", "caf", "codec2", "dsf", "dss", "dts", "dtshd", "dv", "eac3", "flac", "flv", "gsm"),
@@ -46,22 +46,26 @@ _FORMATS = (
 )
 
 
-_USUAL = Bounds()
+_DEFAULT_LIMITS = ResourceLimits()
 
 
 @contextmanager
-def output_of(
-    file: BinaryIO, reading: Sequence[str], writing: Sequence[str], bounds: Bounds = _USUAL
+def run_ffmpeg(
+    file: BinaryIO,
+    reading: Sequence[str],
+    writing: Sequence[str],
+    limits: ResourceLimits = _DEFAULT_LIMITS,
 ) -> Iterator[IO[bytes]]:
-    """What ffmpeg makes of ``file``; moves the position in it.
+    """The output of ffmpeg for ``file``, whose position moves.
 
-    ``reading`` and ``writing`` are its options for either side. Who leaves the block before
-    the end has had enough: ffmpeg is ended. Else raises ``subprocess.CalledProcessError`` when
-    it fails, with its last words, and ``subprocess.TimeoutExpired`` when it takes too long.
-    Raises ``UnreadableAudio`` where there is no ffmpeg.
+    ``reading`` and ``writing`` are the input and output options. Leaving the block before
+    the end of the output kills ffmpeg. At the end of the output, raises
+    ``subprocess.CalledProcessError`` with its stderr if it failed, and
+    ``subprocess.TimeoutExpired`` if it took too long. Raises ``UnreadableAudio`` if there is
+    no ffmpeg.
     """
     command = [_program(), "-nostdin", "-v", "fatal", "-threads", "1"]
-    command += ["-max_alloc", str(bounds.memory // 4)]
+    command += ["-max_alloc", str(limits.memory // 4)]
     command += ["-protocol_whitelist", "fd", "-format_whitelist", ",".join(_FORMATS)]
     command += [*reading, "-i", "fd:", *writing, "pipe:1"]
     with (
@@ -70,35 +74,35 @@ def output_of(
             command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process,
     ):
-        late = threading.Event()
+        timed_out = threading.Event()
 
-        def end() -> None:
-            late.set()
+        def kill() -> None:
+            timed_out.set()
             process.kill()
 
-        alarm = threading.Timer(bounds.seconds, end)
-        alarm.start()
+        timer = threading.Timer(limits.seconds, kill)
+        timer.start()
         try:
-            _bound(process.pid, bounds.memory)
-            assert process.stdout is not None  # they were asked for
+            _limit_memory(process.pid, limits.memory)
+            assert process.stdout is not None  # because of PIPE
             assert process.stderr is not None
             yield process.stdout
             if process.stdout.read(1):
                 return
-            # Fatal words are few: they can't have filled the pipe before.
-            words = process.stderr.read(_MOST_WORDS).decode(errors="replace")
+            # At -v fatal stderr is too short to have filled the pipe.
+            errors = process.stderr.read(_MAX_STDERR).decode(errors="replace")
             if process.wait() != 0:
-                if late.is_set():
-                    raise subprocess.TimeoutExpired(command, bounds.seconds)
-                raise subprocess.CalledProcessError(process.returncode, command, stderr=words)
+                if timed_out.is_set():
+                    raise subprocess.TimeoutExpired(command, limits.seconds)
+                raise subprocess.CalledProcessError(process.returncode, command, stderr=errors)
         finally:
-            alarm.cancel()
+            timer.cancel()
             process.kill()
 
 
 def _program() -> str:
     try:
-        program: str = imageio_ffmpeg.get_ffmpeg_exe()  # nobody has to install it
+        program: str = imageio_ffmpeg.get_ffmpeg_exe()  # from the wheel
     except RuntimeError:
         raise UnreadableAudio("Files of this kind need ffmpeg, and there is none here.") from None
     return program
@@ -106,13 +110,13 @@ def _program() -> str:
 
 @contextmanager
 def _as_descriptor(file: BinaryIO) -> Iterator[IO[bytes]]:
-    """The same bytes as a file of the system, at its start.
+    """The same bytes as a file with a descriptor, at its start.
 
-    A pipe would not do: an M4A may keep its table of contents at the end.
+    Not a pipe: the index of an M4A may be at its end.
     """
     try:
         os.lseek(file.fileno(), 0, os.SEEK_SET)
-    except OSError:  # it is in memory
+    except OSError:  # in memory
         with tempfile.TemporaryFile() as copy:
             file.seek(0)
             copy.write(file.read())
@@ -123,8 +127,8 @@ def _as_descriptor(file: BinaryIO) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _bound(process: int, memory: int) -> None:
-    """Bound the memory of a process, where the system can; elsewhere each block is bounded."""
+def _limit_memory(process: int, memory: int) -> None:
+    """Limit a process's memory on Linux; elsewhere only single allocations are limited."""
     if sys.platform == "linux":
         import resource
 

@@ -1,4 +1,4 @@
-"""Takes as files in four formats, with what made them in their tags; such files as takes.
+"""Takes as audio files in four formats, with their settings in the tags; and back.
 
 Knows nothing of pages or backends. Samples are float32 in −1 … 1, [channels, samples].
 """
@@ -19,7 +19,7 @@ import soundfile
 
 from musicgen_space.audio.clips import decode
 from musicgen_space.audio.resample import to_int16
-from musicgen_space.audio.tags import texts_in
+from musicgen_space.audio.tags import tag_texts
 from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
@@ -35,14 +35,14 @@ __all__ = [
     "settings_of",
 ]
 
-_MOST_SETTINGS = 2**16  # characters; the longest prompts and names take a tenth of them
+_MAX_SETTINGS = 2**16  # characters of JSON, ten times the longest
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one kind of file is written: libsndfile's names, and whether nothing is lost.
+    """An output format: libsndfile's container and subtype, and whether it is lossless.
 
-    ``rates`` are the sample rates it can hold, None: any; ``channels`` is the most it can.
+    ``rates`` are the supported sample rates in Hz (None: any), ``channels`` the maximum.
     """
 
     container: str
@@ -76,7 +76,7 @@ def formats_for(take: Take) -> list[str]:
 
 
 def settings_of(take: Take) -> dict[str, Any]:
-    """What it takes to make ``take`` again, where it was made and what was done to it since."""
+    """The settings that reproduce ``take``: request, model, backend, receipt and finish."""
     clips = {name: asdict(clip) for name, clip in take.clips.items()}
     settings = {**take.request.settings(), **clips, "model": take.model, "backend": take.backend}
     if take.base_model is not None:
@@ -122,25 +122,24 @@ def read_settings(source: bytes | Path) -> dict[str, Any] | None:
 
     Other programs may have moved them to another tag since, or to another format.
     """
-    found = map(_settings_in, texts_in(source))
+    found = map(_settings_in, tag_texts(source))
     return next((settings for settings in found if settings is not None), None)
 
 
 def read_take(data: bytes) -> Take | None:
-    """A file that ``encode`` wrote as the take it was; None for any other file.
+    """The take in a file that ``encode`` wrote; None for any other file.
 
-    Of clips the file only says what they were: the request is without them, the take's ``clips``
-    are as far as they can be read. Nor is it in there how long the take took to make
-    (``seconds_taken`` is 0) and whether it was stopped.
+    The file holds only facts about clips: they are in the take's ``clips``, and the request
+    has none. ``seconds_taken`` and ``stopped`` are not in the file: they are 0 and False.
     """
     settings = read_settings(data)
     if settings is None:
         return None
     samples, sample_rate = decode(data)
-    wish = {name: settings[name] for name in (*LIMITS, *TEXTS) if name in settings}
+    fields = {name: settings[name] for name in (*LIMITS, *TEXTS) if name in settings}
     clips = {name: ClipFacts.read(settings.get(name)) for name in CLIP_LIMITS}
     try:
-        request, receipt = MusicRequest(**wish), settings.get("receipt")
+        request, receipt = MusicRequest(**fields), settings.get("receipt")
         finish = settings.get("finish")
         return Take(
             samples=samples,
@@ -154,17 +153,17 @@ def read_take(data: bytes) -> Take | None:
             finish=None if finish is None else Finish(**finish),
             clips={name: clip for name, clip in clips.items() if clip is not None},
         )
-    except (InvalidRequest, TypeError):  # somebody else's settings, though they look like ours
+    except (InvalidRequest, TypeError):  # not our settings after all
         return None
 
 
 def _settings_in(text: str) -> dict[str, Any] | None:
-    """The settings in a text; more may stand around them where programs join several tags."""
+    """The settings in a text, which may be joined with other tags; None if there are none."""
     start = re.search(r'\{\s*"', text)
     if start is None:
         return None
     try:
-        within = text[start.start() : start.start() + _MOST_SETTINGS]
+        within = text[start.start() : start.start() + _MAX_SETTINGS]
         settings, _ = json.JSONDecoder().raw_decode(within)
     except (ValueError, RecursionError):
         return None
@@ -172,7 +171,7 @@ def _settings_in(text: str) -> dict[str, Any] | None:
 
 
 def _with_id3(file: io.BytesIO, tags: dict[str, str]) -> bytes:
-    """The MP3 with ID3v2 tags; libsndfile writes them as Latin-1, which not every prompt is."""
+    """The MP3 with ID3v2 tags in UTF-8; libsndfile would write Latin-1."""
     id3, utf8 = mutagen.id3, mutagen.id3.Encoding.UTF8
     header = id3.ID3()
     header.add(id3.TIT2(encoding=utf8, text=tags["title"]))

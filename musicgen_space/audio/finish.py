@@ -1,4 +1,4 @@
-"""The finish of a take: its tail cut off, faded in and out, as loud as other music."""
+"""Mastering of a take: trims the tail, fades in and out, normalises the loudness."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from musicgen_space.take import Finish, Take
 
 __all__ = ["apply_finish"]
 
-_DECLICK = 0.02  # seconds, where a tail was cut off
+_DECLICK = 0.02  # seconds of fade-out where the tail is cut off
 
 
 def apply_finish(take: Take, finish: Finish) -> Take:
-    """A finished copy of ``take``, whose ``finish`` says so; itself when everything is off."""
+    """A finished copy of ``take``, its ``finish`` recorded; ``take`` itself if all is off."""
     if finish == Finish():
         return take
     samples, rate = take.samples, take.sample_rate
@@ -30,7 +30,7 @@ def apply_finish(take: Take, finish: Finish) -> Take:
 
 
 def _gain(samples: np.ndarray, sample_rate: int) -> float:
-    """What normalises ``samples``; 1 for silence."""
+    """The factor that normalises ``samples``; 1 for silence."""
     level = loudness(samples, sample_rate)
     if not math.isfinite(level):
         return 1.0
@@ -45,7 +45,7 @@ def _trimmed(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _faded(samples: np.ndarray, fade_in: int, fade_out: int) -> np.ndarray:
-    """A copy with fades of so many samples; when the take is too short, each gives its share."""
+    """A copy with fades (in samples), shortened in proportion if the take is too short."""
     length = samples.shape[-1]
     if fade_in + fade_out > length:
         fade_in = round(length * fade_in / (fade_in + fade_out))
@@ -57,7 +57,7 @@ def _faded(samples: np.ndarray, fade_in: int, fade_out: int) -> np.ndarray:
 
 
 def _rise(length: int) -> np.ndarray:
-    """Gains from 0 to 1 along a raised cosine: it starts and ends level, so no bend is heard."""
-    turn = np.arange(length, dtype=np.float32) * np.float32(np.pi / max(length, 1))
-    rise: np.ndarray = 0.5 - 0.5 * np.cos(turn)
+    """A raised-cosine ramp from 0 to 1, whose slope is 0 at both ends."""
+    phase = np.arange(length, dtype=np.float32) * np.float32(np.pi / max(length, 1))
+    rise: np.ndarray = 0.5 - 0.5 * np.cos(phase)
     return rise

@@ -1,8 +1,8 @@
-"""Every text in the tags of a file of sound, whoever wrote them.
+"""Every text in an audio file's tags, whichever tag it is in.
 
-Other programs move a comment: ffmpeg makes it DESCRIPTION in a FLAC, TXXX in an MP3, ©cmt in
-an M4A. So no place is better than another. The tags of takes as this program writes them are
-read here, piece by piece and never beyond a bound; all others by ffmpeg, in its own process.
+Other programs move comments: ffmpeg makes them DESCRIPTION in a FLAC, TXXX in an MP3, ©cmt in
+an M4A. So every tag is looked at. The formats that this program writes are parsed here, within
+bounds; all others by ffmpeg, in its own process.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from musicgen_space.audio.ffmpeg import Bounds, output_of
-from musicgen_space.audio.reader import opened
+from musicgen_space.audio.ffmpeg import ResourceLimits, run_ffmpeg
+from musicgen_space.audio.reader import open_source
 from musicgen_space.errors import UnreadableAudio
 
-__all__ = ["texts_in"]
+__all__ = ["tag_texts"]
 
-_MOST = 2**20  # bytes of all texts together, from each way of reading
-_MOST_CHUNKS = 10_000  # of a WAV
-_MOST_BLOCKS = 128  # of a FLAC
-_COMMENTS = 4  # the type of the block that has them (RFC 9639, 8.1)
-_BOUNDS = Bounds(seconds=10, memory=256 * 2**20)
+_MAX_BYTES = 2**20  # of all texts together, per parser
+_MAX_CHUNKS = 10_000  # of a WAV
+_MAX_BLOCKS = 128  # of a FLAC
+_VORBIS_COMMENT = 4  # block type (RFC 9639, 8.1)
+_LIMITS = ResourceLimits(seconds=10, memory=256 * 2**20)
 
 
-def texts_in(source: bytes | Path) -> Iterator[str]:
-    """The texts, one by one, the quickest to be found first; none where nothing can be read.
+def tag_texts(source: bytes | Path) -> Iterator[str]:
+    """The texts, lazily, the cheapest parser first; none if there are no tags.
 
     Raises ``UnreadableAudio`` for a file that can't be opened.
     """
-    with opened(source) as file:
-        for texts in (_in_a_wav, _in_a_flac, _by_ffmpeg):
+    with open_source(source) as file:
+        for texts in (_wav_texts, _flac_texts, _ffmpeg_texts):
             file.seek(0)
             yield from texts(file)
 
 
-def _in_a_wav(file: BinaryIO) -> Iterator[str]:
-    """The texts of a WAV's list INFO; libsndfile reads no more than 2 kB of each.
+def _wav_texts(file: BinaryIO) -> Iterator[str]:
+    """The texts of a WAV's INFO list, of which libsndfile reads only 2 kB each.
 
     Chunks follow each other, padded to even lengths: 4 letters, uint32 length, content.
     """
     start = file.read(12)
     if start[:4] not in (b"RIFF", b"RF64", b"BW64") or start[8:] != b"WAVE":
         return
-    inside, left = False, _MOST
-    for _ in range(_MOST_CHUNKS):
+    inside, left = False, _MAX_BYTES
+    for _ in range(_MAX_CHUNKS):
         header = file.read(8)
         if len(header) < 8:
             return
@@ -63,19 +63,19 @@ def _in_a_wav(file: BinaryIO) -> Iterator[str]:
             file.seek(size + size % 2, 1)
 
 
-def _in_a_flac(file: BinaryIO) -> Iterator[str]:
+def _flac_texts(file: BinaryIO) -> Iterator[str]:
     """The values of a FLAC's comments: RFC 9639, 8.1 (blocks) and 8.6 (comments).
 
     A block is one byte (its type, and whether it is the last one), uint24 length, content.
     """
     if file.read(4) != b"fLaC":
         return
-    for _ in range(_MOST_BLOCKS):
+    for _ in range(_MAX_BLOCKS):
         header = file.read(4)
         if len(header) < 4:
             return
         kind, size = header[0], int.from_bytes(header[1:])
-        if kind & 127 == _COMMENTS and size <= _MOST:
+        if kind & 127 == _VORBIS_COMMENT and size <= _MAX_BYTES:
             yield from _comments(file.read(size))
         else:
             file.seek(size, 1)
@@ -93,15 +93,15 @@ def _comments(block: bytes) -> Iterator[str]:
         yield block[place - size : place].partition(b"=")[2].decode(errors="replace")
 
 
-def _by_ffmpeg(file: BinaryIO) -> Iterator[str]:
-    """The tags of the file and of its first track, as ffmpeg lists them: key=value, a line each.
+def _ffmpeg_texts(file: BinaryIO) -> Iterator[str]:
+    """The tags of the file and of its first audio track in ffmpeg's ffmetadata: key=value lines.
 
-    A backslash makes the letter after it, or the line's end, a part of the value.
+    A backslash escapes the next character or line break.
     """
     writing = ["-map", "0:a:0", "-c", "copy", "-t", "0", "-f", "ffmetadata"]
     try:
-        with output_of(file, [], writing, _BOUNDS) as stream:
-            listed = stream.read(_MOST).decode(errors="replace")
+        with run_ffmpeg(file, [], writing, _LIMITS) as stream:
+            listed = stream.read(_MAX_BYTES).decode(errors="replace")
     except (UnreadableAudio, subprocess.SubprocessError):
         return
     values: Iterable[str] = re.findall(r"=((?:[^\\\n]++|\\.)*+)", listed, re.DOTALL)

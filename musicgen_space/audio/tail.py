@@ -1,7 +1,7 @@
-"""Where the music is over: a silent or noisy end of a take, found by level and flatness.
+"""Finds the silent or noisy tail of a take, by level and spectral flatness.
 
-A model that has run out of music goes on with silence or hiss until its time is up. Music
-ends differently, and what could be music is kept:
+After the music has ended, a model generates silence or hiss until the requested length. What
+could be music is kept:
 
 - silence is 60 dB below the loudest moment, where reverberation is said to be over;
 - noise has about as much power in high octaves as in low ones: music has far more in the low;
@@ -10,7 +10,7 @@ ends differently, and what could be music is kept:
 - noise is a good deal quieter than the take: a roll of drums at the end is not;
 - noise is not what the take is made of: where rain or static is heard earlier, it stays.
 
-That EnCodec puts tones into the noise that it plays is why no octave has to be flat in itself.
+No single octave has to be flat, because EnCodec adds tones to noise.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["tail_start"]
 _SILENCE = 10 ** (-60 / 10)  # of the power in the loudest step
 _SHORTEST_SILENCE = 0.5  # seconds
 
-_STEP = 0.05  # seconds that a level is taken of
-_BLOCK = 5  # steps that a spectrum is taken of, from …
-_FRAME = 0.125  # … Fourier transforms of so many seconds, with lines 8 Hz apart
-_WINDOW = 4  # blocks that are looked at together: noise evens out in a second
+_STEP = 0.05  # seconds per level
+_BLOCK = 5  # steps per spectrum, averaged over …
+_FRAME = 0.125  # … FFTs of so many seconds, 8 Hz per bin
+_WINDOW = 4  # blocks that are judged together: noise averages out within a second
 _SHORTEST_NOISE = 3  # such windows, half of a second more than one
 _EDGES = 125 * 2.0 ** np.arange(7)  # Hz: six octaves
 
-# Over 20 takes of musicgen-nano in as many styles, and noise as it is and through EnCodec:
+# From 20 takes of musicgen-nano in 20 styles, and noise with and without EnCodec:
 _BALANCE = 0.45  # flatness of one octave against another: music to 0.4, noise from 0.6
 _ROUGHNESS = 0.3  # flatness within octaves, their mean: noise from 0.33
 _SPREAD = 2.5  # dB, standard deviation of a window's levels: noise to 2
@@ -54,8 +54,8 @@ def _silence_start(samples: np.ndarray, sample_rate: int) -> int:
     """Where the silence at the end begins; the length where there is none, or nothing else."""
     length, step = int(samples.shape[-1]), _step(sample_rate)
     powers = _powers(samples, step)
-    heard = np.flatnonzero(powers > _SILENCE * powers.max(initial=0.0))
-    silent = (len(powers) - 1 - int(heard[-1])) * step if heard.size else 0
+    audible = np.flatnonzero(powers > _SILENCE * powers.max(initial=0.0))
+    silent = (len(powers) - 1 - int(audible[-1])) * step if audible.size else 0
     return length - silent if silent >= _SHORTEST_SILENCE * sample_rate else length
 
 
@@ -64,7 +64,7 @@ def _noise_start(samples: np.ndarray, sample_rate: int) -> int:
     length, step = int(samples.shape[-1]), _step(sample_rate)
     block = _BLOCK * step
     if sample_rate < 2 * _EDGES[-1]:
-        return length  # so dull that noise can't be told from music
+        return length  # too low a bandwidth to tell noise from music
     starts = range(length % block, length, block)  # whole blocks, up to the very end
     blocks = [samples[:, start : start + block] for start in starts]
     powers = np.array([_powers(part, step) for part in blocks])  # [blocks, steps]
@@ -117,7 +117,7 @@ def _is_noise(powers: np.ndarray, octaves: list[list[np.ndarray]]) -> bool:
 
 
 def _flatness(power: np.ndarray) -> float:
-    """Geometric by arithmetic mean: 1 where all is equal, near 0 where little has it all."""
+    """Spectral flatness, geometric / arithmetic mean: 1 for white noise, near 0 for tones."""
     power = power + 1e-20
     return float(np.exp(np.log(power).mean()) / power.mean())
 

@@ -1,7 +1,6 @@
-"""What a backend is: one verb, ``generate``, that yields updates until the take is done.
+"""The interface of a backend: ``generate`` yields updates until the take is done.
 
-A backend that streams yields many ``Chunk``s; one that answers in one piece yields
-its ``Take`` and nothing else. Both are used in the same way.
+A streaming backend yields many ``Chunk``s, a single-shot one only its ``Take``.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Somebody else's take is being made; ``place`` 1 is next."""
+    """The request is queued; ``place`` 1 is next."""
 
     place: int
 
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """Something has to happen before the first note; ``fraction`` is 0 … 1 or unknown."""
+    """Preparation such as a download; ``fraction`` is 0 … 1, None if unknown."""
 
     what: Message
     fraction: float | None = None
@@ -61,7 +60,7 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much music is made, in seconds of music, and since when, in seconds of waiting."""
+    """Seconds of music made and wanted, and the seconds that it took so far."""
 
     seconds_made: float
     seconds_wanted: float
@@ -131,14 +130,14 @@ class Backend(ABC):
         return offered[model]
 
     def check_knobs(self, wish: Mapping[str, Any]) -> None:
-        """Raise ``InvalidRequest`` for a field of ``wish`` that this backend does not obey."""
+        """Raise ``InvalidRequest`` for a field of ``wish`` that this backend does not support."""
         for field, value in wish.items():
             if field not in self.knobs:
                 raise InvalidRequest(field, value, f"can't be chosen on {self.label}")
 
     def reader(self, model: str) -> Knows | None:
-        """What a model knows of texts; None: only loading it will tell."""
-        return T5.knows  # which every MusicGen of AudioCraft's reads with
+        """Whether the model's tokenizer knows a word; None if only loading it will tell."""
+        return T5.knows  # the tokenizer of all of AudioCraft's MusicGen models
 
     def remarks(self, request: MusicRequest) -> dict[str, Message]:
         """What to tell about the texts of ``request``, by field: what its model can't read."""

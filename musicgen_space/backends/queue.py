@@ -1,4 +1,4 @@
-"""The line before a place where one take is made at a time: ``Turns``, for several threads."""
+"""``TakeQueue``: a thread-safe ``FairQueue`` for backends that make one take at a time."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from musicgen_space.backends.base import Waiting
-from musicgen_space.backends.turns import Turn, Turns
+from musicgen_space.backends.fair_queue import FairQueue, Ticket
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
 
-__all__ = ["Line"]
+__all__ = ["TakeQueue"]
 
-_LOOK_EVERY = 0.1  # seconds between two looks at whether somebody still wants it
+_POLL_SECONDS = 0.1  # between checks for cancellation
 
 
-class Line:
-    """Whose turn it is makes a take; the others wait, within ``settings``' bounds."""
+class TakeQueue:
+    """One take is in progress, others wait, within the limits of ``settings``."""
 
     def __init__(self, settings: Settings) -> None:
-        self._turns = Turns(settings.max_waiting, settings.waiting_each)
+        self._fair_queue = FairQueue(settings.max_waiting, settings.waiting_each)
         self._moved = threading.Condition()
 
     @contextmanager
-    def joined(self, visitor: str, request: MusicRequest) -> Iterator[Turn]:
-        """Stand in line for the length of a ``with``; raises ``QueueFull``."""
+    def joined(self, visitor: str, request: MusicRequest) -> Iterator[Ticket]:
+        """Hold a place in the queue during the block; raises ``QueueFull``."""
         with self._moved:
-            turn = self._turns.join(visitor, request.new_seconds * request.variations)
+            ticket = self._fair_queue.join(visitor, request.new_seconds * request.variations)
             self._move()
         try:
-            yield turn
+            yield ticket
         finally:
-            self.leave(turn)
+            self.leave(ticket)
 
-    def leave(self, turn: Turn) -> None:
-        """Let the next one begin, though ``turn``'s ``with`` may not have ended yet."""
+    def leave(self, ticket: Ticket) -> None:
+        """Let the next take start, even before ``ticket``'s block ends."""
         with self._moved:
-            self._turns.leave(turn)
+            self._fair_queue.leave(ticket)
             self._move()
 
-    def waited(self, turn: Turn, given_up: Callable[[], bool]) -> Iterator[Waiting]:
-        """Wait until it is this one's turn, or it is given up; yields places as they change."""
+    def waited(self, ticket: Ticket, cancelled: Callable[[], bool]) -> Iterator[Waiting]:
+        """Wait for the take's start or cancellation; yields the position whenever it changes."""
         shown = 0
-        while (place := self._place(turn)) and not given_up():
+        while (place := self._place(ticket)) and not cancelled():
             if place != shown:
                 shown = place
                 yield Waiting(place)
 
     def _move(self) -> None:
-        self._turns.next()
+        self._fair_queue.next()
         self._moved.notify_all()
 
-    def _place(self, turn: Turn) -> int:
-        """0 as soon as it is this one's turn; 1, 2, … if it is not within a moment."""
+    def _place(self, ticket: Ticket) -> int:
+        """0 as soon as the take may start; after a timeout its position."""
         with self._moved:
-            self._moved.wait_for(lambda: not self._turns.place(turn), _LOOK_EVERY)
-            return self._turns.place(turn)
+            self._moved.wait_for(lambda: not self._fair_queue.place(ticket), _POLL_SECONDS)
+            return self._fair_queue.place(ticket)

@@ -1,11 +1,11 @@
-"""MusicGen inference: text → codes → sound, on this machine.
+"""MusicGen inference: text → codes → audio, on this machine.
 
-Read in this order: ``config`` (shapes), ``text`` (T5), ``melody`` (a tune), ``delay`` (how
-codebooks are staggered), ``model`` (the decoder), ``conditions`` (what each row of a batch is
-told), ``sampling``, ``windows`` (takes longer than 30 s), ``codec`` and ``streaming``
-(EnCodec), ``generate`` (the loop that ties them together).
+Read in this order: ``config`` (shapes), ``conditioners`` (T5, chroma), ``delay`` (the delay
+pattern), ``model`` and ``kv_cache`` (the decoder), ``conditioning`` (the CFG branches of a
+batch), ``sampling``, ``windows`` (takes longer than 30 s), ``codec`` (EnCodec, streamed),
+``generate`` (the loop that ties them together).
 
-Then how a model gets here: ``loader`` and ``checkpoint`` (folders), ``hub`` (downloads),
-``placement`` and ``memory`` (where, and whether it fits), and what makes it fast:
-``quantise``, ``native``, ``half``. Nothing in here knows of backends or pages.
+Then ``checkpoint`` (files and downloads to models), ``placement`` and ``memory`` (which
+device, and whether it fits), and ``runtimes`` (what computes a decoder step). The engine
+knows nothing of backends or pages.
 """

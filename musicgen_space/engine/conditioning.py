@@ -1,12 +1,12 @@
-"""What the decoder is told of a request, and how its answers are put together.
+"""What the decoder is conditioned on, and how the logits of its branches are combined.
 
-A take is predicted in several *readings* at once, which share the codes so far::
+A take is predicted in several *branches* at once, which share the codes so far::
 
-    the prompt │ the prompt it blends into │ for guidance: the negative prompt, or none
-    ───────────┴───── conditional ─────────┴──────────── unconditional ────────────────
+    prompt │ blend prompt │ CFG: negative prompt, or no text
+    ───── conditional ────┴───────── unconditional ─────────
 
-Only the first is always there. The rows of a batch are all takes in the first reading,
-then all takes in the second, …
+Only the first is always there. The rows of a batch are all takes in the first branch, then
+all takes in the second, …
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from musicgen_space.audio.resample import heard
+from musicgen_space.audio.resample import convert_audible
 from musicgen_space.clip import Clip
-from musicgen_space.engine.conditioners.chroma import no_tune, tune_of
+from musicgen_space.engine.conditioners.chroma import empty_chroma, extract_chroma
 from musicgen_space.engine.conditioners.t5 import TextEncoder
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.model import Condition, TextCondition
-from musicgen_space.engine.sampling import guide
+from musicgen_space.engine.sampling import apply_guidance
 from musicgen_space.engine.windows import WINDOW_SECONDS
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import MusicRequest
 
-__all__ = ["Conditions"]
+__all__ = ["Conditioning"]
 
 
-class Conditions:
-    """The readings of one request for a model; raises ``InvalidRequest`` if it has no such."""
+class Conditioning:
+    """The branches of one request; ``InvalidRequest`` for a melody that the model can't use."""
 
     def __init__(
         self, request: MusicRequest, text: TextEncoder, config: DecoderConfig, sample_rate: int
@@ -48,52 +48,52 @@ class Conditions:
         self._text = TextCondition(
             encoded.states.repeat_interleave(takes, 0), encoded.mask.repeat_interleave(takes, 0)
         )
-        self._readings = 1 + self._blends + self._guided
-        self._melody = None if request.melody is None else self._in_mono(request.melody)
+        self._branches = 1 + self._blends + self._guided
+        self._melody = None if request.melody is None else self._mono(request.melody)
 
     def at(self, seconds: float) -> Condition:
         """The condition of a window that starts ``seconds`` into the take."""
-        rows = self._readings * self._request.variations
-        return Condition(self._text, rows, self._tune(seconds))
+        rows = self._branches * self._request.variations
+        return Condition(self._text, rows, self._chroma(seconds))
 
     def merge(self, logits: torch.Tensor, progress: float) -> torch.Tensor:
-        """Logits of all readings [R, K, V] → of the takes [B, K, V].
+        """Logits of all branches [R, K, V] → of the takes [B, K, V].
 
-        ``progress``, 0 … 1, is how far the blend is. It mixes log-probabilities up to a
-        constant, so at each end exactly one prompt counts.
+        ``progress``, 0 … 1, is the weight of the blend prompt. Logits are log-probabilities
+        up to a constant, so at 0 and at 1 exactly one prompt counts.
         """
-        readings = logits.view(self._readings, -1, *logits.shape[1:])
-        merged = readings[0]
+        branches = logits.view(self._branches, -1, *logits.shape[1:])
+        merged = branches[0]
         if self._blends:
-            merged = torch.lerp(merged, readings[1], progress)
+            merged = torch.lerp(merged, branches[1], progress)
         if self._guided:
-            merged = guide(merged, readings[-1], self._request.guidance_scale)
+            merged = apply_guidance(merged, branches[-1], self._request.guidance_scale)
         return merged
 
-    def _in_mono(self, clip: Clip) -> torch.Tensor:
+    def _mono(self, clip: Clip) -> torch.Tensor:
         """The clip's sound [n] in mono at the model's rate."""
-        return torch.from_numpy(heard(clip, self._sample_rate, 1)[0])
+        return torch.from_numpy(convert_audible(clip, self._sample_rate, 1)[0])
 
-    def _tune(self, seconds: float) -> torch.Tensor | None:
-        """What each reading hears of the melody: [R, frames, bins]; guidance's hears none."""
+    def _chroma(self, seconds: float) -> torch.Tensor | None:
+        """The melody's chroma per branch [R, frames, bins]; none for the unconditional one."""
         bins, frames = self._config.chroma_bins, self._config.chroma_frames
         if not self._config.follows_melody:
             return None
-        silent = no_tune(bins, frames)
-        tune = silent
+        uncond = empty_chroma(bins, frames)
+        cond = uncond
         if self._melody is not None:
-            tune = tune_of(self._stretch(self._melody, seconds), self._sample_rate, bins, frames)
-        conditional = [tune] * (self._readings - self._guided)
-        tunes = torch.stack([*conditional, *([silent] if self._guided else [])])
-        return tunes.repeat_interleave(self._request.variations, 0)
+            excerpt = self._melody_window(self._melody, seconds)
+            cond = extract_chroma(excerpt, self._sample_rate, bins, frames)
+        branches = [cond] * (self._branches - self._guided) + [uncond] * self._guided
+        return torch.stack(branches).repeat_interleave(self._request.variations, 0)
 
-    def _stretch(self, melody: torch.Tensor, seconds: float) -> torch.Tensor:
-        """What is heard of ``melody`` from ``seconds`` on, as AudioCraft does in windows.
+    def _melody_window(self, melody: torch.Tensor, seconds: float) -> torch.Tensor:
+        """The samples of ``melody`` for the window that starts at ``seconds``, as in AudioCraft.
 
-        It starts again at its end. In the one window of a short take it is heard as it is.
+        In takes of several windows the melody loops; in a single window it is used once.
         """
         if self._request.total_seconds <= WINDOW_SECONDS:
             return melody[: WINDOW_SECONDS * self._sample_rate]
         first = int(seconds * self._sample_rate)
-        positions = np.arange(first, first + WINDOW_SECONDS * self._sample_rate)
-        return melody[positions % len(melody)]
+        indices = np.arange(first, first + WINDOW_SECONDS * self._sample_rate)
+        return melody[indices % len(melody)]

@@ -8,13 +8,13 @@ from musicgen_space.errors import InvalidCheckpoint
 
 __all__ = ["DecoderConfig", "check_whole"]
 
-# What each field may be. Far beyond the published models (their largest: width 2048,
-# 48 layers), so that what lies outside is damage, and nothing absurd is ever built.
+# Sanity limits, far beyond the published models (the largest has width 2048 and 48 layers):
+# whatever lies outside is a damaged or hostile file, and is refused before anything is built.
 _LIMITS = {
     "width": (4, 2**16),
     "heads": (1, 2**10),
     "layers": (1, 2**8),
-    "feed_forward": (1, 2**20),
+    "ffn_dim": (1, 2**20),
     "codebooks": (1, 2**6),
     "codebook_size": (2, 2**20),
     "text_width": (1, 2**16),
@@ -31,7 +31,7 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
         raise InvalidCheckpoint(
             f"The checkpoint's configuration says {name} = "
             f"{shown if len(shown) <= 40 else shown[:39] + '…'}, "
-            f"which is no whole number from {low} to {high}."
+            f"which is not a whole number from {low} to {high}."
         )
 
 
@@ -39,15 +39,15 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
 class DecoderConfig:
     """The autoregressive transformer: widths in features, everything else a count.
 
-    A stereo model has two ``channels``, whose codebooks take turns: left, right, left, …
-    A melody model has ``chroma_bins`` > 0: it reads a tune of ``chroma_frames`` frames and
-    the text before its first column, where the others look at the text in every layer.
+    A stereo model has two ``channels``, whose codebooks alternate: left, right, left, …
+    A melody model has ``chroma_bins`` > 0: chroma of ``chroma_frames`` frames and the text
+    are a prefix of its input, where the others attend to the text in every layer.
     """
 
     width: int
     heads: int
     layers: int
-    feed_forward: int
+    ffn_dim: int
     codebooks: int
     codebook_size: int
     text_width: int
@@ -76,22 +76,22 @@ class DecoderConfig:
 
     @property
     def follows_melody(self) -> bool:
-        """Whether a tune can guide it."""
+        """Whether it can be conditioned on a melody."""
         return self.chroma_bins > 0
 
     @property
     def delays(self) -> tuple[int, ...]:
-        """Columns by which each codebook runs late; the channels run side by side."""
+        """Delay of each codebook in steps; the channels run side by side."""
         return tuple(codebook // self.channels for codebook in range(self.codebooks))
 
     @property
     def weights(self) -> int:
-        """Weights that one step reads: the layers' matrices and the heads."""
+        """Weights that one step reads: the layers' matrices and the output heads."""
         attentions = 1 if self.follows_melody else 2
-        layer = 4 * attentions * self.width**2 + 2 * self.width * self.feed_forward
+        layer = 4 * attentions * self.width**2 + 2 * self.width * self.ffn_dim
         return self.layers * layer + self.codebooks * self.codebook_size * self.width
 
     @property
     def special_token(self) -> int:
-        """The code that stands where a codebook has nothing to say; one past the entries."""
+        """The code that fills the gaps of the delay pattern; one past the codebook's entries."""
         return self.codebook_size

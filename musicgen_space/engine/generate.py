@@ -1,4 +1,4 @@
-"""The loop: a request goes in, pieces of music come out while it is being made."""
+"""The generation loop: a request goes in, chunks of audio come out while it runs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from musicgen_space.audio.resample import heard
+from musicgen_space.audio.resample import convert_audible
 from musicgen_space.clip import Clip
 from musicgen_space.engine.codec.encodec import Codec
 from musicgen_space.engine.conditioners.t5 import TextEncoder
-from musicgen_space.engine.conditioning import Conditions
+from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.delay import UNKNOWN, DelayPattern
 from musicgen_space.engine.model import Predictor
 from musicgen_space.engine.sampling import sample
 from musicgen_space.engine.windows import Window, windows
 from musicgen_space.request import MusicRequest
 
-__all__ = ["CHUNK_SECONDS", "MusicGen", "Piece", "generate"]
+__all__ = ["CHUNK_SECONDS", "Generated", "MusicGen", "generate"]
 
 CHUNK_SECONDS = 1
-_STEPS_BETWEEN_PIECES = 5  # a tenth of a second of music: often enough to watch
+_REPORT_EVERY = 5  # steps; a tenth of a second of music
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MusicGen:
-    """A loaded checkpoint. It holds no state of any generation, so takes can share it.
+    """A loaded checkpoint. It holds no state of a generation, so takes can share it.
 
-    ``base`` is what an adapter was applied to, None without one.
+    ``base`` is the name of an adapter's base model; None without an adapter.
     """
 
     text: TextEncoder
@@ -40,17 +40,18 @@ class MusicGen:
     base: str | None = None
 
     def encode(self, clip: Clip) -> torch.Tensor:
-        """A clip as codes [K, P], the channels' codebooks taking turns."""
+        """The codes [K, P] of a clip; in stereo, the channels' codebooks alternate."""
         channels = self.decoder.config.channels
-        samples = torch.from_numpy(heard(clip, self.codec.sample_rate, channels))
+        samples = torch.from_numpy(convert_audible(clip, self.codec.sample_rate, channels))
         codes = self.codec.encode(samples)  # [channels, K / channels, P]
         return codes.transpose(0, 1).flatten(0, 1).to(self.device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """How far a generation is: ``seconds`` of new music are predicted, and the samples
-    (float32 [takes, channels, n]) that were decoded since the last piece; often n is 0.
+class Generated:
+    """Progress of a generation: ``seconds`` of new music are predicted so far.
+
+    ``samples`` (float32 [takes, channels, n]) were decoded since the last one; n is often 0.
     """
 
     seconds: float
@@ -60,29 +61,29 @@ class Piece:
 @torch.inference_mode()
 def generate(
     model: MusicGen, request: MusicRequest, stopped: Callable[[], bool] = lambda: False
-) -> Iterator[Piece]:
-    """Make the music of ``request``, whose seed must be drawn already.
+) -> Iterator[Generated]:
+    """Generate ``request``, whose seed must not be −1 (see ``MusicRequest.with_seed_drawn``).
 
-    ``stopped`` is asked before every step; once it says yes, the sound of what is
-    predicted so far is the last piece. The same request on the same machine gives the
-    same samples, and each of its variations those that it would give alone. The sound
-    comes in equal chunks of ``CHUNK_SECONDS``, then the rest. Raises ``InvalidRequest``
-    for a wish that only other checkpoints can grant.
+    ``stopped`` is polled before every step; once it is true, what is predicted so far is
+    decoded and the generator ends. Deterministic: the same request on the same machine gives
+    the same samples, and each variation those that it would give alone. Audio comes in
+    chunks of ``CHUNK_SECONDS``, then the rest. Raises ``InvalidRequest`` for a melody on a
+    checkpoint that can't follow one.
     """
-    codes, known = _given(model, request)
+    codes, known = _init_codes(model, request)
     rate = model.codec.frame_rate
     frames = known
-    with _Sound(model, codes, known) as sound:
+    with _StreamingCodec(model, codes, known) as codec:
         for step, frames in enumerate(_predict(model, request, codes, known, stopped), 1):
-            samples = sound.up_to(frames)
-            if samples.size or step % _STEPS_BETWEEN_PIECES == 0:
-                yield Piece((frames - known) / rate, samples)
-        for samples in sound.rest(frames) if frames > known else ():
-            yield Piece((frames - known) / rate, samples)
+            samples = codec.push(frames)
+            if samples.size or step % _REPORT_EVERY == 0:
+                yield Generated((frames - known) / rate, samples)
+        for samples in codec.flush(frames) if frames > known else ():
+            yield Generated((frames - known) / rate, samples)
 
 
-def _given(model: MusicGen, request: MusicRequest) -> tuple[torch.Tensor, int]:
-    """Room for all codes of the takes [B, K, T], and how many frames of it are there already."""
+def _init_codes(model: MusicGen, request: MusicRequest) -> tuple[torch.Tensor, int]:
+    """The codes of all takes [B, K, T], unknown after the clip to continue; and its frames."""
     new = max(1, round(request.new_seconds * model.codec.frame_rate))
     clip = request.continue_from
     config = model.decoder.config
@@ -104,18 +105,18 @@ def _predict(
     known: int,
     stopped: Callable[[], bool],
 ) -> Iterator[int]:
-    """Fill in ``codes`` after the ``known`` frames; yields the frames there are by each step."""
+    """Fill in ``codes`` after the ``known`` frames; yields the complete frames after each step."""
     rate, total = model.codec.frame_rate, codes.shape[-1]
-    conditions = Conditions(request, model.text, model.decoder.config, model.codec.sample_rate)
+    conditioning = Conditioning(request, model.text, model.decoder.config, model.codec.sample_rate)
     generators = [
         torch.Generator(model.device).manual_seed(request.variation(index).seed)
         for index in range(request.variations)
     ]
 
-    def draw(logits: torch.Tensor, frame: int) -> torch.Tensor:
+    def next_codes(logits: torch.Tensor, frame: int) -> torch.Tensor:
         progress = min(1.0, (frame - known) / max(1, total - known - 1))
         return sample(
-            conditions.merge(logits, progress),
+            conditioning.merge(logits, progress),
             generators,
             temperature=request.temperature,
             top_k=request.top_k,
@@ -125,7 +126,7 @@ def _predict(
     if stopped():
         return
     for window in windows(known, total, rate):
-        for frames in _predict_window(model, conditions, window, codes, draw):
+        for frames in _predict_window(model, conditioning, window, codes, next_codes):
             yield frames
             if stopped():
                 return
@@ -133,38 +134,38 @@ def _predict(
 
 def _predict_window(
     model: MusicGen,
-    conditions: Conditions,
+    conditioning: Conditioning,
     window: Window,
     codes: torch.Tensor,
-    draw: Callable[[torch.Tensor, int], torch.Tensor],
+    next_codes: Callable[[torch.Tensor, int], torch.Tensor],
 ) -> Iterator[int]:
-    """Fill in the codes of one window; yields the frames of the take after each step."""
+    """Fill in the codes of one window; yields the take's complete frames after each step."""
     decoder = model.decoder
     pattern = DelayPattern(decoder.config.delays, window.end - window.start)
-    given = codes[..., window.start : window.start + window.known]
-    columns = pattern.columns(given, decoder.config.special_token)
-    condition = conditions.at(window.start / model.codec.frame_rate)
-    logits, state = decoder.prefill(
-        columns[..., : window.known + 1], condition, columns=pattern.steps
-    )
-    for column in range(window.known + 1, pattern.steps + 1):
-        if column > window.known + 1:
-            logits = decoder.decode(columns[..., column - 1], state)
-        current = columns[..., column]
-        drawn = draw(logits, window.start + column - 1)
-        columns[..., column] = torch.where(current == UNKNOWN, drawn, current)
-        done = pattern.frames_done(column)
+    known = codes[..., window.start : window.start + window.known]
+    sequence = pattern.build_sequence(known, decoder.config.special_token)
+    condition = conditioning.at(window.start / model.codec.frame_rate)
+    prompt = sequence[..., : window.known + 1]
+    logits, cache = decoder.prefill(prompt, condition, max_steps=pattern.steps)
+    for step in range(window.known + 1, pattern.steps + 1):
+        if step > window.known + 1:
+            logits = decoder.decode(sequence[..., step - 1], cache)
+        current = sequence[..., step]
+        sampled = next_codes(logits, window.start + step - 1)
+        sequence[..., step] = torch.where(current == UNKNOWN, sampled, current)
+        done = pattern.complete_frames(step)
         if done > window.known:
-            codes[..., window.start + done - 1] = pattern.frames_of(columns, done - 1, done)[..., 0]
+            frame = pattern.revert_sequence(sequence, done - 1, done)
+            codes[..., window.start + done - 1] = frame[..., 0]
         yield window.start + max(done, window.known)
 
 
-class _Sound:
-    """Turns the finished frames of ``codes`` [B, K, T] into sound, a chunk at a time.
+class _StreamingCodec:
+    """Decodes the complete frames of ``codes`` [B, K, T] to audio, a chunk at a time.
 
-    It begins once there are more than the ``known`` ones: a clip alone is no take. The codec
-    works in a thread of its own beside the decoder, a chunk behind it: two cores, each with
-    its own work, wait for each other far less than two threads that share every matrix.
+    Starts once a frame after the ``known`` ones is there: a clip alone is not a take. The
+    codec runs in a thread of its own, a chunk behind the decoder: two cores with separate
+    work synchronise far less than two threads that share every matrix product.
     """
 
     def __init__(self, model: MusicGen, codes: torch.Tensor, known: int) -> None:
@@ -176,29 +177,29 @@ class _Sound:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="codec")
         self._pending: list[Future[np.ndarray]] = []
 
-    def __enter__(self) -> _Sound:
+    def __enter__(self) -> _StreamingCodec:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._worker.shutdown(cancel_futures=True)
 
-    def up_to(self, frames: int) -> np.ndarray:
-        """Hand over ``frames`` frames; → a chunk if one got ready meanwhile, else no samples."""
-        # A clip's frames come all at once, but four takes of 25 s would need 2 GB in one go.
+    def push(self, frames: int) -> np.ndarray:
+        """Submit the first ``frames`` frames; → the next chunk if one is ready, else n = 0."""
+        # The frames of a clip come all at once; decoding four takes of 25 s whole needs 2 GB.
         while self._known < frames < self._codes.shape[-1] and self._next <= frames:
-            self._push(self._next, last=False)
+            self._submit(self._next, last=False)
             self._next += self._chunk
         if self._pending and self._pending[0].done():
             return self._pending.pop(0).result()
         return np.empty((len(self._codes), self._channels, 0), np.float32)
 
-    def rest(self, frames: int) -> Iterator[np.ndarray]:
-        """Every chunk that is still to come when no frame follows frame ``frames``."""
-        self._push(frames, last=True)
+    def flush(self, frames: int) -> Iterator[np.ndarray]:
+        """All remaining chunks, where ``frames`` is the final number of frames."""
+        self._submit(frames, last=True)
         for chunk in self._pending:
             yield chunk.result()
 
-    def _push(self, frames: int, *, last: bool) -> None:
+    def _submit(self, frames: int, *, last: bool) -> None:
         codes = self._codes[..., self._pushed : frames].clone()
         self._pushed = frames
         self._pending.append(self._worker.submit(self._decode, codes, last))
@@ -206,7 +207,7 @@ class _Sound:
     def _decode(self, codes: torch.Tensor, last: bool) -> np.ndarray:
         """[B, K, T′] → [B, channels, n]."""
         takes, codebooks, frames = codes.shape
-        # Not −1: who stops just after a chunk leaves no frames, of which torch can't tell.
+        # Explicit sizes: after a stop there may be no frames, and torch can't infer −1 then.
         by_channel = codes.view(takes, codebooks // self._channels, self._channels, frames)
         by_channel = by_channel.transpose(1, 2).flatten(0, 1)
         samples = self._stream.push(by_channel, last=last).float().cpu().numpy()

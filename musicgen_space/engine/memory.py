@@ -1,4 +1,4 @@
-"""How much memory is left, and how much a model and a take need. Every number is in bytes."""
+"""Memory that is free, and that a model or a take needs. Every number is in bytes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 
 from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
-from musicgen_space.engine.checkpoint.opening import check_weights
-from musicgen_space.engine.checkpoint.tensors import bare_name, read_pickle
+from musicgen_space.engine.checkpoint.tensors import read_pickle, strip_wrappers
+from musicgen_space.engine.checkpoint.untrusted import check_weight_file
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.placement import Placement
 from musicgen_space.engine.windows import WINDOW_SECONDS
@@ -24,56 +24,56 @@ from musicgen_space.errors import InvalidCheckpoint
 
 __all__ = ["checkpoint_bytes", "free_bytes", "model_bytes", "release", "take_bytes"]
 
-# Besides weights and caches there are activations, tables and the allocator's gaps.
+# For activations, tables and fragmentation, besides weights and caches.
 _MARGIN = 1.1
 _FLOAT32 = 4
 
 
 def free_bytes(device: torch.device) -> int:
-    """What a model on ``device`` may still take.
+    """What can still be allocated on ``device``.
 
-    On the CPU and on Apple's GPU, which shares its memory, that is what the system calls
-    available, or less where a container's limit is nearer: a Space may have 16 GB on a
-    host of many more.
+    On the CPU and on Apple's GPU, which shares its memory, the system's available memory or
+    what is left of a container's limit, whichever is less: a Space may have 16 GB on a host
+    with far more.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        # What torch keeps for itself but doesn't use is as good as free.
+        # Torch's caching allocator reuses what it has reserved.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + unused
-    rooms = [int(psutil.virtual_memory().available), *_rooms_of_containers()]
+    available = [int(psutil.virtual_memory().available), *_cgroup_headroom()]
     if device.type == "mps":
-        rooms.append(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    return max(0, min(rooms))
+        available.append(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return max(0, min(available))
 
 
 def release() -> None:
-    """Give memory that nothing refers to any more back to the system or the graphics card."""
+    """Collect garbage and return freed memory to the system and the GPU."""
     gc.collect()
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # not every C library has it
-            ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed, a gigabyte at times
-    torch.cuda.empty_cache()  # nothing, where there is no card
+            ctypes.CDLL(None).malloc_trim(0)  # glibc holds on to freed memory, up to a gigabyte
+    torch.cuda.empty_cache()  # a no-op without CUDA
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
 
 
 def model_bytes(decoder_weights: int, other_weights: int, placement: Placement) -> int:
-    """What a model needs while it is loaded; the others, T5 and EnCodec, are in float32."""
+    """What a model needs once loaded; ``other_weights`` (T5 and EnCodec) are in float32."""
     width = placement.dtype.itemsize
     return int(_MARGIN * (decoder_weights * width + other_weights * _FLOAT32))
 
 
 def checkpoint_bytes(folder: Path, placement: Placement) -> int:
-    """What the checkpoint in ``folder`` needs, by the headers of its files: nothing is read.
+    """What the checkpoint in ``folder`` needs once loaded, by the headers of its files.
 
-    A damaged file counts by its size; what is wrong with it, the loader will say. An adapter's
-    base is what counts: its weights change the base's as those are read.
+    A damaged file counts by its size; the loader reports what is wrong with it. An adapter
+    adds nothing to its base, whose folder this expects.
     """
     decoder = others = 0
     for file in _weight_files(folder):
-        for name, count in _weights(file):
-            if bare_name(name).startswith(("text_encoder.", "audio_encoder.")):
+        for name, count in _tensor_sizes(file):
+            if strip_wrappers(name).startswith(("text_encoder.", "audio_encoder.")):
                 others += count
             else:
                 decoder += count
@@ -83,54 +83,54 @@ def checkpoint_bytes(folder: Path, placement: Placement) -> int:
 def take_bytes(
     config: DecoderConfig, placement: Placement, *, seconds: float, rows: int, frame_rate: int
 ) -> int:
-    """What a take of ``seconds`` needs besides the model: keys and values of all columns.
+    """The KV cache of a take of ``seconds``, which it needs besides the model.
 
-    ``rows`` is the size of the batch (see ``conditions``), ``frame_rate`` is in columns a
-    second. Of a long take, only one window is in memory.
+    ``rows`` is the batch size (see ``conditioning``), ``frame_rate`` in Hz. Of a long take,
+    only one window is in memory.
     """
-    columns = math.ceil(min(seconds, WINDOW_SECONDS) * frame_rate) + config.chroma_frames
-    cache = 2 * config.layers * rows * columns * config.width * placement.dtype.itemsize
+    positions = math.ceil(min(seconds, WINDOW_SECONDS) * frame_rate) + config.chroma_frames
+    cache = 2 * config.layers * rows * positions * config.width * placement.dtype.itemsize
     return int(_MARGIN * cache)
 
 
 def _weight_files(folder: Path) -> list[Path]:
     if is_audiocraft(folder):
         return [file for name in AUDIOCRAFT_FILES if (file := folder / name).is_file()]
-    with suppress(InvalidCheckpoint):  # what is missing, the loader will say
+    with suppress(InvalidCheckpoint):  # the loader reports what is missing
         return weight_files(folder)
     return []
 
 
-def _weights(file: Path) -> Iterator[tuple[str, int]]:
-    """The names of a file's tensors, and how many weights each has."""
+def _tensor_sizes(file: Path) -> Iterator[tuple[str, int]]:
+    """The names of a file's tensors, and their numbers of elements."""
     try:
         if file.suffix == ".safetensors":
-            check_weights(file)
+            check_weight_file(file)
             with safe_open(file, "pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118  (not a mapping)
                     yield name, math.prod(tensors.get_slice(name).get_shape())
         else:
             for name, value in read_pickle(file).items():
                 yield str(name), value.numel()
-    except Exception:  # a damaged pickle can raise anything; AudioCraft's own lies deeper
+    except Exception:  # a damaged pickle raises anything; AudioCraft's is nested
         yield "", file.stat().st_size // torch.float16.itemsize
 
 
-# Where Linux tells of control groups: of version 2, and of the older version 1. Each has
-# its limit, its usage, and the part of the usage that is only a cache of files.
-# https://docs.kernel.org/admin-guide/cgroup-v2.html, …/cgroup-v1/memory.html
-_VERSION_2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))
-_VERSION_1 = (
+# Linux control groups, version 2 and 1: the files of the limit, of the usage, and the keys of
+# the part of the usage that is reclaimable page cache.
+# https://docs.kernel.org/admin-apply_guidance/cgroup-v2.html, …/cgroup-v1/memory.html
+_CGROUP_2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))
+_CGROUP_1 = (
     "memory.limit_in_bytes",
     "memory.usage_in_bytes",
     ("total_inactive_file", "total_active_file"),
 )
 
 
-def _rooms_of_containers(
+def _cgroup_headroom(
     membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """What each control group that this process is in would still allow; nothing elsewhere."""
+    """What is left of the limit of each control group of this process; nothing off Linux."""
     try:
         lines = membership.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -139,20 +139,20 @@ def _rooms_of_containers(
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        top, names = (root / "memory", _VERSION_1) if controllers else (root, _VERSION_2)
-        # A container may show its own group as the top one, under which the path isn't there.
+        top, names = (root / "memory", _CGROUP_1) if controllers else (root, _CGROUP_2)
+        # In a container, its own group may be mounted as the root, without the path below it.
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             if folder.is_relative_to(top):
-                yield from _room_of(folder, *names)
+                yield from _headroom_of(folder, *names)
 
 
-def _room_of(group: Path, limit: str, usage: str, caches: tuple[str, ...]) -> Iterator[int]:
+def _headroom_of(group: Path, limit: str, usage: str, caches: tuple[str, ...]) -> Iterator[int]:
     try:
-        most = (group / limit).read_text().strip()
+        limit_text = (group / limit).read_text().strip()
         used = int((group / usage).read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return
-    if most != "max":
-        yield int(most) - used + sum(int(stat.get(name, 0)) for name in caches)
+    if limit_text != "max":
+        yield int(limit_text) - used + sum(int(stat.get(name, 0)) for name in caches)

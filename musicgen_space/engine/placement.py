@@ -1,4 +1,4 @@
-"""Where a model computes, in which numbers, and by what."""
+"""Where a model runs: device, dtype, and options of the runtime."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["CPU", "Placement", "choose_placement"]
 class Placement:
     """``device`` and ``dtype`` of the decoder, and the ``codec_device`` of EnCodec.
 
-    T5 lives beside the decoder; it and EnCodec, small and sensitive, compute in float32.
+    T5 is on the decoder's device; T5 and EnCodec, small and sensitive, compute in float32.
 
-    On a CPU, ``quant`` is how the decoder's weights are kept (see ``quantise``), ``threads``
-    is how many share a step of it, and ``native`` whether it is our own kernel that does.
-    ``cache`` is the folder of what is made once on this machine, a compiled kernel and
-    converted weights; None: the kernel is in its usual one, and weights are not kept.
+    For the native runtime on a CPU: ``quant`` is the format of the decoder's weights (see
+    ``runtimes.native.runtime``), ``threads`` the number of threads, and ``native`` False
+    turns it off. ``cache`` is the folder for compiled kernels and converted weights; None:
+    kernels go to ``build.default_cache``, and weights are not cached.
     """
 
     device: torch.device
@@ -35,7 +35,7 @@ class Placement:
 
 _CPU = torch.device("cpu")
 CPU = Placement(_CPU, torch.float32, _CPU)
-_FIRST_WITH_BFLOAT16 = (8, 0)  # CUDA's compute capability; older ones emulate it, slowly
+_FIRST_WITH_BFLOAT16 = (8, 0)  # CUDA compute capability; older GPUs emulate it slowly
 
 
 def choose_placement(
@@ -48,31 +48,31 @@ def choose_placement(
 ) -> Placement:
     """The placement for the settings ``MUSICGEN_DEVICE``, ``MUSICGEN_DTYPE`` and so on.
 
-    ``auto`` is CUDA where there is one, else the CPU. It is never ``mps``, Apple's GPU:
-    on slices of a cache, as our decoder has them, some of torch's releases silently
-    attend wrongly there (pytorch issues 163597, 181133). Whoever chooses it gets float32
-    (in half precision there were more such: 195910), and EnCodec on the CPU, whose
-    output is longer than MPS convolutions take (pytorch issue 152278).
+    ``auto`` is CUDA if available, else the CPU. It is never ``mps``, Apple's GPU, where some
+    releases of torch silently compute wrong attention over slices of a cache, as our decoder
+    has them (pytorch issues 163597, 181133). If chosen explicitly, it gets float32 (half
+    precision has more such bugs: 195910), and EnCodec runs on the CPU, as its output is
+    longer than MPS convolutions support (pytorch issue 152278).
 
-    Raises ``InvalidSetting`` when this machine has no such device.
+    Raises ``InvalidSetting`` if this machine has no such device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    there = _devices()
-    if device not in there:
+    available = _devices()
+    if device not in available:
         raise InvalidSetting(
-            f"MUSICGEN_DEVICE is {device}, but torch finds only {', '.join(there)} here."
+            f"MUSICGEN_DEVICE is {device}, but torch finds only {', '.join(available)} here."
         )
     chosen = torch.device(device)
-    numbers = _usual_dtype(chosen) if dtype == "auto" else _DTYPES[dtype]
-    plain = chosen.type != "cpu" or numbers != torch.float32
+    weights = _default_dtype(chosen) if dtype == "auto" else _DTYPES[dtype]
+    unquantised = chosen.type != "cpu" or weights != torch.float32
     return Placement(
         chosen,
-        numbers,
+        weights,
         _CPU if chosen.type == "mps" else chosen,
-        "none" if plain else quant,
+        "none" if unquantised else quant,
         threads,
-        native and not plain,
+        native and not unquantised,
         cache,
     )
 
@@ -85,14 +85,14 @@ _DTYPES = {
 
 
 def _devices() -> list[str]:
-    """The names of the devices that torch can compute on."""
-    cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    """The devices that torch finds here."""
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     apple = ["mps"] if torch.backends.mps.is_available() else []
-    return ["cpu", *(["cuda"] if cards else []), *cards, *apple]
+    return ["cpu", *(["cuda"] if gpus else []), *gpus, *apple]
 
 
-def _usual_dtype(device: torch.device) -> torch.dtype:
-    # AudioCraft's own choice for CUDA is float16 (models/loaders.py), so that is safe too.
+def _default_dtype(device: torch.device) -> torch.dtype:
+    # Float16 is safe as well: it is AudioCraft's choice for CUDA (models/loaders.py).
     if device.type != "cuda":
         return torch.float32
     capability = torch.cuda.get_device_capability(device)

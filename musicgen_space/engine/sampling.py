@@ -1,4 +1,4 @@
-"""From logits to codes: classifier-free guidance, then top-k or top-p, then a draw."""
+"""From logits to codes: classifier-free guidance, then top-k or top-p, then sampling."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["guide", "sample"]
+__all__ = ["apply_guidance", "sample"]
 
 
-def guide(
-    conditional: torch.Tensor, unconditional: torch.Tensor, guidance_scale: float
-) -> torch.Tensor:
-    """Push logits away from what the model would play otherwise: ``u + (c − u) · scale``.
+def apply_guidance(cond: torch.Tensor, uncond: torch.Tensor, guidance_scale: float) -> torch.Tensor:
+    """Classifier-free guidance of logits: ``uncond + (cond − uncond) · guidance_scale``.
 
     Ho and Salimans 2022, "Classifier-Free Diffusion Guidance", in AudioCraft's form.
     """
-    return unconditional + (conditional - unconditional) * guidance_scale
+    return uncond + (cond - uncond) * guidance_scale
 
 
 def sample(
@@ -27,10 +25,10 @@ def sample(
     top_k: int = 250,
     top_p: float = 0.0,
 ) -> torch.Tensor:
-    """Draw the next codes of B takes, each from its own generator: [B, K, V] → int64 [B, K].
+    """Sample the next codes of B takes, each from its own generator: [B, K, V] → int64 [B, K].
 
-    ``top_p`` > 0 is used instead of ``top_k``. A take's codebooks are drawn in one call, in
-    the order in which transformers and AudioCraft draw them, so that a seed means the same.
+    ``top_p`` > 0 replaces ``top_k``. A take's codebooks are sampled in one call, in the order
+    of transformers and AudioCraft, so that a seed gives the same codes there.
     """
     logits = logits.float() / temperature
     logits = _keep_top_p(logits, top_p) if top_p > 0 else _keep_top_k(logits, top_k)
@@ -40,13 +38,13 @@ def sample(
 
 
 def _keep_top_k(logits: torch.Tensor, top_k: int) -> torch.Tensor:
-    """All but the ``top_k`` largest become −∞; ties with the last one kept stay."""
-    weakest = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[..., -1:]
-    return logits.masked_fill(logits < weakest, -torch.inf)
+    """Mask all but the ``top_k`` largest; ties with the smallest of them stay."""
+    smallest = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < smallest, -torch.inf)
 
 
 def _keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
-    """All but the fewest codes that together reach probability ``top_p`` become −∞."""
+    """Nucleus sampling: mask all but the fewest codes whose probabilities sum to ``top_p``."""
     ascending, order = logits.sort(dim=-1)
     dropped = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1.0 - top_p
     dropped[..., -1] = False  # the likeliest always stays

@@ -1,8 +1,7 @@
-"""A take longer than MusicGen can hear at once is made in windows that overlap.
+"""Takes longer than MusicGen's 30 s context are made in overlapping windows.
 
-MusicGen was trained on 30 s. As in AudioCraft (audiocraft/models/musicgen.py,
-``_generate_tokens``), each next window starts 18 s after the one before and is given
-what was made of it so far, 12 s, as its beginning::
+As in AudioCraft (audiocraft/models/musicgen.py, ``_generate_tokens``), each window starts
+18 s after the one before; the 12 s that they share are its prompt::
 
     |—— known ——|———————— predicted ————————|
                        |————— known ————————|———— predicted ————|
@@ -21,7 +20,7 @@ STRIDE_SECONDS = 18
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Frames ``start`` … ``end`` − 1 of a take, the first ``known`` of which are there."""
+    """Frames ``start`` … ``end`` − 1 of a take, of which the first ``known`` are given."""
 
     start: int
     known: int
@@ -29,7 +28,7 @@ class Window:
 
 
 def windows(known: int, total: int, frame_rate: int) -> Iterator[Window]:
-    """The windows of a take of ``total`` frames that begins with ``known`` ones."""
+    """The windows of a take of ``total`` frames, of which the first ``known`` are given."""
     length, stride = WINDOW_SECONDS * frame_rate, STRIDE_SECONDS * frame_rate
     start = 0
     while start + known < total:

@@ -1,4 +1,4 @@
-"""Every finished take, kept on disk until it is deleted or must make room."""
+"""Finished takes on disk, until they are deleted or evicted by a quota."""
 
 from musicgen_space.library.entry import Entry
 from musicgen_space.library.library import MAX_NAME_CHARACTERS, UNDO_SECONDS, Library

@@ -1,4 +1,4 @@
-"""What a list of kept takes shows of each."""
+"""``Entry``: a kept take as lists show it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ __all__ = ["Entry"]
 class Entry:
     """A kept take without its sound.
 
-    ``name`` is the prompt unless its owner gave it another one. ``duration`` and
-    ``seconds_taken`` are in seconds, ``cost`` in credits (None: made here, or not said),
-    ``bytes`` is the size of its FLAC file, ``created`` is in UTC. Takes that were made
-    together share ``batch``. ``peaks`` are up to 120, in percent of the loudest.
-    ``settings`` is what ``audio.settings_of`` gave.
+    ``name`` is the prompt unless the take was renamed. ``duration`` and ``seconds_taken`` are
+    in seconds, ``cost`` in credits (None: local or unknown), ``bytes`` is the size of the FLAC
+    file, ``created`` is in UTC. Takes of one request share ``batch``. ``peaks`` are up to 120,
+    in percent of the highest. ``settings`` is from ``audio.files.settings_of``.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""All of somebody's takes as one zip file."""
+"""Exports all takes of a visitor as one zip file."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from musicgen_space.library.tags import without_tag
 
 __all__ = ["write_archive"]
 
-_MAX_TITLE = 60  # characters, of …
-_MAX_BYTES = 200  # … which rare ones have four: file names may have 255 in all
+_MAX_TITLE = 60  # characters, and …
+_MAX_BYTES = 200  # … bytes in UTF-8: file names are limited to 255
 
 
 def write_archive(path: Path, takes: Iterable[tuple[Entry, Path]]) -> int:
-    """Write the FLAC files of ``takes`` and takes.json to ``path``; → how many.
+    """Write the FLAC files of ``takes`` and takes.json to ``path``; → their number.
 
-    One that was deleted or broken meanwhile is left out. Nothing but a whole archive stays.
+    Skips takes that were deleted or damaged meanwhile. Leaves no partial archive behind.
     """
     used: Counter[str] = Counter()
     listed = []
     try:
-        # FLAC doesn't get smaller: it is stored as it is.
+        # Stored: FLAC is compressed already.
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for entry, file in takes:
                 name = _file_name(entry, used)
@@ -50,9 +50,9 @@ def write_archive(path: Path, takes: Iterable[tuple[Entry, Path]]) -> int:
 
 
 def _file_name(entry: Entry, used: Counter[str]) -> str:
-    """A name that says what is inside, whatever system reads it: 2026-03-14 jazz, seed 7.flac."""
-    words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", entry.name))
-    short = words[:_MAX_TITLE].encode()[:_MAX_BYTES].decode(errors="ignore")
+    """A portable, unique name such as "2026-03-14 jazz, seed 7.flac"."""
+    cleaned = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", entry.name))
+    short = cleaned[:_MAX_TITLE].encode()[:_MAX_BYTES].decode(errors="ignore")
     title = short.strip() or "take"
     name = f"{entry.created:%Y-%m-%d} {title}, seed {entry.seed}"
     used[name.casefold()] += 1
@@ -61,6 +61,6 @@ def _file_name(entry: Entry, used: Counter[str]) -> str:
 
 
 def _described(entry: Entry) -> dict[str, Any]:
-    """An entry as JSON knows it, without what only a page needs."""
+    """An entry as a JSON object, without internal fields."""
     values = {**asdict(entry), "created": entry.created.isoformat()}
     return {name: value for name, value in values.items() if name not in ("id", "bytes", "peaks")}

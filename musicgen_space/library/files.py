@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whenever the power fails."""
+"""Atomic, durable file operations."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["PART", "found_in", "remove", "set_aside", "stamp_of", "sync_folder", "write_whole"]
+__all__ = [
+    "PART",
+    "file_stamp",
+    "regular_files",
+    "remove",
+    "set_aside",
+    "sync_folder",
+    "write_whole",
+]
 
-PART = ".part"  # ends the name of a file that is being written
+PART = ".part"  # suffix of a file that is being written
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, or put it in the place of one; it is there to stay after ``sync_folder``."""
+    """Write or replace a file atomically; durable after ``sync_folder``."""
     part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
@@ -28,8 +36,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names of the files in ``folder`` outlast a power failure."""
-    if not hasattr(os, "O_DIRECTORY"):  # Windows has no way to say it
+    """Fsync ``folder``, so that renames in it survive a power failure."""
+    if not hasattr(os, "O_DIRECTORY"):  # not possible on Windows
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -39,32 +47,32 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, if that can be done: one that stays is found when the library is opened."""
+    """Delete a file if possible; one that stays is found when the library is opened next."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def set_aside(path: Path, folder: Path) -> Path:
-    """Move a file to ``folder``, where its owner may find and repair it; → where it is now."""
+    """Move a file to ``folder``, where its owner may repair it; → its new path."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    aside = folder / f"{secrets.token_hex(4)}-{path.name}"  # nothing there is overwritten
+    aside = folder / f"{secrets.token_hex(4)}-{path.name}"  # overwrites nothing
     return path.rename(aside)
 
 
-def found_in(folder: Path) -> dict[str, os.stat_result]:
-    """The plain files in ``folder`` by name; others may come and go meanwhile."""
+def regular_files(folder: Path) -> dict[str, os.stat_result]:
+    """The regular files in ``folder`` by name; tolerates concurrent changes."""
     found = {}
     with os.scandir(folder) as files:
         for file in files:
-            with suppress(OSError):  # it went, or can't be looked at now
+            with suppress(OSError):  # deleted meanwhile, or not accessible
                 if stat.S_ISREG(file.stat().st_mode):
                     found[file.name] = file.stat()
     return found
 
 
-def stamp_of(file: os.stat_result) -> str:
-    """What stays the same for as long as a file is neither changed nor moved.
+def file_stamp(file: os.stat_result) -> str:
+    """Changes whenever the file is modified, replaced or renamed.
 
-    Times are only compared for being the same: a clock may say anything.
+    Only to be compared for equality: clocks may be wrong.
     """
     return f"{file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}"

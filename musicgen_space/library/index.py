@@ -1,6 +1,6 @@
-"""The list of kept takes: a table in an SQLite file, which several processes may open.
+"""The index of kept takes: a table in an SQLite file that several processes may open.
 
-All of it can be made anew from the files of the takes: see ``mending``. Knows nothing of sound.
+It can be rebuilt from the takes' files: see ``repair``. Knows nothing of audio.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from musicgen_space.errors import (
     LibraryUnavailable,
     LibraryUnwritable,
 )
-from musicgen_space.library.trouble import in_our_words
+from musicgen_space.library.error_mapping import translate_errors
 
-__all__ = ["ENDINGS", "Record", "TakeIndex"]
+__all__ = ["SUFFIXES", "Record", "TakeIndex"]
 
-ENDINGS = ("", "-journal", "-wal", "-shm")  # of the files that an index consists of
+SUFFIXES = ("", "-journal", "-wal", "-shm")  # of the files of an SQLite database
 
-# What makes an older file like a new one: a file of version n lacks the steps from n − 1 on.
+# Schema migrations: a file of version n needs the steps from n − 1 on.
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("ALTER TABLE takes ADD COLUMN stamp VARCHAR NOT NULL DEFAULT ''",),
 )
 _VERSION = 1 + len(_MIGRATIONS)  # PRAGMA user_version; 0 is an empty file
-_LAST_VERSION = 9999  # what is beyond was written by nobody
+_MAX_VERSION = 9999  # beyond it, the file is damaged
 
-_BUSY_SECONDS = 60.0  # sounds are written meanwhile, and the disk may be slow
+_BUSY_SECONDS = 60.0  # lock timeout: audio is written under the lock, on a slow disk perhaps
 
 _Result = TypeVar("_Result")
 
@@ -44,13 +44,13 @@ class _Base(DeclarativeBase):
 
 
 class Record(_Base):
-    """A row for each take; ``number`` grows with every one that is kept.
+    """A row per take; ``number`` increases with every take.
 
-    ``visitor`` is the SHA-256 of whose it is. ``name`` is "" unless one was given,
-    ``found_by`` is what searches look at. ``created`` and ``deleted`` are seconds since
-    1970; a take that was deleted stays for a while, in case it is wanted back. ``size`` is
-    that of its file in bytes, 0 while there is none. ``stamp`` is what ``files.stamp_of`` said
-    of the file when it was last read; "" if it is to be read again.
+    ``visitor`` is the SHA-256 of the visitor's secret. ``name`` is "" unless the take was
+    renamed, ``found_by`` the text that searches match. ``created`` and ``deleted`` are Unix
+    times; a deleted take can be restored for a while. ``size`` is that of its file in bytes,
+    0 while there is none. ``stamp`` is ``files.file_stamp`` of the file when it was last
+    read; "" if it must be read again.
     """
 
     __tablename__ = "takes"
@@ -84,16 +84,16 @@ class Record(_Base):
 
 
 class TakeIndex:
-    """Sessions over the file at ``path`` (None: in memory), for any number of threads.
+    """Thread-safe sessions on the database at ``path`` (None: in memory).
 
-    Where that can't be written to, a copy of it in memory does: what is true of a take is in
-    its file. Raises ``LibraryDamaged`` for an index that is broken, and ``LibraryTooNew`` for
-    that of a later version, which is left as it is.
+    If the file can't be written, a copy in memory takes its place: the truth is in the takes'
+    files. Raises ``LibraryDamaged`` for a damaged index, and ``LibraryTooNew`` for one of a
+    later version, which is not modified.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._turn = threading.Lock()  # SQLite lets one write, and makes others sleep and look
+        self._write_lock = threading.Lock()  # SQLite has one writer, and others would poll
         self.in_memory = path is None
         self._engine = _engine_of(path)
         try:
@@ -106,21 +106,21 @@ class TakeIndex:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Look at the table as it is now."""
-        with in_our_words(), Session(self._engine) as session:
+        """A read-only session."""
+        with translate_errors(), Session(self._engine) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Change the table alone, until the end of the block; all of it, or nothing.
+        """A write transaction, exclusive among threads and processes; also for takes' files.
 
-        While the index is on the disk, no other process changes the files of takes meanwhile.
+        With an index in memory, other processes are not locked out.
         """
-        with in_our_words(), self._turn, _writing(self._engine) as session:
+        with translate_errors(), self._write_lock, _writing(self._engine) as session:
             yield session
 
     def change(self, work: Callable[[Session], _Result], *, surely: bool) -> _Result:
-        """``work`` in a ``writing`` session; ``surely``: again in memory, if the disk is full."""
+        """Run ``work`` in a transaction; ``surely``: in memory if the disk fails."""
         try:
             with self.writing() as session:
                 return work(session)
@@ -134,11 +134,11 @@ class TakeIndex:
             return work(session)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close all connections."""
         self._engine.dispose()
 
     def _move_into_memory(self) -> None:
-        with self._turn:
+        with self._write_lock:
             if not self.in_memory:
                 self.close()
                 self._engine = _copy_of(self._path)
@@ -146,16 +146,16 @@ class TakeIndex:
 
 
 def _engine_of(path: Path | None) -> Engine:
-    """An engine of the file at ``path``; None: of a new one in memory."""
+    """An engine for the file at ``path``; None: a new database in memory."""
     engine = create_engine(
         URL.create("sqlite", database=None if path is None else str(path)),
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
         poolclass=QueuePool,
-        # As many as there are threads; what is in memory is there for one connection.
+        # One connection per thread; a database in memory exists in a single connection.
         pool_size=1 if path is None else 5,
         max_overflow=0 if path is None else -1,
         pool_timeout=_BUSY_SECONDS,
-        hide_parameters=True,  # errors are shown, prompts of others are not
+        hide_parameters=True,  # errors are shown to users, others' prompts must not be
     )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
@@ -163,11 +163,11 @@ def _engine_of(path: Path | None) -> Engine:
 
 
 def _copy_of(path: Path | None) -> Engine:
-    """An engine of a copy in memory of the file at ``path``; it is empty if that can't be read."""
+    """An engine for an in-memory copy of the file at ``path``; empty if that can't be read."""
     engine = _engine_of(None)
     try:
-        with in_our_words(), closing(sqlite3.connect(str(path), timeout=1)) as source:
-            source.execute("PRAGMA locking_mode = EXCLUSIVE")  # a WAL needs no other file then
+        with translate_errors(), closing(sqlite3.connect(str(path), timeout=1)) as source:
+            source.execute("PRAGMA locking_mode = EXCLUSIVE")  # no shared memory for a WAL
             with closing(engine.raw_connection()) as connection:
                 source.backup(connection.driver_connection)  # type: ignore[arg-type]
         _prepare(engine)
@@ -182,15 +182,15 @@ def _copy_of(path: Path | None) -> Engine:
 def _writing(engine: Engine) -> Iterator[Session]:
     writer = engine.execution_options(begin="IMMEDIATE")
     with Session(writer, expire_on_commit=False) as session, session.begin():
-        session.connection()  # begins now rather than with the first statement
+        session.connection()  # begin now, not with the first statement
         yield session
 
 
 def _prepare(engine: Engine) -> None:
-    """Make the table, or bring it up to date."""
-    with in_our_words(), _writing(engine) as session:
+    """Create the table, or migrate it."""
+    with translate_errors(), _writing(engine) as session:
         version = int(session.scalar(text("PRAGMA user_version")) or 0)
-        if not 0 <= version <= _LAST_VERSION:
+        if not 0 <= version <= _MAX_VERSION:
             raise LibraryDamaged("The index of the takes is broken.")
         if version > _VERSION:
             raise LibraryTooNew(str(Path(engine.url.database or "").parent))
@@ -206,15 +206,14 @@ def _prepare(engine: Engine) -> None:
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: _begin does
-    # Nothing beside the file but a journal that stays, with its room on the disk: a WAL is lost
-    # where a file is copied without it, and asks for memory that processes share, which
-    # network drives don't have.
+    connection.isolation_level = None  # _begin starts transactions, not the driver
+    # A persistent journal keeps its disk space. Not a WAL: it is lost when the file is copied
+    # alone, and needs shared memory, which network drives lack.
     connection.execute("PRAGMA journal_mode = PERSIST")
     connection.execute("PRAGMA synchronous = FULL")
 
 
 def _begin(connection: Connection) -> None:
-    """Writers take the lock at once: one that first reads could not wait for it later."""
+    """Writers lock at once: a reader that upgrades later can't wait for the lock."""
     mode = connection.get_execution_options().get("begin", "DEFERRED")
     connection.exec_driver_sql(f"BEGIN {mode}")

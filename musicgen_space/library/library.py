@@ -1,10 +1,9 @@
-"""Kept takes: a FLAC file for each, listed with what made it in an index.
+"""The library of takes: a FLAC file each, and an index.
 
-``folder/takes/<id>.flac`` says in its tags all that the index knows of it; the file of a take
-that was deleted is called ``<id>.deleted``. Files are changed before their rows, and only while
-the index is locked: wherever the program is killed, the next start finds what there is. Nothing
-but a person, an undo that ran out or a limit of bytes deletes a file. Several processes may have
-one folder open.
+``folder/takes/<id>.flac`` has all that the index knows in its tags; a deleted take's file is
+``<id>.deleted``. Files are changed before their rows, and only while the index is locked, so
+after a crash the next start can repair the index. Files are only deleted by a user, after the
+undo period or by a quota. Several processes may open one folder.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from musicgen_space.errors import (
     LibraryUnwritable,
 )
 from musicgen_space.library.entry import Entry
+from musicgen_space.library.error_mapping import translate_errors
 from musicgen_space.library.export import write_archive
-from musicgen_space.library.files import remove, set_aside, stamp_of, sync_folder, write_whole
-from musicgen_space.library.index import ENDINGS, Record, TakeIndex
+from musicgen_space.library.files import file_stamp, remove, set_aside, sync_folder, write_whole
+from musicgen_space.library.index import SUFFIXES, Record, TakeIndex
 from musicgen_space.library.quota import Deletions, drop, make_room, one_of
-from musicgen_space.library.records import MAX_NAME_CHARACTERS, entry_of, key_of, record_of
-from musicgen_space.library.repair import DELETED, LISTED, mend
-from musicgen_space.library.search import all_in, findable, plain
+from musicgen_space.library.records import MAX_NAME_CHARACTERS, entry_of, hash_visitor, record_of
+from musicgen_space.library.repair import DELETED, LISTED, repair
+from musicgen_space.library.search import matches_all_words, plain, searchable_text
 from musicgen_space.library.tags import with_tag
-from musicgen_space.library.trouble import in_our_words
 from musicgen_space.request import checked_text
 from musicgen_space.take import Take
 
@@ -51,21 +50,21 @@ log = logging.getLogger(__name__)
 
 UNDO_SECONDS = 600  # how long a deleted take can be restored
 
-_ATTEMPTS = 5  # to open an index that other processes may be making anew, too
-_PROBE_BYTES = 2**16  # what there must be room for where takes are to be kept
+_ATTEMPTS = 5  # to open an index that other processes may be recreating
+_PROBE_BYTES = 2**16  # written to test for free disk space
 
 _Result = TypeVar("_Result")
 
 
 class Library:
-    """Visitors' takes in ``folder``, which is made if it isn't there.
+    """Visitors' takes in ``folder``, which is created if missing.
 
-    ``visitor`` is a secret that its page knows; only its SHA-256 is stored. What is another
-    visitor's can't be told from what isn't there. Any thread may call any method. All raise
-    ``LibraryUnavailable`` when the disk or the index fails, and then lose nothing that was
-    there. ``total_bytes`` and ``visitor_bytes`` (None: no limit) bound the sound files; see
-    ``room.make_room`` for what goes when there are more. ``owner`` is the visitor who has the
-    takes whose files don't say whose they are; None: they stay where they are, unlisted.
+    ``visitor`` is a secret of the visitor's browser; only its SHA-256 is stored. Another
+    visitor's takes look like ones that don't exist. Thread-safe. All methods raise
+    ``LibraryUnavailable`` when the disk or the index fails, without losing existing takes.
+    ``total_bytes`` and ``visitor_bytes`` (None: no limit) are quotas of the audio files; see
+    ``quota.make_room`` for the order of eviction. ``owner`` is the visitor who gets takes
+    whose files don't name one; None: they stay unlisted.
     """
 
     def __init__(
@@ -79,9 +78,9 @@ class Library:
         self._sounds, self._aside = folder / "takes", folder / "set-aside"
         self._index_file = folder / "index.sqlite3"
         self._total_bytes, self._visitor_bytes = total_bytes, visitor_bytes
-        self._owner = None if owner is None else key_of(owner)
+        self._owner = None if owner is None else hash_visitor(owner)
         self._deletions, self._opening = Deletions(), threading.Lock()
-        with in_our_words():
+        with translate_errors():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sounds.mkdir(mode=0o700, exist_ok=True)
             self._index = self._opened()
@@ -90,19 +89,19 @@ class Library:
 
     @property
     def writable(self) -> bool:
-        """Whether anything could be written, when that was last tried."""
+        """Whether the last attempt to write succeeded."""
         return self._writable
 
     def keep(self, visitor: str, takes: Sequence[Take]) -> list[str]:
-        """Keep takes that were made together; → their ids. From then on no crash loses them.
+        """Keep takes of one request durably; → their ids.
 
-        Of a clip that one continues or follows, only what its settings say is kept.
+        Of their clips only the facts in the settings are kept.
         """
         if not visitor:
             raise InvalidRequest("visitor", visitor, "must not be empty")
         sounds = {secrets.token_urlsafe(16): (take, encode(take, "flac")) for take in takes}
         try:
-            gone = self._write(lambda session: self._keep(session, key_of(visitor), sounds))
+            gone = self._write(lambda session: self._keep(session, hash_visitor(visitor), sounds))
         except BaseException:
             self._clear([*sounds])
             raise
@@ -112,69 +111,68 @@ class Library:
     def search(
         self,
         visitor: str,
-        words: str = "",
+        query: str = "",
         *,
         favourites: bool = False,
         limit: int = 30,
         after: str = "",
     ) -> list[Entry]:
-        """Up to ``limit`` takes, the newest first; those that follow the take ``after``, if given.
+        """Up to ``limit`` takes, the newest first; with ``after``, those that follow that take.
 
-        Every one of ``words`` is somewhere in the name, the prompt or the model, in upper or
-        lower case.
+        Every word of ``query`` must be in the name, the prompt or the model, in any case.
         """
-        found = _found(visitor, words, favourites)
+        found = _found(visitor, query, favourites)
         if after:
-            # A take that was deleted meanwhile still has a place, unless it is gone for good.
+            # Also works for a take that was deleted meanwhile, as long as it has a row.
             place = select(Record.number).where(*_is(visitor, after)).scalar_subquery()
             found.append(Record.number < place)
         page = select(Record).where(*found).order_by(Record.number.desc()).limit(max(limit, 0))
-        self._clear_deleted()
+        self._drop_expired()
         with self._index.reading() as session:
             return [entry_of(record) for record in session.scalars(page)]
 
-    def count(self, visitor: str, words: str = "", *, favourites: bool = False) -> int:
-        """How many takes ``search`` would find without a limit."""
-        found = _found(visitor, words, favourites)
+    def count(self, visitor: str, query: str = "", *, favourites: bool = False) -> int:
+        """The number of takes that ``search`` would find without a limit."""
+        found = _found(visitor, query, favourites)
         with self._index.reading() as session:
             return session.scalar(select(func.count()).select_from(Record).where(*found)) or 0
 
     def entry(self, visitor: str, id: str) -> Entry | None:
-        """What the list shows of a take; None if there is no such one."""
+        """A take's entry; None if it does not exist."""
         with self._index.reading() as session:
             record = _listed(session, visitor, id)
             return None if record is None else entry_of(record)
 
     def take(self, visitor: str, id: str) -> Take | None:
-        """A kept take with its sound, in 16 bits; of its clips it only says what they were.
+        """A kept take with its samples, in 16 bits and without its clips' audio; None if missing.
 
-        Raises ``UnreadableAudio`` when something else has changed its file.
+        Raises ``UnreadableAudio`` if its file was damaged from outside.
         """
-        with in_our_words():
+        with translate_errors():
             with self._index.reading() as session:
                 record = _listed(session, visitor, id)
             try:
                 take = read_take(self._file(record.id).read_bytes()) if record else None
-            except FileNotFoundError:  # it had to make room since
+            except FileNotFoundError:  # evicted meanwhile
                 return None
         if record is None or take is None:
             return None
         return dataclasses.replace(take, seconds_taken=record.seconds_taken, stopped=record.stopped)
 
     def rename(self, visitor: str, id: str, name: str) -> Entry | None:
-        """Give a take a name of up to ``MAX_NAME_CHARACTERS``; "" is its prompt again.
+        """Rename a take, up to ``MAX_NAME_CHARACTERS``; "" restores its prompt as the name.
 
         Raises ``InvalidRequest`` for a longer one.
         """
         name = checked_text("name", name, required=False, most=MAX_NAME_CHARACTERS)
 
         def change(record: Record) -> None:
-            record.name, record.found_by = name, findable(name, record.prompt, record.model)
+            record.name, record.found_by = name, searchable_text(name, record.prompt, record.model)
 
         return self._write(lambda session: self._changed(session, visitor, id, change))
 
-    def favour(self, visitor: str, id: str, yes: bool) -> Entry | None:
-        """Make a take a favourite, or no longer one."""
+    def set_favourite(self, visitor: str, id: str, yes: bool) -> Entry | None:
+        """Mark a take as a favourite, or not."""
 
         def change(record: Record) -> None:
             record.favourite = bool(yes)
@@ -182,46 +180,46 @@ class Library:
         return self._write(lambda session: self._changed(session, visitor, id, change))
 
     def delete(self, visitor: str, ids: Sequence[str]) -> list[str]:
-        """Hide takes at once, and for good ``UNDO_SECONDS`` later; → those of ``ids`` it hid.
+        """Delete takes, for good after ``UNDO_SECONDS``; → those of ``ids`` that were deleted.
 
-        Works on a full disk, too; there they go for good as soon as their room is needed.
+        Works on a full disk, where they go for good as soon as space is needed.
         """
         return self._mark(visitor, ids, time.time())
 
     def restore(self, visitor: str, ids: Sequence[str]) -> list[str]:
-        """Take ``delete`` back while that is possible; → those of ``ids`` that are there again."""
+        """Undo ``delete`` while possible; → those of ``ids`` that were restored."""
         return self._mark(visitor, ids, None)
 
     def export(self, visitor: str, path: Path) -> int:
-        """Write all of a visitor's FLAC files and takes.json to a zip file; → how many."""
+        """Write all of a visitor's FLAC files and takes.json to a zip file; → their number."""
         every = select(Record).where(*_found(visitor)).order_by(Record.number.desc())
-        with in_our_words():
+        with translate_errors():
             with self._index.reading() as session:
                 entries = [entry_of(record) for record in session.scalars(every)]
             return write_archive(path, [(entry, self._file(entry.id)) for entry in entries])
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close the index."""
         self._index.close()
 
     def _opened(self) -> TakeIndex:
-        """The index, in line with the files. One that makes no sense is set aside before."""
+        """Open and repair the index; a damaged one is set aside first."""
         for _ in range(_ATTEMPTS):
             found = _file_at(self._index_file)
             try:
-                return self._mended(TakeIndex(self._index_file))
+                return self._repaired(TakeIndex(self._index_file))
             except LibraryDamaged as error:
-                # Another process may have made a new one meanwhile.
+                # Another process may have recreated it meanwhile.
                 if _file_at(self._index_file) == found and not self._set_index_aside(error):
                     break
-        return self._mended(TakeIndex(None))
+        return self._repaired(TakeIndex(None))
 
     def _set_index_aside(self, error: LibraryDamaged) -> bool:
-        """Move the index out of the way, if that is possible; → whether it was."""
+        """Move the damaged index to the set-aside folder; → whether that worked."""
         log.warning("%s What it said is read from the files of the takes.", error)
         try:
-            for ending in ENDINGS:
-                path = self._index_file.with_name(self._index_file.name + ending)
+            for suffix in SUFFIXES:
+                path = self._index_file.with_name(self._index_file.name + suffix)
                 if path.exists():
                     log.warning("It is kept as %s", set_aside(path, self._aside))
         except OSError as problem:
@@ -229,10 +227,10 @@ class Library:
             return False
         return True
 
-    def _mended(self, index: TakeIndex) -> TakeIndex:
+    def _repaired(self, index: TakeIndex) -> TakeIndex:
         def work(session: Session) -> None:
             alone = not index.in_memory
-            mend(session, self._sounds, self._aside, owner=self._owner, alone=alone)
+            repair(session, self._sounds, self._aside, owner=self._owner, alone=alone)
 
         try:
             index.change(work, surely=True)
@@ -241,16 +239,16 @@ class Library:
             raise
         return index
 
-    def _file(self, id: str, ending: str = LISTED) -> Path:
-        return self._sounds / f"{id}{ending}"
+    def _file(self, id: str, suffix: str = LISTED) -> Path:
+        return self._sounds / f"{id}{suffix}"
 
     def _change(self, work: Callable[[Session], _Result], *, surely: bool) -> _Result:
-        """See ``TakeIndex.change``; with an index that is broken by now, in a new one."""
+        """See ``TakeIndex.change``; recreates the index if it turns out to be damaged."""
 
         def all_work(session: Session) -> _Result:
             result = work(session)
             session.flush()
-            self._deletions.look(session)
+            self._deletions.update(session)
             self._drop_deleted(session, self._deletions.older_than(UNDO_SECONDS))
             return result
 
@@ -265,7 +263,7 @@ class Library:
         return self._index.change(all_work, surely=surely)
 
     def _write(self, work: Callable[[Session], _Result]) -> _Result:
-        """Change what needs room; on a full disk, what was deleted makes room first."""
+        """A change that needs disk space; on a full disk, deleted takes are dropped first."""
         try:
             try:
                 result = self._change(work, surely=False)
@@ -282,7 +280,7 @@ class Library:
     def _keep(
         self, session: Session, visitor: bytes, sounds: Mapping[str, tuple[Take, bytes]]
     ) -> list[str]:
-        """Write takes (by id) and list them; → the ids of those that made room for them."""
+        """Write takes (by id) and their rows; → the ids of takes that were evicted."""
         batch, now = next(iter(sounds), ""), time.time()
         for place, (id, (take, data)) in enumerate(sounds.items()):
             created = now + place * 1e-6
@@ -301,11 +299,11 @@ class Library:
         )
 
     def _write_file(self, record: Record, data: bytes) -> None:
-        """Write a take's file, or write it again, with what its row says of it."""
+        """Write a take's file with the tag of its row."""
         path = self._file(record.id)
         write_whole(path, with_tag(data, record))
         file = path.stat()
-        record.size, record.stamp = file.st_size, stamp_of(file)
+        record.size, record.stamp = file.st_size, file_stamp(file)
 
     def _changed(
         self, session: Session, visitor: str, id: str, change: Callable[[Record], None]
@@ -324,10 +322,12 @@ class Library:
         return entry_of(record)
 
     def _mark(self, visitor: str, ids: Sequence[str], deleted: float | None) -> list[str]:
-        """Set when takes were deleted; → the ids of those that it concerns, in order."""
+        """Set or clear when takes were deleted; → the affected ids, in order."""
         wanted = dict.fromkeys(map(plain, ids))
-        other = Record.deleted.is_(None) if deleted is not None else Record.deleted.is_not(None)
-        found = select(Record).where(Record.visitor == key_of(visitor), one_of([*wanted]), other)
+        changes = Record.deleted.is_(None) if deleted is not None else Record.deleted.is_not(None)
+        found = select(Record).where(
+            Record.visitor == hash_visitor(visitor), one_of([*wanted]), changes
+        )
 
         def work(session: Session) -> set[str]:
             marked = set()
@@ -342,20 +342,20 @@ class Library:
         return [id for id in wanted if id in marked]
 
     def _move(self, id: str, away: bool) -> bool:
-        """Give the file of a take the name of a deleted one, or back; → whether it has it."""
-        old, new = (self._file(id, ending) for ending in (LISTED, DELETED)[:: 1 if away else -1])
+        """Rename a take's file to that of a deleted one, or back; → whether it has that name."""
+        old, new = (self._file(id, suffix) for suffix in (LISTED, DELETED)[:: 1 if away else -1])
         try:
             old.rename(new)
-        except FileNotFoundError:  # something else has deleted it, or it has the name already
+        except FileNotFoundError:  # deleted from outside, or renamed already
             return away or new.exists()
         except OSError as error:
             if not away or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            old.unlink()  # not even room for another name: it can't be brought back then
+            old.unlink()  # no space even to rename: then it can't be restored
         return True
 
     def _clear(self, ids: Sequence[str]) -> None:
-        """Remove the files of takes that are not listed, if that is possible."""
+        """Delete the files of takes that have no row, if possible."""
         if not ids:
             return
         with suppress(LibraryUnavailable), self._index.writing() as session:
@@ -364,22 +364,22 @@ class Library:
                 remove(self._file(id))
                 remove(self._file(id, DELETED))
 
-    def _clear_deleted(self) -> None:
-        """Remove takes for good that were deleted long enough ago."""
+    def _drop_expired(self) -> None:
+        """Drop takes whose undo period is over."""
         if self._deletions.older_than(UNDO_SECONDS):
             with suppress(LibraryUnavailable):
                 self._change(lambda session: None, surely=True)
 
     def _drop_all_deleted(self, session: Session) -> bool:
-        """Remove takes for good that could still be restored; → whether there were any."""
+        """Drop all takes that could still be restored; → whether there were any."""
         ids = [*session.scalars(select(Record.id).where(Record.deleted.is_not(None)))]
         if ids:
-            log.info("Deleted takes made room, as the disk is full: %s", ids)
+            log.info("Deleted takes were dropped, as the disk is full: %s", ids)
         self._drop_deleted(session, ids)
         return bool(ids)
 
     def _drop_deleted(self, session: Session, ids: Sequence[str]) -> None:
-        # The files first: on a full disk they are what makes room.
+        # The files first: on a full disk, that frees space for the transaction.
         for id in ids:
             remove(self._file(id, DELETED))
         if ids:
@@ -387,24 +387,24 @@ class Library:
 
 
 def _is(visitor: str, id: str) -> list[ColumnElement[bool]]:
-    return [Record.visitor == key_of(visitor), Record.id == plain(id)]
+    return [Record.visitor == hash_visitor(visitor), Record.id == plain(id)]
 
 
-def _is_there() -> list[ColumnElement[bool]]:
+def _is_listed() -> list[ColumnElement[bool]]:
     return [Record.deleted.is_(None), Record.size > 0]
 
 
 def _listed(session: Session, visitor: str, id: str) -> Record | None:
-    return session.scalar(select(Record).where(*_is(visitor, id), *_is_there()))
+    return session.scalar(select(Record).where(*_is(visitor, id), *_is_listed()))
 
 
-def _found(visitor: str, words: str = "", favourites: bool = False) -> list[ColumnElement[bool]]:
-    found = [Record.visitor == key_of(visitor), *_is_there(), *all_in(words)]
+def _found(visitor: str, query: str = "", favourites: bool = False) -> list[ColumnElement[bool]]:
+    found = [Record.visitor == hash_visitor(visitor), *_is_listed(), *matches_all_words(query)]
     return [*found, Record.favourite.is_(True)] if favourites else found
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another one that takes its place; None: there is none."""
+    """Identifies a file among those that replace it; None if there is none."""
     try:
         file = path.stat()
     except FileNotFoundError:
@@ -413,7 +413,7 @@ def _file_at(path: Path) -> tuple[int, int] | None:
 
 
 def _has_room(folder: Path) -> bool:
-    """Whether something can be written there."""
+    """Whether files can be written to ``folder``."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(_PROBE_BYTES))

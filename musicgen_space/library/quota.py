@@ -1,4 +1,4 @@
-"""Which takes go: what was deleted a while ago, and what is too much."""
+"""Which takes are evicted: those deleted a while ago, and those beyond a quota."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ log = logging.getLogger(__name__)
 
 
 class Deletions:
-    """For how long takes have been deleted, by a clock that nobody can set.
+    """How long takes have been deleted, by a monotonic clock.
 
-    Each counts from when this process first saw it: no calendar shortens an undo.
+    Counted from when this process first saw each: a changed system time shortens no undo.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, float | None], float] = {}  # when, by id and mark
+        self._seen: dict[tuple[str, float | None], float] = {}  # (id, deleted) → first seen
 
-    def look(self, session: Session) -> None:
-        """See what is deleted now."""
+    def update(self, session: Session) -> None:
+        """Note which takes are deleted now."""
         deleted = select(Record.id, Record.deleted).where(Record.deleted.is_not(None))
         marks = [(id, mark) for id, mark in session.execute(deleted)]
         now = time.monotonic()
         self._seen = {mark: self._seen.get(mark, now) for mark in marks}
 
     def older_than(self, seconds: float) -> list[str]:
-        """The ids of what has been deleted for longer, when it was last looked at."""
+        """The ids of takes deleted for longer than ``seconds``, as of the last ``update``."""
         since = time.monotonic() - seconds
         return [id for (id, _), seen in self._seen.items() if seen < since]
 
@@ -47,10 +47,10 @@ def make_room(
     total_bytes: int,
     visitor_bytes: int | None,
 ) -> list[str]:
-    """Drop rows until what is there fits beside what was just ``kept``; → their ids.
+    """Drop rows until the rest fits the quotas beside what was just ``kept``; → their ids.
 
-    What was deleted goes first, then what is no favourite: ``visitor``'s own, then
-    everybody's. Of equals, the oldest go.
+    The order of eviction: deleted takes first, favourites last; then ``visitor``'s own before
+    others'; then the oldest first.
     """
     own = Record.visitor == visitor
     gone: list[str] = []
@@ -64,9 +64,9 @@ def _drop_excess(
     whose: ColumnElement[bool],
     first: ColumnElement[bool],
     kept: Sequence[str],
-    most: int,
+    quota: int,
 ) -> list[str]:
-    excess = (session.scalar(select(func.sum(Record.size)).where(whose)) or 0) - most
+    excess = (session.scalar(select(func.sum(Record.size)).where(whose)) or 0) - quota
     if excess <= 0:
         return []
     candidates = (
@@ -81,16 +81,16 @@ def _drop_excess(
         gone.append(take)
         excess -= size
     drop(session, gone)
-    log.info("Takes made room for newer ones, within a limit of %d bytes: %s", most, gone)
+    log.info("Takes evicted for newer ones, by a quota of %d bytes: %s", quota, gone)
     return gone
 
 
 def drop(session: Session, ids: Sequence[str]) -> None:
-    """Remove rows for good."""
+    """Delete rows."""
     dropped = delete(Record).where(one_of(ids))
     session.execute(dropped.execution_options(synchronize_session=False))
 
 
 def one_of(ids: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a row has one of ``ids``, of which there may be more than SQL has parameters."""
+    """A condition that a row has one of ``ids``, not limited by SQL's number of parameters."""
     return Record.id.in_(select(func.json_each(json.dumps(ids)).table_valued("value").c.value))

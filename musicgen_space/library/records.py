@@ -1,4 +1,4 @@
-"""Takes as rows, rows as entries."""
+"""Converts takes to rows, and rows to entries."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import re
 from datetime import UTC, datetime
 
 from musicgen_space.audio.files import settings_of
-from musicgen_space.audio.peaks import outline
+from musicgen_space.audio.peaks import normalised_peaks
 from musicgen_space.library.entry import Entry
 from musicgen_space.library.index import Record
-from musicgen_space.library.search import findable
+from musicgen_space.library.search import searchable_text
 from musicgen_space.take import Take
 
 __all__ = [
     "ID",
     "MAX_NAME_CHARACTERS",
+    "clamp_time",
     "entry_of",
-    "key_of",
-    "makes_sense",
-    "moment",
+    "hash_visitor",
+    "is_valid",
     "record_of",
 ]
 
-ID = re.compile(r"[\w-]{22}", re.ASCII)  # what token_urlsafe(16) gives
+ID = re.compile(r"[\w-]{22}", re.ASCII)  # as from secrets.token_urlsafe(16)
 MAX_NAME_CHARACTERS = 120
-_LAST_MOMENT = 253_402_300_799.0  # the end of 9999: dates go no further
+_MAX_TIME = 253_402_300_799.0  # the end of the year 9999, datetime's maximum
 
-_BARS = 120  # of a waveform in the list
+_PEAKS = 120  # of a waveform in the list
 
 
-def key_of(visitor: str) -> bytes:
-    """What is stored of a visitor's secret."""
+def hash_visitor(visitor: str) -> bytes:
+    """The SHA-256 of a visitor's secret, which is all that is stored of it."""
     return hashlib.sha256(visitor.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -47,9 +47,9 @@ def record_of(
     name: str = "",
     favourite: bool = False,
 ) -> Record:
-    """The row of a take, before there is a file; ``number`` None: the next one.
+    """The row of a take that has no file yet; ``number`` None: the next one.
 
-    ``created`` is in seconds since 1970.
+    ``created`` is a Unix time.
     """
     return Record(
         number=number,
@@ -58,7 +58,7 @@ def record_of(
         deleted=None,
         favourite=favourite,
         size=0,
-        found_by=findable(name, take.request.prompt, take.model),
+        found_by=searchable_text(name, take.request.prompt, take.model),
         name=name,
         prompt=take.request.prompt,
         model=take.model,
@@ -67,17 +67,17 @@ def record_of(
         duration=take.duration,
         seconds_taken=take.seconds_taken,
         cost=_cost_of(take),
-        created=moment(created),
+        created=clamp_time(created),
         stopped=take.stopped,
         batch=batch,
-        peaks=bytes(outline(take.samples, _BARS)),
+        peaks=bytes(normalised_peaks(take.samples, _PEAKS)),
         settings=settings_of(take),
         stamp="",
     )
 
 
 def entry_of(record: Record) -> Entry:
-    """What the list shows of a row."""
+    """The entry of a row."""
     return Entry(
         id=record.id,
         name=record.name or record.prompt,
@@ -98,23 +98,23 @@ def entry_of(record: Record) -> Entry:
     )
 
 
-def moment(seconds: float) -> float:
-    """Seconds since 1970, as far as dates go, of what some clock says."""
-    return min(max(seconds, 0.0), _LAST_MOMENT)
+def clamp_time(seconds: float) -> float:
+    """A Unix time, clamped to what ``datetime`` can represent."""
+    return min(max(seconds, 0.0), _MAX_TIME)
 
 
-def makes_sense(record: Record) -> bool:
-    """Whether a row can be shown: SQLite keeps whatever a broken disk has made of its values."""
+def is_valid(record: Record) -> bool:
+    """Whether a row's values have valid types: SQLite does not check them after disk damage."""
     columns = Record.__table__.columns
     values = [(getattr(record, column.key), column) for column in columns]
     fit = all(
         column.nullable if value is None else isinstance(value, column.type.python_type)
         for value, column in values
     )
-    return fit and record.created == moment(record.created) and bool(ID.fullmatch(record.id))
+    return fit and record.created == clamp_time(record.created) and bool(ID.fullmatch(record.id))
 
 
 def _cost_of(take: Take) -> float | None:
-    """What its receipt says, which may be anything in a file that somebody has changed."""
+    """The receipt's cost, which in a manipulated file may be anything; None if invalid."""
     cost = take.receipt.cost if take.receipt else None
     return cost if isinstance(cost, int | float) and math.isfinite(cost) else None

@@ -1,10 +1,9 @@
-"""What the index knows of a take, in the tags of its file: a lost index costs nothing.
+"""Index data of a take in its file's tags, so that a lost index can be rebuilt.
 
-``audio.encode`` writes what made a take. Whose it is, its name, its star and its place in the
-list are in a tag beside. The visitor is there as the index has them, as the SHA-256 of a random
-secret, and in the same folder: that tells nobody who can read it anything new, and without it
-nobody would find their takes again. But it is the same in all files of a visitor, so a file
-that leaves the library goes without (``without_tag``).
+``audio.files.encode`` writes the settings. Visitor, name, favourite and position are in a tag
+of our own. The visitor is the SHA-256 of a random secret, as in the index in the same folder,
+so the tag reveals nothing new to whoever can read the files. But it links all files of a
+visitor, so files that leave the library have it removed (``without_tag``).
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ _TAG = "musicgen_library"
 
 
 def with_tag(data: bytes, record: Record) -> bytes:
-    """A FLAC file with what its row says of it, whatever else its tags say."""
-    flac = _flac(data)
-    known = {
+    """The FLAC file with our tag set from its row; other tags are kept."""
+    flac = _open_flac(data)
+    values = {
         "id": record.id,
         "visitor": record.visitor.hex(),
         "number": record.number,
@@ -43,26 +42,26 @@ def with_tag(data: bytes, record: Record) -> bytes:
         "seconds_taken": record.seconds_taken,
         "stopped": record.stopped,
     }
-    flac[_TAG] = json.dumps(known)
-    if read_settings(data) is None:  # another program has dropped them
+    flac[_TAG] = json.dumps(values)
+    if read_settings(data) is None:  # another program has removed them
         flac["comment"] = json.dumps(record.settings, ensure_ascii=False)
-    return _saved(flac, data)
+    return _save(flac, data)
 
 
 def without_tag(data: bytes) -> bytes:
-    """A FLAC file as it is outside the library."""
-    flac = _flac(data)
+    """The FLAC file without our tag, for use outside the library."""
+    flac = _open_flac(data)
     flac.pop(_TAG, None)
-    return _saved(flac, data)
+    return _save(flac, data)
 
 
 def read_record(data: bytes) -> Record | None:
-    """The row that a file with our tags should have; None for another file.
+    """The row of a file by its tags; None if it has no settings of ours.
 
-    Its ``visitor`` is b"" and its ``id`` "" where the file is one that was never in a library.
-    Raises ``UnreadableAudio`` for a file that is no FLAC file or can't be played to its end.
+    ``visitor`` is b"" and ``id`` "" if the file was never in a library. Raises
+    ``UnreadableAudio`` if it is not a FLAC file or can't be decoded to its end.
     """
-    flac = _flac(data)
+    flac = _open_flac(data)
     take = read_take(data)
     if take is None:
         return None
@@ -77,12 +76,12 @@ def read_record(data: bytes) -> Record | None:
 
 
 def _checked(known: dict[str, Any]) -> dict[str, Any]:
-    """What ``with_tag`` wrote; raises ``ValueError`` and the like for anything else."""
+    """Validated values of our tag; raises ``ValueError``, ``TypeError`` or ``KeyError``."""
     if not (ID.fullmatch(known["id"]) and ID.fullmatch(known["batch"])):
-        raise ValueError("an id is of another kind")
+        raise ValueError("invalid id")
     created, seconds = float(known["created"]), float(known["seconds_taken"])
     if not (math.isfinite(created) and math.isfinite(seconds)):
-        raise ValueError("a time is no number")
+        raise ValueError("invalid time")
     return {
         "id": known["id"],
         "visitor": bytes.fromhex(known["visitor"]),
@@ -103,7 +102,7 @@ def _name(name: object) -> str:
         return ""
 
 
-def _flac(data: bytes) -> FLAC:
+def _open_flac(data: bytes) -> FLAC:
     try:
         flac = FLAC(io.BytesIO(data))
     except mutagen.MutagenError as error:
@@ -113,7 +112,7 @@ def _flac(data: bytes) -> FLAC:
     return flac
 
 
-def _saved(flac: FLAC, data: bytes) -> bytes:
+def _save(flac: FLAC, data: bytes) -> bytes:
     file = io.BytesIO(data)
     flac.save(file)
     return file.getvalue()

@@ -1,1 +1,1 @@
-"""How this process meets its machine: environment, proxies, addresses, and its end."""
+"""The process and its machine: environment variables, proxies, addresses, termination."""

@@ -1,4 +1,4 @@
-"""Which addresses of the internet may be talked to. Opens no connection itself."""
+"""Which network addresses may be connected to. Opens no connections itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The scheme, host and port of a URL, in one spelling, so that two can be compared."""
+    """The scheme, host and port of a URL, normalised for comparison."""
 
     scheme: str
     host: str
@@ -36,9 +36,8 @@ class Origin:
     def of(cls, url: str) -> Origin:
         """The origin of ``url``; raises ``ValueError``, which does not show the URL.
 
-        Refused: other schemes than http and https, no host, a user name or password, and
-        characters that programs read differently (backslashes, spaces, control characters,
-        hosts that are not ASCII).
+        Refused: schemes other than http and https, no host, credentials, and characters that
+        parsers disagree about (backslashes, spaces, control characters, non-ASCII hosts).
         """
         if any(character <= " " or character in "\\\x7f" for character in url):
             raise ValueError("it has characters that no address has")
@@ -58,7 +57,7 @@ class Origin:
 
     @property
     def loopback(self) -> bool:
-        """Whether the host is this machine by its very spelling; asks no name server."""
+        """Whether the host is literally loopback; does no DNS lookup."""
         return is_loopback(self.host)
 
 
@@ -74,9 +73,9 @@ def is_loopback(host: str) -> bool:
 
 
 def own_address(text: str) -> str:
-    """An address of this machine to listen on, or a name of it, in one spelling.
+    """A listen address (IP or host name), normalised.
 
-    IPv6 may have the brackets that it has in URLs. Raises ``ValueError`` for what is neither.
+    IPv6 may be in brackets. Raises ``ValueError`` for anything else.
     """
     bracketed = text.startswith("[") and text.endswith("]")
     host = text[1:-1] if bracketed else text
@@ -92,26 +91,26 @@ def own_address(text: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """A host as it stands in a URL: IPv6 in brackets."""
+    """A host for use in a URL: IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def without_mapping(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv6 address spells (RFC 4291, 2.5.5.2), else the address."""
+    """The IPv4 address of an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), else the address."""
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet and to nobody's inner network."""
+    """Whether an IP address is on the public internet, not in a private network."""
     ip = ipaddress.ip_address(address)
-    inner = ip if isinstance(ip, IPv4Address) else _ipv4_inside(ip)
-    if inner is not None:
-        return inner.is_global and not inner.is_multicast and not inner.is_reserved
+    embedded = ip if isinstance(ip, IPv4Address) else _ipv4_inside(ip)
+    if embedded is not None:
+        return embedded.is_global and not embedded.is_multicast and not embedded.is_reserved
     return ip in _GLOBAL_UNICAST and ip.is_global and ip not in _SIX_TO_FOUR
 
 
 def _ipv4_inside(ip: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for, if it does."""
+    """The IPv4 address that an IPv6 address embeds (mapped or NAT64), if any."""
     if ip.ipv4_mapped is not None:
         return ip.ipv4_mapped
     return IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None

@@ -1,7 +1,7 @@
-"""The environment as our libraries find it, while this program runs.
+"""The environment variables of our libraries while this program runs.
 
-To be entered before they are imported, since many of them read it then. What is meant for
-this program itself is ``settings``' to read.
+To be entered before they are imported, since many read it at import. The variables of this
+program itself are read by ``settings``.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import Any
 from urllib.request import getproxies
 
 from musicgen_space.errors import InvalidSetting
-from musicgen_space.process.ending import SIGNALS
 from musicgen_space.process.proxies import proxy_variables
+from musicgen_space.process.termination import SIGNALS
 from musicgen_space.settings import Settings
 
-__all__ = ["prepared_environment"]
+__all__ = ["prepare_environment"]
 
-_SILENT = {
-    "GRADIO_ANALYTICS_ENABLED": "False",  # else it asks for its latest version and reports its use
-    "HF_HUB_DISABLE_TELEMETRY": "1",  # else each download tells what is installed here
-    "MPLBACKEND": "agg",  # else Gradio has matplotlib, if there is one, list all fonts
+_NO_TELEMETRY = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # else it checks for updates and reports usage
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # else downloads report what is installed
+    "MPLBACKEND": "agg",  # else Gradio makes matplotlib list all fonts
 }
-# Folders that they would make in others' sight, or where another user has one of that name.
+# Temporary folders that would be shared with, or owned by, other users.
 _FOLDERS = {
     "GRADIO_TEMP_DIR": "gradio",
     "TORCHINDUCTOR_CACHE_DIR": "torch",
     "MPLCONFIGDIR": "matplotlib",
 }
-_THEIRS = ("GRADIO_", "HF_", "HUGGINGFACE_", "MPL", "TORCHINDUCTOR_", "XDG_")
+_PREFIXES = ("GRADIO_", "HF_", "HUGGINGFACE_", "MPL", "TORCHINDUCTOR_", "XDG_")
 
 
 @contextmanager
-def prepared_environment(settings: Settings) -> Iterator[None]:
-    """Nothing calls home, proxies work, temporary files are private, empty means the default.
+def prepare_environment(settings: Settings) -> Iterator[None]:
+    """No telemetry, working proxies, private temporary files; empty variables mean defaults.
 
     Raises ``InvalidSetting`` for a proxy or a temporary folder that can't be used.
     """
@@ -54,17 +54,17 @@ def prepared_environment(settings: Settings) -> Iterator[None]:
 
 
 def _variables(settings: Settings, folder: Path) -> dict[str, str | None]:
-    """The variables to set, or None to have none; their temporary files go into ``folder``."""
+    """The variables to set, or with None to unset; temporary files go to ``folder``."""
     given = {name: value for name, value in os.environ.items() if value.strip()}
-    empty = [name for name in os.environ if name.startswith(_THEIRS) and name not in given]
+    empty = [name for name in os.environ if name.startswith(_PREFIXES) and name not in given]
     chosen = {"GRADIO_TEMP_DIR": str(settings.files)} if settings.files else {}
     return {
         **dict.fromkeys(empty),
-        **_SILENT,
+        **_NO_TELEMETRY,
         **proxy_variables(getproxies(), settings.host),
-        # Where Gradio asks whether a port is free, always over IPv4.
+        # Gradio probes for a free port over IPv4 only.
         "GRADIO_SERVER_NAME": "127.0.0.1" if ":" in settings.host else settings.host,
-        # Whose X-Forwarded-For uvicorn believes: by itself that of whatever runs on this machine.
+        # Whose X-Forwarded-For uvicorn trusts; its default is any local process.
         "FORWARDED_ALLOW_IPS": ",".join(settings.proxies),
         **{name: str(folder / place) for name, place in _FOLDERS.items() if name not in given},
         **chosen,
@@ -81,7 +81,7 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 @contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A folder for this process alone, gone at its end, also when a signal ends it."""
+    """A temporary folder of this process, deleted at its end, also on a signal."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="musicgen-space-", ignore_cleanup_errors=True)
     except OSError:
@@ -89,15 +89,15 @@ def _private_folder() -> Iterator[Path]:
             "TMPDIR must be the path of a folder that can be written to, and no other was found."
         ) from None
 
-    def told_to_end(number: int, _: FrameType | None) -> None:
+    def clean_up(number: int, _: FrameType | None) -> None:
         folder.cleanup()
-        signal.signal(number, usual[number])
+        signal.signal(number, previous[number])
         signal.raise_signal(number)
 
     with folder as path:
-        usual: dict[int, Any] = {number: signal.signal(number, told_to_end) for number in SIGNALS}
+        previous: dict[int, Any] = {number: signal.signal(number, clean_up) for number in SIGNALS}
         try:
             yield Path(path).resolve()
         finally:
-            for number, handler in usual.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)

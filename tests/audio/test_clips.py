@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from musicgen_space.audio.clips import CLIP_RATE, read_clip, read_upload
 from musicgen_space.audio.files import FORMATS, encode, read_settings
-from musicgen_space.audio.resample import fit, heard
+from musicgen_space.audio.resample import convert, convert_audible
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.request import MusicRequest
@@ -314,7 +314,7 @@ def test_random_bytes_after_a_good_beginning_do_no_harm(
 def test_a_clip_fits_what_the_engine_needs(rate: int, channels: int, held: int) -> None:
     sides = np.array([[1.0], [0.5]])[:held]
     clip = Clip((tone(1, CLIP_RATE, held).T * sides).astype(np.float32), CLIP_RATE)
-    fitted = fit(clip, rate, channels)
+    fitted = convert(clip, rate, channels)
     assert (fitted.shape, fitted.dtype) == ((channels, rate), np.float32)
     assert fitted.flags.c_contiguous
     assert fitted.flags.writeable  # or torch warns
@@ -331,17 +331,17 @@ def test_channels_that_cancel_each_other_are_heard_in_stereo_only(left_over: flo
     samples = (tone(1, CLIP_RATE).T * UPSIDE_DOWN).astype(np.float32)
     samples[0] *= 1 + left_over
     clip = read_clip(written(samples.T, CLIP_RATE, subtype="FLOAT"), "riff.wav")
-    assert np.array_equal(heard(clip, CLIP_RATE, 2), clip.samples)
+    assert np.array_equal(convert_audible(clip, CLIP_RATE, 2), clip.samples)
     with pytest.raises(
         UnreadableAudio, match=r"riff\.wav can't be heard in mono.* channels cancel"
     ):
-        heard(clip, CLIP_RATE, 1)
+        convert_audible(clip, CLIP_RATE, 1)
 
 
 def test_a_wide_stereo_sound_is_heard_in_mono() -> None:
     left, right = np.random.default_rng(0).normal(0, 0.1, (2, CLIP_RATE))
     clip = Clip(np.stack([left + 0.1 * right, 0.1 * right - left]).astype(np.float32), CLIP_RATE)
-    assert heard(clip, CLIP_RATE, 1).any()
+    assert convert_audible(clip, CLIP_RATE, 1).any()
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -350,8 +350,8 @@ def test_a_silent_stretch_of_a_sound_is_refused(channels: int) -> None:
     samples[:, CLIP_RATE : 2 * CLIP_RATE] = 0
     clip = Clip(samples, CLIP_RATE, "song.mp3")
     with pytest.raises(UnreadableAudio, match=r"song\.mp3 has no sound .* from 1\.2 to 1\.8 s"):
-        heard(clip.cut(1.2, 1.8), CLIP_RATE, channels)
-    assert heard(clip, CLIP_RATE, channels).any()
+        convert_audible(clip.cut(1.2, 1.8), CLIP_RATE, channels)
+    assert convert_audible(clip, CLIP_RATE, channels).any()
 
 
 def test_a_stretch_of_a_clip_knows_where_it_was() -> None:

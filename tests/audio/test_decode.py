@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from musicgen_space.audio.clips import decode
-from musicgen_space.audio.kinds import format_of
+from musicgen_space.audio.sniff import format_of
 from musicgen_space.errors import UnreadableAudio
 
 SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24", "ogg": "VORBIS", "mp3": "MPEG_LAYER_III"}

@@ -17,7 +17,7 @@ import soundfile
 
 from musicgen_space.audio import ffmpeg
 from musicgen_space.audio.clips import CLIP_RATE, read_clip
-from musicgen_space.audio.ffmpeg import output_of
+from musicgen_space.audio.ffmpeg import run_ffmpeg
 from musicgen_space.errors import UnreadableAudio
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
@@ -199,8 +199,8 @@ def test_a_video_without_sound_is_told_as_such(tmp_path: Path) -> None:
 def test_a_file_that_takes_too_long_is_given_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output_at_once = partial(output_of, bounds=ffmpeg.Bounds(seconds=0))
-    monkeypatch.setattr("musicgen_space.audio.reader.output_of", output_at_once)
+    output_at_once = partial(run_ffmpeg, limits=ffmpeg.ResourceLimits(seconds=0))
+    monkeypatch.setattr("musicgen_space.audio.reader.run_ffmpeg", output_at_once)
     with pytest.raises(UnreadableAudio, match="M4A file takes longer than 0 s to read"):
         read_clip(folder / "riff.m4a")
 
@@ -231,7 +231,7 @@ def test_a_playlist_can_not_open_another_file(
         with (
             path.open("rb") as file,
             pytest.raises(subprocess.CalledProcessError),
-            output_of(file, ASKED[kind], PLAIN) as stream,
+            run_ffmpeg(file, ASKED[kind], PLAIN) as stream,
         ):
             assert stream.read() == b""
 
@@ -242,6 +242,6 @@ def test_nothing_is_drawn_or_received() -> None:
     for data in (sdp, svg):
         with (
             pytest.raises(subprocess.CalledProcessError),
-            output_of(io.BytesIO(data), [], ["-f", "null"]) as stream,
+            run_ffmpeg(io.BytesIO(data), [], ["-f", "null"]) as stream,
         ):
             stream.read()

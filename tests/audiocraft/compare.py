@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 
 from musicgen_space.clip import Clip
 from musicgen_space.engine.checkpoint.loader import load
-from musicgen_space.engine.conditioners.chroma import tune_of
-from musicgen_space.engine.conditioning import Conditions
+from musicgen_space.engine.conditioners.chroma import extract_chroma
+from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.delay import DelayPattern
 from musicgen_space.engine.generate import MusicGen, generate
 from musicgen_space.request import MusicRequest
@@ -88,7 +88,7 @@ def compare(options: argparse.Namespace, name: str) -> list[Result]:
     ]
     if "melody" in recorded:
         tune = Clip(recorded["melody"].numpy(), facts["sample_rate"])
-        heard = tune_of(recorded["melody"][0], facts["sample_rate"], 12, 235)
+        heard = extract_chroma(recorded["melody"][0], facts["sample_rate"], 12, 235)
         results.append(Result(name, "chroma", gap(heard, recorded["melody.chroma"])))
         features = recorded["melody.features"]
         of_transformers = gap(heard[: len(features)], features)
@@ -117,15 +117,15 @@ def logits(
     codes, config = recorded["forced.codes"], model.decoder.config
     expected = recorded["forced.logits" if melody is None else "forced_melody.logits"]
     request = MusicRequest(prompt, melody=melody)
-    condition = Conditions(request, model.text, config, model.codec.sample_rate).at(0)
+    condition = Conditioning(request, model.text, config, model.codec.sample_rate).at(0)
     pattern = DelayPattern(config.delays, codes.shape[-1])
-    columns = pattern.columns(codes[None], config.special_token)
-    made, state = model.decoder.prefill(columns[..., :1], condition, columns=pattern.steps)
-    predicted = torch.zeros(2, *columns.shape[1:], config.codebook_size)
-    for column in range(1, pattern.steps + 1):
-        predicted[:, :, column] = made
-        if column < pattern.steps:
-            made = model.decoder.decode(columns[..., column], state)
+    sequence = pattern.build_sequence(codes[None], config.special_token)
+    made, cache = model.decoder.prefill(sequence[..., :1], condition, max_steps=pattern.steps)
+    predicted = torch.zeros(2, *sequence.shape[1:], config.codebook_size)
+    for step in range(1, pattern.steps + 1):
+        predicted[:, :, step] = made
+        if step < pattern.steps:
+            made = model.decoder.decode(sequence[..., step], cache)
     rows = [
         predicted[:, codebook, 1 + delay : 1 + delay + pattern.frames]
         for codebook, delay in enumerate(config.delays)

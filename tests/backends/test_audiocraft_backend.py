@@ -187,7 +187,9 @@ def test_a_process_that_dies_within_an_answer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "worker.py").write_text('print(\'{"answer": "prog\', end="")')
-    monkeypatch.setattr("musicgen_space.backends.audiocraft.child._WORKER", tmp_path / "worker.py")
+    monkeypatch.setattr(
+        "musicgen_space.backends.audiocraft.process._WORKER", tmp_path / "worker.py"
+    )
     backend = AudioCraftBackend(SETTINGS, sys.executable)
     with pytest.raises(BackendError, match="ended with exit code 0"):
         made(backend)

@@ -23,7 +23,7 @@ from musicgen_space.backends.local.backend import LocalBackend
 from musicgen_space.engine import memory
 from musicgen_space.engine.checkpoint.formats import transformers_format
 from musicgen_space.engine.checkpoint.formats.adapter import Adapter
-from musicgen_space.engine.checkpoint.loader import load, whole_folder
+from musicgen_space.engine.checkpoint.loader import load, weights_folder
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.placement import CPU
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
@@ -232,8 +232,8 @@ def test_a_base_that_is_nowhere_is_told_with_what_to_do(tmp_path: Path) -> None:
     [
         ({"peft_type": "LOHA"}, r"peft_type 'LOHA'.*merge_and_unload"),
         ({"peft_type": None}, "peft_type None"),
-        ({"base_model_name_or_path": None}, "does not say of which model"),
-        ({"base_model_name_or_path": ""}, "does not say of which model"),
+        ({"base_model_name_or_path": None}, "does not name the base model"),
+        ({"base_model_name_or_path": ""}, "does not name the base model"),
         ({"init_lora_weights": "pissa_niter_16"}, r"init_lora_weights 'pissa_niter_16' .*merge"),
         ({"alora_invocation_tokens": [1, 2]}, r"alora_invocation_tokens '\[1, 2\]'"),
         ({"layer_replication": [[0, 1]]}, "layer_replication"),
@@ -244,7 +244,7 @@ def test_a_base_that_is_nowhere_is_told_with_what_to_do(tmp_path: Path) -> None:
         ({"alpha_pattern": {"q_proj": "much"}}, "alpha_pattern 'much'"),
         ({"lora_alpha": float("nan")}, "lora_alpha 'nan'"),
         ({"r": 16}, "has the rank 2 .* says 16"),
-        ({"use_dora": True}, "differ about use_dora"),
+        ({"use_dora": True}, "disagree about use_dora"),
     ],
 )
 def test_an_option_that_is_not_supported_is_named(
@@ -336,7 +336,7 @@ def test_layers_of_an_adapter_in_whole_weights_are_told_as_such(
         weights[f"base_model.model.{QUERIES}.base_layer.weight"] = weights.pop(f"{QUERIES}.weight")
         weights[f"base_model.model.{QUERIES}.lora_A.default.weight"] = numbers(2, 32)
 
-    with pytest.raises(InvalidCheckpoint, match=r"not merged into it.*merge_and_unload"):
+    with pytest.raises(InvalidCheckpoint, match=r"unmerged.*merge_and_unload"):
         merged(tiny_folder, tmp_path / "unmerged", wrap)
 
 
@@ -362,7 +362,7 @@ def test_it_is_on_offer_and_its_takes_tell_of_both(tiny_folder: Path, tmp_path: 
 
 def test_it_needs_the_memory_of_its_base(tiny_folder: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "adapter", tiny_folder)
-    need = memory.checkpoint_bytes(whole_folder(adapter, not_needed), CPU)
+    need = memory.checkpoint_bytes(weights_folder(adapter, not_needed), CPU)
     assert need == memory.checkpoint_bytes(tiny_folder, CPU) > 0
 
 

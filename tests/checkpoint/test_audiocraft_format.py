@@ -288,7 +288,7 @@ def test_weights_that_are_missing_or_foreign_are_named(folder: Path) -> None:
         load(folder)
     extra = {name: torch.zeros(80, 32), "transformer.layers.1.linear1.bias": torch.zeros(80)}
     change(folder / "state_dict.bin", lambda package: package["best_state"].update(extra))
-    with pytest.raises(InvalidCheckpoint, match=r"layers\.1\.linear1\.bias is no weight"):
+    with pytest.raises(InvalidCheckpoint, match=r"layers\.1\.linear1\.bias is not a weight"):
         load(folder)
 
 

@@ -35,10 +35,10 @@ from tests.servers.hub import REPOSITORY, Refusal, hub_of
 from tests.servers.proxies import REFUSED, Proxy, Socks, serving_proxy
 
 FETCH = f"""
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.settings import Settings
 
-with prepared_environment(Settings()):
+with prepare_environment(Settings()):
     from musicgen_space.engine.checkpoint.hub import fetch
 
     print(fetch({REPOSITORY!r}))
@@ -334,7 +334,7 @@ def test_a_repository_with_an_adapter_beside_whole_weights_is_not_downloaded(
     shutil.copy(tiny_folder / "model.safetensors", offered)
     with hub_of(offered) as address:
         at_hub(address)
-        with pytest.raises(InvalidCheckpoint, match=f"{REPOSITORY} holds whole weights"):
+        with pytest.raises(InvalidCheckpoint, match=f"{REPOSITORY} holds full weights"):
             hub.fetch(REPOSITORY)
 
 

@@ -99,7 +99,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
 def test_a_config_with_fewer_layers_than_the_weights_is_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     edit(folder / "config.json", decoder={**config["decoder"], "num_hidden_layers": 2})
-    with pytest.raises(InvalidCheckpoint, match=r"layers\.2\..* is no weight of a MusicGen"):
+    with pytest.raises(InvalidCheckpoint, match=r"layers\.2\..* is not a weight of a MusicGen"):
         load(folder)
 
 
@@ -110,7 +110,7 @@ def test_weights_of_another_shape_are_named_with_both_shapes(folder: Path) -> No
         load(folder)
     assert str(caught.value) == (
         "enc_to_dec_proj.weight has the shape 3 × 3, "
-        "but the checkpoint's configuration makes it 32 × 24."
+        "but by the checkpoint's configuration it should be 32 × 24."
     )
 
 
@@ -156,7 +156,7 @@ def test_a_text_encoder_of_the_decoder_s_width_needs_no_projection(folder: Path)
     assert not hasattr(theirs, "enc_to_dec_proj")
     ours = load(folder, TORCH)
     states = ours.text.encode(["jazz"]).states
-    assert torch.equal(ours.decoder.text_projection(states), states)
+    assert torch.equal(ours.decoder.text_proj(states), states)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -198,7 +198,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused(folder: Path, tmp_path: Path
     with pytest.raises(InvalidCheckpoint) as caught:
         load(folder)
     assert re.fullmatch(
-        r"pytorch_model\.bin was refused: to be read it wants to use [\w.]+\. Only plain tensors "
+        r"pytorch_model\.bin was refused: its pickle refers to [\w.]+\. Only plain tensors "
         r"are read, because anything else in such a file could run code here\.",
         str(caught.value),
     )
@@ -211,7 +211,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused(folder: Path, tmp_path: Path
 def test_a_pickle_of_something_else_is_refused(folder: Path, content: object) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(content, folder / "pytorch_model.bin")
-    with pytest.raises(InvalidCheckpoint, match="something else than tensors"):
+    with pytest.raises(InvalidCheckpoint, match="does not hold tensors"):
         load(folder)
 
 

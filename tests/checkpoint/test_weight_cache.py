@@ -19,9 +19,8 @@ import safetensors.torch
 import torch
 
 from musicgen_space.backends.local.checkpoints import Checkpoints
-from musicgen_space.engine.checkpoint import loader
-from musicgen_space.engine.checkpoint import weight_cache as conversions
-from musicgen_space.engine.checkpoint.weight_cache import Conversion
+from musicgen_space.engine.checkpoint import loader, weight_cache
+from musicgen_space.engine.checkpoint.weight_cache import CacheEntry
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.model import Decoder
 from musicgen_space.engine.placement import CPU, Placement
@@ -50,8 +49,8 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for conversions, in which tiny ones are kept too."""
-    monkeypatch.setattr(conversions, "SMALLEST", 0)
+    """A cache folder, into which tiny decoders go too."""
+    monkeypatch.setattr(weight_cache, "MIN_WEIGHTS", 0)
     return tmp_path / "cache"
 
 
@@ -65,9 +64,11 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Placement], tuple[M
     """→ the model, and whether its decoder's weights were read."""
 
     def loaded(folder: Path, placement: Placement) -> tuple[MusicGen, bool]:
-        filled, fill = [], loader.fill
+        filled, fill = [], loader.load_weights
         with monkeypatch.context() as patch:
-            patch.setattr(loader, "fill", lambda m, *rest: (filled.append(m), fill(m, *rest)))
+            patch.setattr(
+                loader, "load_weights", lambda m, *rest: (filled.append(m), fill(m, *rest))
+            )
             model = loader.load(folder, placement)
         return model, any(isinstance(module, Decoder) for module in filled)
 
@@ -121,17 +122,17 @@ def test_each_form_has_a_file_of_its_own(tiny_folder: Path, cache: Path, load: C
 
 
 def test_whoever_reads_while_others_write_finds_the_whole(tmp_path: Path) -> None:
-    conversion = Conversion(tmp_path / "a.npz")
-    conversion.write(ARRAYS)
+    entry = CacheEntry(tmp_path / "a.npz")
+    entry.write(ARRAYS)
 
     def write_and_read(_: int) -> bool:
-        conversion.write(ARRAYS)
-        found = conversion.read(dict)
+        entry.write(ARRAYS)
+        found = entry.read(dict)
         return found is not None and same(found, ARRAYS)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(write_and_read, range(100)))
-    assert list(tmp_path.iterdir()) == [conversion.file]
+    assert list(tmp_path.iterdir()) == [entry.file]
 
 
 def test_small_decoders_are_not_worth_a_file(tiny_folder: Path, tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_another_version_of_the_engine_converts_anew(
     tiny_folder: Path, placement: Placement, load: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(tiny_folder, placement)
-    monkeypatch.setattr(conversions, "_sources", lambda: "others")
+    monkeypatch.setattr(weight_cache, "_sources_checksum", lambda: "others")
     assert load(tiny_folder, placement)[1]
 
 
@@ -215,7 +216,7 @@ def test_a_damaged_file_is_made_anew(
     file.write_bytes((damage or a_byte_wrong)(file.read_bytes()))
     model, read = load(tiny_folder, placement)
     assert read
-    assert caplog.text.count("made anew") == 1
+    assert caplog.text.count("is rewritten") == 1
     assert np.array_equal(a_second_of(model), music)
     assert not load(tiny_folder, placement)[1]
 
@@ -228,19 +229,19 @@ def a_byte_wrong(data: bytes, at: int | None = None) -> bytes:
 @pytest.mark.filterwarnings("ignore")
 def test_no_wrong_byte_goes_unnoticed_where_it_matters(tmp_path: Path) -> None:
     """Wherever it is, the arrays are as they were, or there are none."""
-    conversion = Conversion(tmp_path / "a.npz")
-    conversion.write(ARRAYS)
-    whole = conversion.file.read_bytes()
+    entry = CacheEntry(tmp_path / "a.npz")
+    entry.write(ARRAYS)
+    whole = entry.file.read_bytes()
     noticed = 0
     for at in range(len(whole)):
-        conversion.file.write_bytes(a_byte_wrong(whole, at))
-        found = conversion.read(lambda arrays: {name: arrays[name] for name in ARRAYS})
+        entry.file.write_bytes(a_byte_wrong(whole, at))
+        found = entry.read(lambda arrays: {name: arrays[name] for name in ARRAYS})
         noticed += found is None
         assert found is None or same(found, ARRAYS)
     assert noticed > len(whole) / 2
     for length in range(len(whole)):
-        conversion.file.write_bytes(whole[:length])
-        assert conversion.read(dict) is None
+        entry.file.write_bytes(whole[:length])
+        assert entry.read(dict) is None
 
 
 def same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> bool:
@@ -259,7 +260,7 @@ def test_a_folder_that_can_not_be_written_is_no_error(
     placement.cache.write_text("a file in the folder's place")
     model, _ = load(tiny_folder, placement)
     assert a_second_of(model).shape == (1, 1, 32000)
-    assert "The converted weights are not kept" in caplog.text
+    assert "The converted weights are not cached" in caplog.text
 
 
 def test_a_disk_that_is_nearly_full_is_left_alone(
@@ -272,7 +273,7 @@ def test_a_disk_that_is_nearly_full_is_left_alone(
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1000))
     load(tiny_folder, placement)
-    assert "no room" in caplog.text
+    assert "not enough disk space" in caplog.text
     assert not kept(placement.cache)
 
 
@@ -285,9 +286,9 @@ def test_of_a_write_that_fails_nothing_is_left(
         raise error
 
     monkeypatch.setattr(np, "savez", fail)
-    conversion = Conversion(tmp_path / "cache" / "a.npz")
+    entry = CacheEntry(tmp_path / "cache" / "a.npz")
     try:
-        conversion.write(ARRAYS)
+        entry.write(ARRAYS)
     except KeyboardInterrupt:
         assert isinstance(error, KeyboardInterrupt)
     assert not list((tmp_path / "cache").iterdir())
@@ -299,57 +300,57 @@ def test_of_a_write_that_fails_nothing_is_left(
 def test_what_was_not_used_for_longest_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, third = (Conversion(tmp_path / f"{name}.npz") for name in "abc")
+    first, second, third = (CacheEntry(tmp_path / f"{name}.npz") for name in "abc")
     first.write(ARRAYS)
     size = first.file.stat().st_size
-    monkeypatch.setattr(conversions, "MOST_BYTES", 2.5 * size)
+    monkeypatch.setattr(weight_cache, "MAX_BYTES", 2.5 * size)
     second.write(ARRAYS)
-    for age, conversion in enumerate((second, first)):
-        os.utime(conversion.file, (time.time() - 100 - age,) * 2)
+    for age, entry in enumerate((second, first)):
+        os.utime(entry.file, (time.time() - 100 - age,) * 2)
     assert first.read(dict) is not None  # now the second is the older one
     third.write(ARRAYS)
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["a.npz", "c.npz"]
 
 
 def test_the_newest_stays_however_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversions, "MOST_BYTES", 10)
-    conversion = Conversion(tmp_path / "a.npz")
-    conversion.write(ARRAYS)
-    assert conversion.read(len) == len(ARRAYS)
+    monkeypatch.setattr(weight_cache, "MAX_BYTES", 10)
+    entry = CacheEntry(tmp_path / "a.npz")
+    entry.write(ARRAYS)
+    assert entry.read(len) == len(ARRAYS)
 
 
 WRITE = """
 import sys
 from pathlib import Path
 import numpy as np
-from musicgen_space.engine.checkpoint.weight_cache import Conversion
+from musicgen_space.engine.checkpoint.weight_cache import CacheEntry
 
 def wait(*_, **arrays):
     print("half of it", flush=True)
     sys.stdin.read()
 
 np.savez = wait
-Conversion(Path(sys.argv[1])).write({"a": np.ones(9)})
+CacheEntry(Path(sys.argv[1])).write({"a": np.ones(9)})
 """
 
 
 def test_what_a_killed_process_was_writing_is_swept_away_at_the_next_start(tmp_path: Path) -> None:
-    conversion = Conversion(tmp_path / "a.npz")
+    entry = CacheEntry(tmp_path / "a.npz")
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITE, conversion.file],
+        [sys.executable, "-c", WRITE, entry.file],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     with writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"half of it\n"
-        assert conversion.read(len) is None
+        assert entry.read(len) is None
         assert len([*tmp_path.iterdir()]) == 1  # somebody is writing
         writer.kill()
-    assert conversion.read(len) is None
+    assert entry.read(len) is None
     assert [*tmp_path.iterdir()] == []
-    conversion.write(ARRAYS)
-    assert conversion.read(len) == len(ARRAYS)
+    entry.write(ARRAYS)
+    assert entry.read(len) == len(ARRAYS)
 
 
 # The setting.

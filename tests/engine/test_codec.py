@@ -13,7 +13,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.codec.encodec import Codec
-from musicgen_space.engine.codec.streaming import Memory
+from musicgen_space.engine.codec.streaming import ResidualLSTM
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.runtimes.half import has_fbgemm
 from musicgen_space.models import embedded_folder
@@ -120,11 +120,11 @@ def test_a_push_gives_all_but_the_frames_that_it_holds_back(tiny: MusicGen) -> N
 def test_an_lstm_kept_in_half_precision_is_not_heard() -> None:
     """Of weights that are no float16 numbers; it is as far below the music as CDs' noise."""
     codec = load(embedded_folder()).codec  # not the other tests' own: it is changed
-    lstm = codec._memory.lstm
+    lstm = codec._lstm.lstm
     with torch.no_grad():
         for weight in lstm.parameters():
             weight *= 1 + 1e-3 * torch.rand(weight.shape, generator=torch.manual_seed(0))
-    codec._memory = Memory(lstm)
+    codec._lstm = ResidualLSTM(lstm)
     codes = torch.randint(2048, (1, 4, 100), generator=torch.manual_seed(0))
     whole = codec.decode(codes)
     noise = streamed(codec, codes, []) - whole

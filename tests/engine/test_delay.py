@@ -11,14 +11,14 @@ MONO, STEREO = (0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3)
 
 
 def played(pattern: DelayPattern, known: int = 0) -> torch.Tensor:
-    """Columns of one take in which each code is the number of its frame."""
+    """The delayed sequence of one take in which each code is the number of its frame."""
     codebooks = len(pattern.delays)
-    columns = pattern.columns(torch.arange(known).expand(1, codebooks, known), S)
-    for column in range(pattern.steps + 1):
-        frames = column - 1 - torch.tensor(pattern.delays)
-        current = columns[..., column]
-        columns[..., column] = torch.where(current == UNKNOWN, frames, current)
-    return columns
+    sequence = pattern.build_sequence(torch.arange(known).expand(1, codebooks, known), S)
+    for step in range(pattern.steps + 1):
+        frames = step - 1 - torch.tensor(pattern.delays)
+        current = sequence[..., step]
+        sequence[..., step] = torch.where(current == UNKNOWN, frames, current)
+    return sequence
 
 
 def test_the_pattern_of_the_docstring() -> None:
@@ -42,11 +42,11 @@ def test_what_is_known_is_kept_and_nothing_unknown_is_given(
 ) -> None:
     known = data.draw(st.integers(0, frames))
     pattern = DelayPattern(delays, frames)
-    columns = pattern.columns(torch.arange(known).expand(1, len(delays), known), S)
-    assert not (columns[..., : known + 1] == UNKNOWN).any()
-    assert int((columns == UNKNOWN).sum()) == len(delays) * (frames - known)
+    sequence = pattern.build_sequence(torch.arange(known).expand(1, len(delays), known), S)
+    assert not (sequence[..., : known + 1] == UNKNOWN).any()
+    assert int((sequence == UNKNOWN).sum()) == len(delays) * (frames - known)
     assert torch.equal(
-        pattern.frames_of(played(pattern, known), 0, frames),
+        pattern.revert_sequence(played(pattern, known), 0, frames),
         torch.arange(frames).expand(1, len(delays), frames),
     )
 
@@ -56,13 +56,14 @@ def test_every_frame_can_be_read_back_as_soon_as_it_is_done(
     delays: tuple[int, ...], frames: int
 ) -> None:
     pattern = DelayPattern(delays, frames)
-    columns = played(pattern)
+    sequence = played(pattern)
     done = 0
-    for column in range(1, pattern.steps + 1):
-        assert pattern.frames_done(column) in (done, done + 1)
-        done = pattern.frames_done(column)
-        so_far = columns[..., : column + 1]
+    for step in range(1, pattern.steps + 1):
+        assert pattern.complete_frames(step) in (done, done + 1)
+        done = pattern.complete_frames(step)
+        so_far = sequence[..., : step + 1]
         assert torch.equal(
-            pattern.frames_of(so_far, 0, done), torch.arange(done).expand(1, len(delays), done)
+            pattern.revert_sequence(so_far, 0, done),
+            torch.arange(done).expand(1, len(delays), done),
         )
     assert done == frames

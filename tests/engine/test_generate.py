@@ -12,9 +12,10 @@ import torch
 
 from musicgen_space.clip import Clip
 from musicgen_space.engine.checkpoint import loader
-from musicgen_space.engine.conditioning import Conditions
-from musicgen_space.engine.generate import MusicGen, Piece, generate
+from musicgen_space.engine.conditioning import Conditioning
+from musicgen_space.engine.generate import Generated, MusicGen, generate
 from musicgen_space.engine.placement import CPU
+from musicgen_space.engine.runtimes import torch_runtime
 from musicgen_space.engine.runtimes.half import HalfLinear
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.models import embedded_folder
@@ -22,7 +23,7 @@ from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH
 
 
-def sound(pieces: list[Piece]) -> np.ndarray:
+def sound(pieces: list[Generated]) -> np.ndarray:
     """The first take: [channels, n]."""
     return np.concatenate([piece.samples for piece in pieces], axis=-1)[0]
 
@@ -168,7 +169,7 @@ def codes_of(
         {"negative_prompt": "drums", "blend_prompt": "slow sad piano"},
         {"continue_from": noise()},
     ],
-    ids=["plain", "unguided", "three readings", "continued"],
+    ids=["plain", "unguided", "three branches", "continued"],
 )
 @pytest.mark.parametrize("checkpoint", ["tiny", "nano"])
 def test_each_variation_is_what_it_would_be_alone(
@@ -222,7 +223,7 @@ def test_a_blend_starts_as_one_prompt_and_ends_as_the_other(
     """Where nothing is drawn by chance, each end takes the codes of its own prompt."""
     config = tiny.decoder.config
     request = MusicRequest("jazz", blend_prompt="slow sad piano", guidance_scale=2)
-    blend = Conditions(request, tiny.text, config, 32000)
+    blend = Conditioning(request, tiny.text, config, 32000)
     logits = torch.randn(3, 4, 64)
     first, second, empty = logits
     for progress, prompt in ((0.0, first), (1.0, second)):
@@ -264,14 +265,14 @@ def test_a_window_hears_the_part_of_the_melody_that_belongs_to_it(melody: MusicG
     note = np.where(time < 20, 440.0, 440.0 * 2 ** (6 / 12))
     tune = Clip(np.sin(2 * np.pi * note * time)[None].astype(np.float32), 32000)
     request = MusicRequest("jazz", melody=tune, extend_to=60)
-    conditions = Conditions(request, melody.text, melody.decoder.config, 32000)
+    conditions = Conditioning(request, melody.text, melody.decoder.config, 32000)
 
     def heard(start: float) -> list[int]:
         condition = conditions.at(start)
-        assert condition.tune is not None
-        assert condition.tune.shape == (2, 235, 12)
-        assert condition.tune[1].argmax(-1).unique().tolist() == [0]  # guidance hears none
-        return condition.tune[0].argmax(-1).tolist()
+        assert condition.chroma is not None
+        assert condition.chroma.shape == (2, 235, 12)
+        assert condition.chroma[1].argmax(-1).unique().tolist() == [0]  # guidance hears none
+        return condition.chroma[0].argmax(-1).tolist()
 
     first, second = heard(0), heard(18)
     a, d_sharp = first[10], first[-10]
@@ -284,7 +285,7 @@ def test_half_precision_weights_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
     packed = loader.load(embedded_folder(), TORCH)
     if "fbgemm" in torch.backends.quantized.supported_engines:
         assert any(isinstance(module, HalfLinear) for module in packed.decoder.modules())
-    monkeypatch.setattr(loader, "halve_lossless", lambda decoder: 0)
+    monkeypatch.setattr(torch_runtime, "halve_lossless", lambda decoder: 0)
     plain = loader.load(embedded_folder(), TORCH)
     assert not any(isinstance(module, HalfLinear) for module in plain.decoder.modules())
     request = MusicRequest("upbeat funk with brass", duration=2)

@@ -1,4 +1,4 @@
-"""Where the native kernel comes from: with the package, else compiled here, else torch computes."""
+"""Where the native kernel comes from: prebuilt, else compiled here, else torch computes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from musicgen_space.engine.checkpoint import loader
 from musicgen_space.engine.placement import CPU
 from musicgen_space.engine.runtimes.half import HalfLinear
-from musicgen_space.engine.runtimes.native import build, check, kernel, ship, shipped
+from musicgen_space.engine.runtimes.native import build, build_prebuilt, kernel, prebuilt, self_test
 from musicgen_space.engine.runtimes.native.decoder import NativeDecoder
 from musicgen_space.models import embedded_folder
 
@@ -29,9 +29,9 @@ needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what comes with the package, to be changed, that is loaded in its place."""
-    folder = Path(shutil.copytree(shipped.FOLDER, tmp_path / "kernels"))
-    whole = shipped.load
-    monkeypatch.setattr(shipped, "load", lambda: whole(folder))
+    folder = Path(shutil.copytree(prebuilt.FOLDER, tmp_path / "kernels"))
+    whole = prebuilt.load
+    monkeypatch.setattr(prebuilt, "load", lambda: whole(folder))
     return folder
 
 
@@ -48,9 +48,9 @@ def small_source(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return lambda text: source.write_text(text.replace('extern "C"', EXPORTED))
 
 
-def here() -> shipped.Target:
+def here() -> prebuilt.Target:
     """This machine's kind."""
-    target = shipped.this_machine()
+    target = prebuilt.this_machine()
     assert target is not None
     return target
 
@@ -63,15 +63,15 @@ def test_the_kernel_comes_with_the_package_and_nothing_is_compiled(
 ) -> None:
     library = kernel.load(tmp_path)
     assert library is not None
-    assert Path(library._name).parent == shipped.FOLDER
+    assert Path(library._name).parent == prebuilt.FOLDER
     assert not list(tmp_path.iterdir())
 
 
 def test_what_comes_is_of_todays_sources_for_every_kind_of_machine() -> None:
-    manifest = json.loads((shipped.FOLDER / "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads((prebuilt.FOLDER / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["sources"] == build.sources_checksum(), "run `make kernels`"
-    for target in shipped.TARGETS:
-        data = (shipped.FOLDER / target.file).read_bytes()
+    for target in prebuilt.TARGETS:
+        data = (prebuilt.FOLDER / target.file).read_bytes()
         assert manifest["files"][target.file] == build.checksum(data)
         assert len(data) < 500_000
 
@@ -79,8 +79,8 @@ def test_what_comes_is_of_todays_sources_for_every_kind_of_machine() -> None:
 @pytest.mark.timeout(1200)  # the compiler makes its C++ library first, once a machine
 def test_whoever_compiles_it_again_gets_the_same_bytes(tmp_path: Path) -> None:
     """Of the one for this machine; ``make kernels`` makes the others likewise."""
-    made = ship.compile_for(here(), tmp_path)
-    assert made.read_bytes() == (shipped.FOLDER / here().file).read_bytes()
+    made = build_prebuilt.compile_for(here(), tmp_path)
+    assert made.read_bytes() == (prebuilt.FOLDER / here().file).read_bytes()
 
 
 @needs_compiler
@@ -100,7 +100,7 @@ def test_one_that_is_not_what_it_should_be_is_compiled_here_and_the_log_says_so(
     library = kernel.load(compiled)
     assert library is not None
     assert Path(library._name).parent == compiled
-    assert "The kernel that came with this package" in caplog.text
+    assert "The prebuilt kernel" in caplog.text
 
 
 def test_one_that_the_system_refuses_is_done_without(
@@ -129,18 +129,18 @@ def test_on_a_machine_that_none_is_for_one_is_compiled(
 def test_numbers_that_are_wrong_are_not_heard(
     monkeypatch: pytest.MonkeyPatch, no_compiler: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    advance = NativeDecoder._advance
+    forward = NativeDecoder._forward
 
     def wrong(self: NativeDecoder, *arguments: object) -> object:
-        return advance(self, *arguments) * 1.5  # type: ignore[arg-type]
+        return forward(self, *arguments) * 1.5  # type: ignore[arg-type]
 
-    monkeypatch.setattr(NativeDecoder, "_advance", wrong)
+    monkeypatch.setattr(NativeDecoder, "_forward", wrong)
     assert kernel.load() is None
-    assert "computes wrongly" in caplog.text
+    assert "failed its self-test" in caplog.text
 
 
 def test_another_library_is_no_kernel() -> None:
-    assert not check.computes_rightly(ctypes.CDLL(None))
+    assert not self_test.passes_self_test(ctypes.CDLL(None))
 
 
 def test_where_no_kernel_works_torch_computes_with_the_weights_as_published(
@@ -165,10 +165,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_compiler
-def test_what_is_compiled_here_computes_rightly(compiled: Path) -> None:
+def test_what_is_compiled_here_passes_the_self_test(compiled: Path) -> None:
     library = build.load(compiled)
     assert library is not None
-    assert check.computes_rightly(library)
+    assert self_test.passes_self_test(library)
 
 
 @needs_compiler
@@ -282,7 +282,7 @@ print(pool.chunks_done(64))
 def test_threads_that_can_not_be_started_are_done_without(
     tmp_path: Path, small_source: Callable[[str], None]
 ) -> None:
-    small_source(POOL.replace("FOLDER", str(Path(build.__file__).parent)))
+    small_source(POOL.replace("FOLDER", str(Path(build.__file__).parent / "src")))
     assert build.load(tmp_path) is not None
     (library,) = tmp_path.iterdir()
     command = [sys.executable, "-c", SHORT_OF_MEMORY, str(library)]

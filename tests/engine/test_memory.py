@@ -75,8 +75,8 @@ def test_a_take_needs_the_cache_that_it_allocates(tiny_folder: Path, guided: boo
     codes = torch.zeros(1, tiny.decoder.config.codebooks, 1, dtype=torch.long)
     with torch.inference_mode():
         condition = Condition(text, rows=1 + guided)
-        _, state = tiny.decoder.prefill(codes, condition, columns=10 * 50)
-    allocated = sum(cache.nbytes for cache in state.caches)
+        _, cache = tiny.decoder.prefill(codes, condition, max_steps=10 * 50)
+    allocated = sum(kv.nbytes for kv in cache.self_attn)
     need = memory.take_bytes(tiny.decoder.config, CPU, seconds=10, rows=1 + guided, frame_rate=50)
     assert allocated <= need <= 1.2 * allocated
 
@@ -102,7 +102,7 @@ def test_published_sizes_are_those_of_the_shapes(published: Published) -> None:
         width=width,
         heads=width // 64,
         layers=layers,
-        feed_forward=4 * width,
+        ffn_dim=4 * width,
         codebooks=8 if "stereo" in name else 4,
         codebook_size=2048,
         text_width=768,
@@ -111,7 +111,7 @@ def test_published_sizes_are_those_of_the_shapes(published: Published) -> None:
         decoder = Decoder(shapes)
     counted = sum(weights.numel() for weights in decoder.parameters())
     if published.choice.melody:
-        attentions = [layer.cross_attention for layer in decoder.layers]
+        attentions = [layer.cross_attn for layer in decoder.layers]
         counted -= sum(w.numel() for each in attentions for w in each.parameters())
     assert published.decoder_weights == pytest.approx(counted, rel=0.003)
 
@@ -128,7 +128,7 @@ def control_group(folder: Path, files: dict[str, str]) -> None:
 
 def rooms(tmp_path: Path, membership: str) -> list[int]:
     (tmp_path / "membership").write_text(membership)
-    return list(memory._rooms_of_containers(tmp_path / "membership", tmp_path / "cgroup"))
+    return list(memory._cgroup_headroom(tmp_path / "membership", tmp_path / "cgroup"))
 
 
 def test_a_containers_limit_counts_without_its_cache_of_files(tmp_path: Path) -> None:
@@ -161,4 +161,4 @@ def test_the_older_kind_of_container_counts_as_well(tmp_path: Path) -> None:
 
 
 def test_without_control_groups_there_is_no_such_limit(tmp_path: Path) -> None:
-    assert list(memory._rooms_of_containers(tmp_path / "none")) == []
+    assert list(memory._cgroup_headroom(tmp_path / "none")) == []

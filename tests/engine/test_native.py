@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from musicgen_space.engine.checkpoint.loader import load
-from musicgen_space.engine.conditioning import Conditions
+from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.model import Condition, Decoder, TextCondition
-from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, levels
-from musicgen_space.engine.sampling import guide, sample
+from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, simd_levels
+from musicgen_space.engine.sampling import apply_guidance, sample
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH, the_kernel
@@ -48,7 +48,7 @@ def native(decoder: Decoder, mode: Mode, threads: int = 1, level: str = "") -> N
 
 def condition_of(model: MusicGen, takes: int = 1) -> Condition:
     request = MusicRequest(PROMPT, variations=takes, negative_prompt="drums")
-    return Conditions(request, model.text, model.decoder.config, 32000).at(0)
+    return Conditioning(request, model.text, model.decoder.config, 32000).at(0)
 
 
 def random_codes(model: MusicGen, takes: int = 1) -> torch.Tensor:
@@ -65,12 +65,10 @@ def all_logits(
     condition: Condition,
     prefilled: int = PREFILLED,
 ) -> torch.Tensor:
-    """Teacher-forced logits after column ``prefilled`` − 1 and each one behind: [S, R, K, V]."""
-    logits, state = decoder.prefill(codes[..., :prefilled], condition, columns=codes.shape[-1])
+    """Teacher-forced logits after step ``prefilled`` − 1 and each one behind: [S, R, K, V]."""
+    logits, cache = decoder.prefill(codes[..., :prefilled], condition, max_steps=codes.shape[-1])
     found = [logits]
-    found += [
-        decoder.decode(codes[..., column], state) for column in range(prefilled, codes.shape[-1])
-    ]
+    found += [decoder.decode(codes[..., step], cache) for step in range(prefilled, codes.shape[-1])]
     return torch.stack(found)
 
 
@@ -122,7 +120,7 @@ def test_the_number_of_threads_changes_nothing(model: MusicGen, mode: Mode) -> N
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_all_kinds_of_processors_agree(model: MusicGen, mode: Mode) -> None:
     codes, condition = random_codes(model), condition_of(model)
-    names = levels(the_kernel())
+    names = simd_levels(the_kernel())
     first, *others = (
         all_logits(native(model.decoder, mode, level=name), codes, condition) for name in names
     )
@@ -141,12 +139,12 @@ def test_an_unguided_row_reads_no_text(tiny: MusicGen) -> None:
 
 def test_a_generation_has_an_end_and_codes_are_checked(tiny: MusicGen) -> None:
     decoder, codes = native(tiny.decoder, "int8"), random_codes(tiny)
-    _, state = decoder.prefill(codes[..., :4], condition_of(tiny), columns=5)
-    with pytest.raises(ValueError, match="no such code"):
-        decoder.decode(codes[..., 4] * 0 - 1, state)
-    decoder.decode(codes[..., 4], state)
-    with pytest.raises(ValueError, match="no room"):
-        decoder.decode(codes[..., 5], state)
+    _, cache = decoder.prefill(codes[..., :4], condition_of(tiny), max_steps=5)
+    with pytest.raises(ValueError, match="out of the codebook"):
+        decoder.decode(codes[..., 4] * 0 - 1, cache)
+    decoder.decode(codes[..., 4], cache)
+    with pytest.raises(ValueError, match="More steps"):
+        decoder.decode(codes[..., 5], cache)
 
 
 def test_memory_goes_with_the_generation(tiny: MusicGen) -> None:
@@ -155,7 +153,7 @@ def test_memory_goes_with_the_generation(tiny: MusicGen) -> None:
 
     def generations(count: int) -> float:
         for _ in range(count):
-            decoder.prefill(codes, condition_of(tiny), columns=5000)
+            decoder.prefill(codes, condition_of(tiny), max_steps=5000)
         gc.collect()
         return resident()
 
@@ -193,9 +191,9 @@ def test_int8_predicts_nanos_own_music_as_well(nano: MusicGen) -> None:
 def own_codes(nano: MusicGen, condition: Condition, seed: int) -> torch.Tensor:
     """Columns [1, K, 150] drawn from the model itself, with guidance."""
     decoder, generator = native(nano.decoder, "exact"), torch.Generator().manual_seed(seed)
-    columns = [torch.full((1, 4), 2048)]
-    logits, state = decoder.prefill(columns[0][..., None], condition, columns=150)
+    sequence = [torch.full((1, 4), 2048)]
+    logits, cache = decoder.prefill(sequence[0][..., None], condition, max_steps=150)
     for _ in range(149):
-        columns.append(sample(guide(logits[:1], logits[1:], 3.0), [generator]))
-        logits = decoder.decode(columns[-1], state)
-    return torch.stack(columns, dim=-1)
+        sequence.append(sample(apply_guidance(logits[:1], logits[1:], 3.0), [generator]))
+        logits = decoder.decode(sequence[-1], cache)
+    return torch.stack(sequence, dim=-1)

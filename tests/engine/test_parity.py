@@ -16,8 +16,8 @@ from transformers import AutoTokenizer
 
 from musicgen_space.clip import Clip
 from musicgen_space.engine.checkpoint.loader import load
-from musicgen_space.engine.conditioners.chroma import no_tune, tune_of
-from musicgen_space.engine.conditioning import Conditions
+from musicgen_space.engine.conditioners.chroma import empty_chroma, extract_chroma
+from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.delay import UNKNOWN, DelayPattern
 from musicgen_space.engine.generate import MusicGen, generate
 from musicgen_space.engine.model import Condition
@@ -49,7 +49,7 @@ class Pair:
 
     def condition(self, request: MusicRequest) -> Condition:
         config = self.ours.decoder.config
-        return Conditions(request, self.ours.text, config, 32000).at(0)
+        return Conditioning(request, self.ours.text, config, 32000).at(0)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -67,24 +67,24 @@ def clip(channels: int = 1, seconds: float = 1.5) -> Clip:
     return Clip((0.4 * np.sin(2 * np.pi * notes * time) + noise).astype(np.float32), 32000)
 
 
-def random_columns(pair: Pair, takes: int = 1) -> torch.Tensor:
+def random_sequence(pair: Pair, takes: int = 1) -> torch.Tensor:
     """Codes in the delay pattern [B, K, STEPS + 1], as takes would have them."""
     config = pair.ours.decoder.config
     pattern = DelayPattern(config.delays, STEPS - max(config.delays))
     nothing = torch.empty((takes, config.codebooks, 0), dtype=torch.int64)
-    columns = pattern.columns(nothing, config.special_token)
+    sequence = pattern.build_sequence(nothing, config.special_token)
     generator = torch.Generator().manual_seed(1)
-    codes = torch.randint(config.codebook_size, columns.shape, generator=generator)
-    return torch.where(columns == UNKNOWN, codes, columns)
+    codes = torch.randint(config.codebook_size, sequence.shape, generator=generator)
+    return torch.where(sequence == UNKNOWN, codes, sequence)
 
 
 @torch.inference_mode()
-def their_guided_logits(pair: Pair, columns: torch.Tensor, tune: torch.Tensor) -> torch.Tensor:
+def their_guided_logits(pair: Pair, sequence: torch.Tensor, tune: torch.Tensor) -> torch.Tensor:
     """Teacher-forced logits [2, K, S, V] with the prompt (and tune), and without."""
     inputs = pair.inputs([PROMPT])
     states = pair.theirs.text_encoder(**inputs).last_hidden_state
     mask = inputs["attention_mask"]
-    rows = columns[0].repeat(2, 1)
+    rows = sequence[0].repeat(2, 1)
     if pair.melody:
         # As transformers' own generate puts it together.
         prepared = pair.theirs._prepare_encoder_hidden_states_kwargs_for_generation(
@@ -95,7 +95,7 @@ def their_guided_logits(pair: Pair, columns: torch.Tensor, tune: torch.Tensor) -
         )
         states = prepared["encoder_hidden_states"]
         logits = pair.theirs.decoder(rows, encoder_hidden_states=states).logits
-        logits = logits[:, -columns.shape[-1] :]
+        logits = logits[:, -sequence.shape[-1] :]
     else:
         # The unconditional row: the text states are zeros and masked.
         logits = pair.theirs(
@@ -103,30 +103,30 @@ def their_guided_logits(pair: Pair, columns: torch.Tensor, tune: torch.Tensor) -
             attention_mask=torch.cat([mask, torch.zeros_like(mask)]),
             decoder_input_ids=rows,
         ).logits
-    return logits.view(2, *columns.shape[1:], -1)
+    return logits.view(2, *sequence.shape[1:], -1)
 
 
 @torch.inference_mode()
 def test_logits_equal_over_many_steps(pair: Pair) -> None:
-    columns = random_columns(pair)
+    sequence = random_sequence(pair)
     request = MusicRequest(PROMPT, melody=clip() if pair.melody else None)
-    tune = tune_of(torch.from_numpy(clip().samples[0]), 32000, 12, 235)
-    theirs = their_guided_logits(pair, columns, tune)
+    tune = extract_chroma(torch.from_numpy(clip().samples[0]), 32000, 12, 235)
+    theirs = their_guided_logits(pair, sequence, tune)
     decoder, condition = pair.ours.decoder, pair.condition(request)
-    logits, state = decoder.prefill(columns[:, :, :1], condition, columns=STEPS + 1)
-    for column in range(1, STEPS + 1):
-        assert torch.allclose(logits, theirs[:, :, column - 1], atol=1e-3), f"column {column}"
-        logits = decoder.decode(columns[:, :, column], state)
+    logits, cache = decoder.prefill(sequence[:, :, :1], condition, max_steps=STEPS + 1)
+    for step in range(1, STEPS + 1):
+        assert torch.allclose(logits, theirs[:, :, step - 1], atol=1e-3), f"step {step}"
+        logits = decoder.decode(sequence[:, :, step], cache)
 
 
 @torch.inference_mode()
 def test_prefill_equals_decoding_step_by_step(pair: Pair) -> None:
-    columns = random_columns(pair)
+    sequence = random_sequence(pair)
     decoder, condition = pair.ours.decoder, pair.condition(MusicRequest(PROMPT))
-    whole, _ = decoder.prefill(columns, condition, columns=STEPS + 1)
-    logits, state = decoder.prefill(columns[:, :, :100], condition, columns=STEPS + 1)
-    for column in range(100, STEPS + 1):
-        logits = decoder.decode(columns[:, :, column], state)
+    whole, _ = decoder.prefill(sequence, condition, max_steps=STEPS + 1)
+    logits, cache = decoder.prefill(sequence[:, :, :100], condition, max_steps=STEPS + 1)
+    for step in range(100, STEPS + 1):
+        logits = decoder.decode(sequence[:, :, step], cache)
     assert torch.allclose(logits, whole, atol=1e-3)
 
 
@@ -135,23 +135,23 @@ def test_prompts_of_different_lengths_do_not_touch_each_other(pair: Pair) -> Non
     if pair.melody:
         pytest.skip("transformers does not mask the text of melody models either")
     prompts = [PROMPT, "techno"]
-    columns = random_columns(pair, takes=2)
+    sequence = random_sequence(pair, takes=2)
     condition = Condition(pair.ours.text.encode(prompts), rows=2)
-    together, _ = pair.ours.decoder.prefill(columns, condition, columns=STEPS + 1)
-    rows = columns.flatten(0, 1)
+    together, _ = pair.ours.decoder.prefill(sequence, condition, max_steps=STEPS + 1)
+    rows = sequence.flatten(0, 1)
     theirs = pair.theirs(**pair.inputs(prompts), decoder_input_ids=rows).logits
-    assert torch.allclose(together, theirs.view(*columns.shape, -1)[:, :, -1], atol=1e-3)
+    assert torch.allclose(together, theirs.view(*sequence.shape, -1)[:, :, -1], atol=1e-3)
 
 
 @torch.inference_mode()
 def test_a_negative_prompt_takes_the_place_of_the_empty_one(pair: Pair) -> None:
     if pair.melody:
         pytest.skip("there both texts are padded to one length, as in transformers")
-    columns = random_columns(pair)
+    sequence = random_sequence(pair)
     request = MusicRequest(PROMPT, negative_prompt="drums")
-    ours, _ = pair.ours.decoder.prefill(columns, pair.condition(request), columns=STEPS + 1)
+    ours, _ = pair.ours.decoder.prefill(sequence, pair.condition(request), max_steps=STEPS + 1)
     for row, prompt in enumerate((PROMPT, "drums")):
-        theirs = pair.theirs(**pair.inputs([prompt]), decoder_input_ids=columns[0]).logits
+        theirs = pair.theirs(**pair.inputs([prompt]), decoder_input_ids=sequence[0]).logits
         assert torch.allclose(ours[row], theirs[:, -1], atol=1e-3)
 
 
@@ -244,7 +244,7 @@ def test_a_seed_continues_a_clip_the_same_way(pair: Pair, monkeypatch: pytest.Mo
 def test_a_seed_follows_a_melody_the_same_way(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     request = MusicRequest(PROMPT, duration=2, seed=7, melody=clip())
     ours, our_sound = our_codes_and_sound(pair, request, monkeypatch)
-    tune = tune_of(torch.from_numpy(clip().samples[0]), 32000, 12, 20)
+    tune = extract_chroma(torch.from_numpy(clip().samples[0]), 32000, 12, 20)
     theirs, their_sound = their_codes_and_sound(
         pair, request, monkeypatch, do_sample=True, top_k=250, input_features=tune[None, :12]
     )
@@ -255,4 +255,4 @@ def test_a_seed_follows_a_melody_the_same_way(pair: Pair, monkeypatch: pytest.Mo
 
 
 def test_no_tune_is_what_transformers_takes_for_none() -> None:
-    assert no_tune(12, 3).tolist() == [[1.0] + [0.0] * 11] * 3
+    assert empty_chroma(12, 3).tolist() == [[1.0] + [0.0] * 11] * 3

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_space.engine.sampling import guide, sample
+from musicgen_space.engine.sampling import apply_guidance, sample
 
 
 def draws(logits: list[float], count: int = 400, **knobs: float) -> set[int]:
@@ -56,5 +56,5 @@ def test_each_take_of_a_batch_draws_for_itself() -> None:
 
 def test_guidance_of_one_is_the_prompt_alone_and_more_goes_beyond() -> None:
     conditional, unconditional = torch.tensor([2.0, 1.0]), torch.tensor([1.0, 1.0])
-    assert torch.equal(guide(conditional, unconditional, 1.0), conditional)
-    assert guide(conditional, unconditional, 3.0).tolist() == [4.0, 1.0]
+    assert torch.equal(apply_guidance(conditional, unconditional, 1.0), conditional)
+    assert apply_guidance(conditional, unconditional, 3.0).tolist() == [4.0, 1.0]

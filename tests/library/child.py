@@ -84,7 +84,7 @@ def do(library: Library, verb: str, id: str, value: Any) -> bool:
     if verb == "name":
         return library.rename("owner", id, value) is not None
     if verb == "favourite":
-        return library.favour("owner", id, value) is not None
+        return library.set_favourite("owner", id, value) is not None
     return bool((library.delete if value else library.restore)("owner", [id]))
 
 
@@ -102,7 +102,7 @@ def live_without_rights(folder: Path, id: str, answer: Connection) -> None:
     library, errors = opened(folder), []
     for attempt in (
         lambda: library.keep("owner", [take_of()]),
-        lambda: library.favour("owner", id, True),
+        lambda: library.set_favourite("owner", id, True),
         lambda: library.rename("owner", id, "x"),
         lambda: library.delete("owner", [id]),
     ):

@@ -67,7 +67,7 @@ class Visitors:
         if what == "rename":
             entry = library.rename(visitor, id, self.chance.choice(["Sonntag", "<b>", "", "日本"]))
         elif what == "favour":
-            entry = library.favour(visitor, id, self.chance.random() < 0.5)
+            entry = library.set_favourite(visitor, id, self.chance.random() < 0.5)
         elif what == "delete":
             assert library.delete(visitor, [id]) == [id]
             deleted[id] = listed.pop(id)
@@ -306,7 +306,7 @@ def test_an_owner_finds_their_takes_again_without_an_index(folder: Path) -> None
     library.keep("owner", [replace(take_of("funk"), stopped=True)])
     library.keep("another", [take_of()])
     library.rename("owner", named, "Sonntag")
-    library.favour("owner", stopped, True)
+    library.set_favourite("owner", stopped, True)
     before = [library.search(visitor) for visitor in ("owner", "another")]
     library.close()
     for path in folder.glob("index*"):
@@ -545,7 +545,7 @@ def test_a_broken_index_is_set_aside_and_made_anew(
     (folder / "index.sqlite3").write_bytes(content)
     library = opened(folder)
     assert listed(library) == ids[::-1]
-    assert "Takes that the index did not know: 2" in caplog.messages
+    assert "Takes added to the index from their files: 2" in caplog.messages
     if content:
         [aside] = (folder / "set-aside").glob("*-index.sqlite3")
         assert aside.read_bytes() == content
@@ -601,7 +601,7 @@ def test_a_library_of_an_earlier_version_is_as_safe_after_its_first_start(folder
     library = opened(folder)
     named, starred, deleted = library.keep("owner", [take_of(), take_of(), take_of()])
     library.rename("owner", named, "Sonntag")
-    library.favour("owner", starred, True)
+    library.set_favourite("owner", starred, True)
     library.delete("owner", [deleted])
     before = [replace(entry, bytes=0) for entry in library.search("owner")]
     library.close()

@@ -66,13 +66,13 @@ def test_deleting_makes_room_on_a_full_disk(full: Library, folder: Path) -> None
 def test_a_name_and_a_star_get_the_room_of_what_was_deleted(full: Library) -> None:
     first, second, *_ = listed(full)
     with pytest.raises(LibraryUnwritable):
-        full.favour("owner", first, True)
+        full.set_favourite("owner", first, True)
     with pytest.raises(LibraryUnwritable):
         full.rename("owner", first, "x")
     entry = full.entry("owner", first)
     assert (entry.name, entry.favourite) == ("jazz", False)
     full.delete("owner", [second])
-    assert full.favour("owner", first, True).favourite
+    assert full.set_favourite("owner", first, True).favourite
     assert full.restore("owner", [second]) == []
 
 

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen_space.audio.peaks import outline
+from musicgen_space.audio.peaks import normalised_peaks
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, LibraryUnavailable
 from musicgen_space.library import MAX_NAME_CHARACTERS, Library
@@ -103,14 +103,17 @@ def test_variations_share_a_batch(library: Library) -> None:
 
 
 def test_a_sound_is_outlined_in_percent_of_its_loudest_sample() -> None:
-    assert outline(np.array([[0.0, 0.1, -0.2, 0.0], [0.0, 0.0, 0.0, 0.05]]), 2) == [50, 100]
-    assert outline(np.zeros((1, 3)), 120) == [0, 0, 0]
+    assert normalised_peaks(np.array([[0.0, 0.1, -0.2, 0.0], [0.0, 0.0, 0.0, 0.05]]), 2) == [
+        50,
+        100,
+    ]
+    assert normalised_peaks(np.zeros((1, 3)), 120) == [0, 0, 0]
 
 
 def test_takes_outlast_the_program(folder: Path) -> None:
     first = opened(folder)
     ids = first.keep("owner", [take_of(), take_of()])
-    first.favour("owner", ids[0], True)
+    first.set_favourite("owner", ids[0], True)
     first.rename("owner", ids[1], "Mine")
     before = first.search("owner")
     first.close()
@@ -147,7 +150,7 @@ def test_a_search_finds_what_has_every_word(
         for id, prompt in zip(ids, prompts, strict=True)
         if all(folded(word) in folded(f"{prompt}\nmusicgen-nano") for word in wanted.split())
     ]
-    assert listed(shared, visitor, words=wanted) == expected[::-1]
+    assert listed(shared, visitor, query=wanted) == expected[::-1]
     assert shared.count(visitor, wanted) == len(expected)
 
 
@@ -158,12 +161,12 @@ def folded(text: str) -> str:
 def test_a_search_looks_at_name_prompt_and_model_and_counts_all(library: Library) -> None:
     funk, jazz = library.keep("owner", [take_of("upbeat FUNK"), take_of("Füße im Jazz")])
     library.rename("owner", funk, "Sunday")
-    library.favour("owner", jazz, True)
-    assert listed(library, words="sunday Nano upbeat") == [funk]
-    assert listed(library, words="FÜSSE") == [jazz]
-    assert listed(library, words="sundayupbeat") == []
-    assert listed(library, words="", favourites=True) == [jazz]
-    assert listed(library, words="funk", favourites=True) == []
+    library.set_favourite("owner", jazz, True)
+    assert listed(library, query="sunday Nano upbeat") == [funk]
+    assert listed(library, query="FÜSSE") == [jazz]
+    assert listed(library, query="sundayupbeat") == []
+    assert listed(library, query="", favourites=True) == [jazz]
+    assert listed(library, query="funk", favourites=True) == []
     assert library.count("owner", "nano") == 2
     assert library.count("owner", favourites=True) == 1
 
@@ -171,7 +174,7 @@ def test_a_search_looks_at_name_prompt_and_model_and_counts_all(library: Library
 @pytest.mark.parametrize("strange", ["\ud800", "\0", "%", "a " * 5000, "b" * 10**6, "' OR 1=1 --"])
 def test_strange_words_and_ids_do_no_harm(library: Library, strange: str) -> None:
     [id] = library.keep("owner", [take_of("a")])
-    found = listed(library, words=strange)
+    found = listed(library, query=strange)
     assert found in ([], [id])
     assert library.count("owner", strange) == len(found)
     assert listed(library, after=strange) == []
@@ -196,8 +199,8 @@ def test_a_name_is_one_line_of_limited_length_or_refused(shared: Library, name: 
         return
     assert entry == shared.entry(visitor, id)
     assert entry.name == (line or "the prompt")
-    assert listed(shared, visitor, words=name) == [id]
-    assert listed(shared, visitor, words="prompt") == [id]
+    assert listed(shared, visitor, query=name) == [id]
+    assert listed(shared, visitor, query="prompt") == [id]
     assert shared.rename(visitor, id, "").name == "the prompt"
 
 
@@ -212,7 +215,7 @@ def test_another_visitor_finds_nothing_and_changes_nothing(
         assert library.count(stranger) == 0
         assert library.entry(stranger, kept) is library.take(stranger, kept) is None
         assert library.rename(stranger, kept, "theirs") is None
-        assert library.favour(stranger, kept, True) is None
+        assert library.set_favourite(stranger, kept, True) is None
         assert library.delete(stranger, [kept]) == library.restore(stranger, [deleted]) == []
         assert library.export(stranger, tmp_path / "all.zip") == 0
     assert library.search("a-secret-token") == before
@@ -229,11 +232,13 @@ def test_what_was_deleted_can_be_restored_for_a_while(
     library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = library.keep("owner", [take_of(seed=seed) for seed in range(3)])
-    library.favour("owner", ids[1], True)
+    library.set_favourite("owner", ids[1], True)
     assert library.delete("owner", [ids[1], "unknown", ids[0], ids[1]]) == [ids[1], ids[0]]
     assert listed(library) == [ids[2]]
     assert library.entry("owner", ids[0]) is library.take("owner", ids[0]) is None
-    assert library.rename("owner", ids[0], "x") is library.favour("owner", ids[0], True) is None
+    assert (
+        library.rename("owner", ids[0], "x") is library.set_favourite("owner", ids[0], True) is None
+    )
     assert library.count("owner", favourites=True) == 0
     assert library.delete("owner", [ids[0]]) == []
     assert library.restore("owner", [ids[1], ids[2]]) == [ids[1]]
@@ -278,7 +283,7 @@ def quota(tmp_path: Path) -> Iterator[Callable[..., Quota]]:
 def test_the_oldest_make_room_and_favourites_last(quota: Callable[..., Quota]) -> None:
     room = quota(total=3)
     favourite, second, third = room.keep()[0], room.keep()[0], room.keep()[0]
-    room.library.favour("owner", favourite, True)
+    room.library.set_favourite("owner", favourite, True)
     [fourth] = room.keep()
     assert listed(room.library) == [fourth, third, favourite]
     assert sounds_in(room.folder) == sorted([fourth, third, favourite])
@@ -299,7 +304,7 @@ def test_what_was_deleted_makes_room_before_everything_else(quota: Callable[...,
     room = quota(total=3)
     old, middle = room.keep(how_many=2)
     [deleted] = room.keep("another")
-    room.library.favour("another", deleted, True)
+    room.library.set_favourite("another", deleted, True)
     room.library.delete("another", [deleted])
     [new] = room.keep()
     assert listed(room.library) == [new, middle, old]
@@ -317,9 +322,9 @@ def test_a_visitor_who_has_too_much_loses_their_own(quota: Callable[..., Quota])
 def test_a_visitors_own_make_room_before_those_of_others(quota: Callable[..., Quota]) -> None:
     room = quota(total=4)
     others = room.keep("another", 2)
-    room.library.favour("another", others[0], True)
+    room.library.set_favourite("another", others[0], True)
     mine = room.keep(how_many=2)
-    room.library.favour("owner", mine[0], True)
+    room.library.set_favourite("owner", mine[0], True)
     [new] = room.keep()
     assert listed(room.library) == [new, mine[0]]
     [newer] = room.keep()
@@ -338,7 +343,7 @@ def test_everything_can_be_taken_along_as_a_zip(library: Library, tmp_path: Path
     [deleted] = library.keep("owner", [take_of("deleted")])
     library.keep("another", [take_of("another's")])
     library.delete("owner", [deleted])
-    library.favour("owner", ids[0], True)
+    library.set_favourite("owner", ids[0], True)
     path = tmp_path / "all.zip"
     assert library.export("owner", path) == 4
     with zipfile.ZipFile(path) as archive:
@@ -465,7 +470,7 @@ def test_threads_share_a_library(library: Library, folder: Path, tmp_path: Path)
         for number in range(5):
             first, second = library.keep(visitor, [take_of(), take_of()])
             assert library.rename(visitor, first, f"number {number}").id == first
-            assert library.favour(visitor, second, True).favourite
+            assert library.set_favourite(visitor, second, True).favourite
             assert library.delete(visitor, [second]) == [second]
             assert library.take(visitor, first) is not None
             assert library.count(visitor) == number + 1

@@ -27,7 +27,7 @@ from mcp.types import CallToolResult
 
 from musicgen_space.audio.clips import decode
 from musicgen_space.audio.files import read_settings
-from musicgen_space.audio.kinds import format_of
+from musicgen_space.audio.sniff import format_of
 from musicgen_space.page.api import Programs
 from musicgen_space.page.billing.spending import Spending
 from musicgen_space.page.page import launch_options

@@ -154,7 +154,7 @@ def test_a_file_gives_back_every_setting(ending: str) -> None:
 
 def test_settings_nested_without_end_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     deep = '{"prompt": ' + "[" * 200_000
-    monkeypatch.setattr("musicgen_space.audio.files.texts_in", lambda source: [deep])
+    monkeypatch.setattr("musicgen_space.audio.files.tag_texts", lambda source: [deep])
     assert read_settings(b"RIFF") is None
 
 

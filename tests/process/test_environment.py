@@ -13,7 +13,7 @@ import pytest
 from uvicorn import Config
 
 from musicgen_space.errors import InvalidSetting
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.settings import Settings
 
 SPACE = {"SPACE_ID": "someone/space"}
@@ -29,7 +29,7 @@ def no_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_folders")
 def test_temporary_files_are_where_nobody_else_can_look_and_gone_at_the_end() -> None:
-    with prepared_environment(Settings()):
+    with prepare_environment(Settings()):
         (folder,) = {Path(os.environ[name]).parent for name in FOLDERS}
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert not [name for name in FOLDERS if Path(os.environ[name]).exists()]
@@ -38,16 +38,16 @@ def test_temporary_files_are_where_nobody_else_can_look_and_gone_at_the_end() ->
 
 
 def test_each_process_has_a_folder_of_its_own(no_folders: None) -> None:
-    with prepared_environment(Settings()):
+    with prepare_environment(Settings()):
         first = os.environ.pop("GRADIO_TEMP_DIR")
-        with prepared_environment(Settings()):
+        with prepare_environment(Settings()):
             assert os.environ["GRADIO_TEMP_DIR"] != first
 
 
 def test_folders_that_were_chosen_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in FOLDERS:
         monkeypatch.setenv(name, str(tmp_path / name))
-    with prepared_environment(Settings.from_environment()):
+    with prepare_environment(Settings.from_environment()):
         assert [os.environ[name] for name in FOLDERS] == [str(tmp_path / name) for name in FOLDERS]
 
 
@@ -70,7 +70,7 @@ def test_only_named_proxies_are_believed_whom_they_speak_for(
         seen.append(scope["client"][0])
 
     seen: list[str] = []
-    with prepared_environment(Settings.from_environment(environ)):
+    with prepare_environment(Settings.from_environment(environ)):
         server = Config(app)
         server.load()
     scope = {
@@ -87,10 +87,10 @@ def test_a_process_that_is_told_to_end_leaves_no_files(
 ) -> None:
     code = f"""
 import os, pathlib, signal
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.settings import Settings
 
-with prepared_environment(Settings()):
+with prepare_environment(Settings()):
     pathlib.Path(os.environ["GRADIO_TEMP_DIR"]).mkdir()
     signal.raise_signal({int(number)})
 """
@@ -105,7 +105,7 @@ def test_a_machine_without_a_temporary_folder_is_told(monkeypatch: pytest.Monkey
         raise FileNotFoundError
 
     monkeypatch.setattr("tempfile.TemporaryDirectory", nowhere)
-    with pytest.raises(InvalidSetting, match="TMPDIR must be"), prepared_environment(Settings()):
+    with pytest.raises(InvalidSetting, match="TMPDIR must be"), prepare_environment(Settings()):
         pass
 
 
@@ -114,13 +114,13 @@ def test_a_variable_of_a_library_that_is_empty_means_its_default(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, " ")
-    with prepared_environment(Settings()):
+    with prepare_environment(Settings()):
         assert name not in os.environ
     assert os.environ[name] == " "
 
 
 def test_libraries_tell_nobody_what_they_are_used_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
-    with prepared_environment(Settings()):
+    with prepare_environment(Settings()):
         assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
         assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"

@@ -5,7 +5,7 @@ import pytest
 
 from musicgen_space.cli import main
 from musicgen_space.errors import InvalidSetting
-from musicgen_space.process.proxies import proxy_for, proxy_variables
+from musicgen_space.process.proxies import proxy_of, proxy_variables
 
 PROXY = "http://proxy.invalid:3128"
 
@@ -62,16 +62,16 @@ def test_no_proxy_leads_to_this_machine(host: str, monkeypatch: pytest.MonkeyPat
     use(monkeypatch, proxy_variables({"http": PROXY, "no": "example.org"}, host))
     own = f"[{host}]" if ":" in host else host
     for name in ("localhost", "127.0.0.1", "[::1]", own, "example.org", "www.example.org"):
-        assert proxy_for(f"http://{name}:7860/") is None
+        assert proxy_of(f"http://{name}:7860/") is None
         assert is_direct(f"http://{name}:7860/")
-    assert proxy_for("http://hub.invalid/") == PROXY
+    assert proxy_of("http://hub.invalid/") == PROXY
     assert not is_direct("http://hub.invalid/")
 
 
 @pytest.mark.parametrize("given", ["*", "example.org, *"])
 def test_all_may_be_reached_without_a_proxy(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, proxy_variables({"http": PROXY, "no": given}, "127.0.0.1"))
-    assert proxy_for("http://hub.invalid/") is None
+    assert proxy_of("http://hub.invalid/") is None
     assert is_direct("http://hub.invalid/")
 
 
@@ -86,7 +86,7 @@ def test_an_exception_that_a_library_can_not_read_does_no_harm(
 
 def test_where_a_proxy_is_told_its_password_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, {"all_proxy": "socks5h://me:secret@127.0.0.1:1080"})
-    assert proxy_for("https://hub.invalid/") == "socks5h://127.0.0.1:1080"
+    assert proxy_of("https://hub.invalid/") == "socks5h://127.0.0.1:1080"
 
 
 def use(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:

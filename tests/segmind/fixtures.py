@@ -11,14 +11,14 @@ import pytest
 
 from musicgen_space.backends.base import Update
 from musicgen_space.backends.segmind import SegmindBackend
-from musicgen_space.backends.segmind.http import Pace
+from musicgen_space.backends.segmind.http import Timeouts
 from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
 from tests.servers.segmind import KEY, Account, Segmind, running
 
-# The real pace with the waiting taken out.
-HURRIED = Pace(
+# The real timeouts with the waiting taken out.
+HURRIED = Timeouts(
     connect=2,
     job=5,
     lookup=2,
@@ -38,9 +38,11 @@ class LocalSegmind:
     url: str
     state: Segmind
 
-    def backend(self, api: str = "v1", key: str = KEY, pace: Pace = HURRIED) -> SegmindBackend:
+    def backend(
+        self, api: str = "v1", key: str = KEY, timeouts: Timeouts = HURRIED
+    ) -> SegmindBackend:
         """A client of this server."""
-        return SegmindBackend(ApiKey(key), base_url=self.url, api=api, pace=pace)
+        return SegmindBackend(ApiKey(key), base_url=self.url, api=api, timeouts=timeouts)
 
     def account(self, key: str = KEY) -> Account:
         """The money of a key."""

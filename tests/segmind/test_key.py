@@ -16,7 +16,7 @@ import pytest
 
 from musicgen_space.audio.files import encode
 from musicgen_space.backends.segmind import SegmindBackend
-from musicgen_space.backends.segmind.http import Answer, exchange, open_session
+from musicgen_space.backends.segmind.http import Response, exchange, open_session
 from musicgen_space.errors import BackendError, InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
 from musicgen_space.settings import Settings
@@ -120,8 +120,8 @@ def test_a_netrc_file_adds_nothing(
     monkeypatch.setenv("NETRC", str(netrc))
     with open_session(ApiKey(KEY), proxies=True) as session:
         url = f"{segmind.url}/v1/meta-musicgen-medium"
-        answer = exchange(session, "POST", url, wait=2, pace=HURRIED, json={"prompt": "lo-fi"})
-    assert isinstance(answer, Answer)
+        answer = exchange(session, "POST", url, wait=2, timeouts=HURRIED, json={"prompt": "lo-fi"})
+    assert isinstance(answer, Response)
     assert answer.status == 200
     assert "authorization" not in segmind.state.headers[0]
 

@@ -19,7 +19,7 @@ import pytest
 
 from musicgen_space import errors
 from musicgen_space.backends.segmind import SegmindBackend
-from musicgen_space.backends.segmind.http import Pace
+from musicgen_space.backends.segmind.http import Timeouts
 from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest
 from tests.segmind.fixtures import HURRIED, LocalSegmind, one_server, segmind, take_of
@@ -46,17 +46,19 @@ def test_a_job_whose_fate_is_unknown_is_sent_once(
 
 @BOTH
 def test_a_job_that_times_out_is_sent_once(segmind: LocalSegmind, api: str) -> None:
-    pace = dataclasses.replace(HURRIED, job=0.2)
+    timeouts = dataclasses.replace(HURRIED, job=0.2)
     with pytest.raises(errors.OutcomeUnknown, match="did not come in time"):
-        take_of(segmind.backend(api, pace=pace), "#slow=1")
+        take_of(segmind.backend(api, timeouts=timeouts), "#slow=1")
     assert (segmind.account().posts, segmind.account().billed) == (1, 1)
 
 
 def test_a_take_that_never_ends_is_given_up_in_the_end(segmind: LocalSegmind) -> None:
     with pytest.raises(errors.OutcomeUnknown):
-        take_of(segmind.backend(pace=dataclasses.replace(HURRIED, total=0.2)), "#slow=1")
+        take_of(segmind.backend(timeouts=dataclasses.replace(HURRIED, total=0.2)), "#slow=1")
     with pytest.raises(errors.OutcomeUnknown, match="not done after"):
-        take_of(segmind.backend("v2", pace=dataclasses.replace(HURRIED, poll_for=0.2)), "#stuck")
+        take_of(
+            segmind.backend("v2", timeouts=dataclasses.replace(HURRIED, poll_for=0.2)), "#stuck"
+        )
     assert segmind.account().posts == 2
 
 
@@ -112,8 +114,8 @@ def test_a_connection_that_fails_before_sending_is_tried_again() -> None:
     """Nobody listens at first; the server comes up while the client waits to retry."""
     with socket.create_server(("127.0.0.1", 0)) as placeholder:
         port = placeholder.getsockname()[1]
-    pace = dataclasses.replace(HURRIED, first_retry=0.5, longest_retry=0.5)
-    backend = SegmindBackend(ApiKey(KEY), base_url=f"http://127.0.0.1:{port}", pace=pace)
+    timeouts = dataclasses.replace(HURRIED, first_retry=0.5, longest_retry=0.5)
+    backend = SegmindBackend(ApiKey(KEY), base_url=f"http://127.0.0.1:{port}", timeouts=timeouts)
     state = Segmind()
     updates = backend.generate(MusicRequest("lo-fi", duration=1.0), threading.Event())
     next(updates)
@@ -124,7 +126,7 @@ def test_a_connection_that_fails_before_sending_is_tried_again() -> None:
 
 
 def test_a_server_that_is_not_there_is_said_to_have_got_nothing() -> None:
-    backend = SegmindBackend(ApiKey(KEY), base_url="http://127.0.0.1:9", pace=HURRIED)
+    backend = SegmindBackend(ApiKey(KEY), base_url="http://127.0.0.1:9", timeouts=HURRIED)
     with pytest.raises(errors.Unreachable, match="refused") as caught:
         take_of(backend, "lo-fi")
     assert not caught.value.may_be_billed
@@ -165,8 +167,8 @@ def _program(segmind: LocalSegmind, action: str) -> subprocess.Popen[bytes]:
 
 
 def test_pauses_between_tries_grow_and_differ() -> None:
-    pace = Pace(first_retry=1, longest_retry=8)
-    runs = [list(pace.retries(6)) for _ in range(20)]
+    timeouts = Timeouts(first_retry=1, longest_retry=8)
+    runs = [list(timeouts.retries(6)) for _ in range(20)]
     for run in runs:
         longest = [1, 2, 4, 8, 8, 8]
         assert all(top / 2 <= pause <= top for pause, top in zip(run, longest, strict=True))

@@ -11,7 +11,7 @@ from musicgen_space.backends.segmind import SegmindBackend
 from musicgen_space.backends.segmind.download import download
 from musicgen_space.errors import OutcomeUnknown, Unreachable, UntrustedUrl, UnusableResult
 from musicgen_space.key import ApiKey
-from musicgen_space.process.environment import prepared_environment
+from musicgen_space.process.environment import prepare_environment
 from musicgen_space.settings import Settings
 from tests.segmind.fixtures import HURRIED, take_of
 from tests.servers.proxies import REFUSED, Proxy, Socks, serving_proxy
@@ -37,7 +37,7 @@ def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 def fetch(url: str, loopback_allowed: bool = False) -> bytes:
-    answer = download(url, loopback_allowed=loopback_allowed, pace=HURRIED, pause=time.sleep)
+    answer = download(url, loopback_allowed=loopback_allowed, timeouts=HURRIED, pause=time.sleep)
     return answer.body
 
 
@@ -72,7 +72,7 @@ def test_a_broken_address_is_not_taken_for_a_name(proxy: Proxy) -> None:
 
 
 def backend(url: str = "https://api.invalid") -> SegmindBackend:
-    return SegmindBackend(ApiKey(KEY), base_url=url, api="v1", pace=HURRIED)
+    return SegmindBackend(ApiKey(KEY), base_url=url, api="v1", timeouts=HURRIED)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://proxy.invalid:3128"])
@@ -111,7 +111,7 @@ def socks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Socks]:
     """A SOCKS proxy as a desktop names it in the environment."""
     with serving_proxy(Socks()) as socks:
         use(monkeypatch, f"socks://127.0.0.1:{socks.server_address[1]}/")
-        with prepared_environment(Settings()):
+        with prepare_environment(Settings()):
             yield socks
 
 

@@ -20,23 +20,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen_space.audio.clips import decode
-from musicgen_space.backends.segmind.answers import (
-    check_status,
-    credits_in,
-    job_links,
-    job_status,
-    receipt_of,
-    result_in,
-    said,
-    seed_used,
-)
 from musicgen_space.backends.segmind.download import download
 from musicgen_space.backends.segmind.http import (
-    Answer,
-    NoAnswer,
+    NoResponse,
     PinnedAdapter,
+    Response,
     exchange,
     open_session,
+)
+from musicgen_space.backends.segmind.responses import (
+    check_status,
+    job_links,
+    job_status,
+    parse_balance,
+    parse_receipt,
+    parse_result,
+    parse_seed,
+    server_message,
 )
 from musicgen_space.errors import (
     MusicGenSpaceError,
@@ -75,8 +75,8 @@ def test_json_may_hold_the_sound_or_its_address(segmind: LocalSegmind, name: str
 def test_a_data_url_and_a_list_are_understood() -> None:
     sound = sound_file(1.0, 0)
     text = "data:audio/wav;base64," + base64.b64encode(sound).decode()
-    assert result_in(_ok({"audio": text}), None) == sound
-    assert result_in(_ok({"output": ["https://x/1", "https://x/2"]}), None) == "https://x/1"
+    assert parse_result(_ok({"audio": text}), None) == sound
+    assert parse_result(_ok({"output": ["https://x/1", "https://x/2"]}), None) == "https://x/1"
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,19 @@ def test_a_data_url_and_a_list_are_understood() -> None:
 )
 def test_json_without_a_sound_is_an_error(document: object) -> None:
     with pytest.raises(UnusableResult):
-        result_in(_ok(document), None)
+        parse_result(_ok(document), None)
 
 
 def test_an_error_served_as_success_is_quoted() -> None:
     with pytest.raises(UnusableResult, match="out of memory"):
-        result_in(_ok({"error": "out of memory"}), None)
+        parse_result(_ok({"error": "out of memory"}), None)
 
 
 def test_bytes_that_are_no_sound_are_shown_with_their_type() -> None:
     with pytest.raises(UnusableResult, match=r"type is image/jpeg.* ff d8 ff e0"):
-        result_in(Answer(200, {"content-type": "image/jpeg"}, b"\xff\xd8\xff\xe0\0\x10JFIF"), None)
+        parse_result(
+            Response(200, {"content-type": "image/jpeg"}, b"\xff\xd8\xff\xe0\0\x10JFIF"), None
+        )
 
 
 def test_a_job_s_output_may_be_a_list(segmind: LocalSegmind) -> None:
@@ -106,7 +108,7 @@ def test_a_job_s_output_may_be_a_list(segmind: LocalSegmind) -> None:
 def test_an_answer_that_drips_is_cut_off(segmind: LocalSegmind, api: str) -> None:
     started = time.monotonic()
     with pytest.raises(ResultCutShort):
-        take_of(segmind.backend(api, pace=dataclasses.replace(HURRIED, body=0.2)), "#drip")
+        take_of(segmind.backend(api, timeouts=dataclasses.replace(HURRIED, body=0.2)), "#drip")
     assert time.monotonic() - started < 3
 
 
@@ -199,8 +201,8 @@ def test_the_connection_goes_to_the_address_that_was_checked(segmind: LocalSegmi
         None, proxies=False, adapter=PinnedAdapter("music.invalid", "127.0.0.1")
     ) as session:
         url = f"http://music.invalid:{port}/nothing"
-        answer = exchange(session, "GET", url, wait=2, pace=HURRIED)
-    assert isinstance(answer, Answer)
+        answer = exchange(session, "GET", url, wait=2, timeouts=HURRIED)
+    assert isinstance(answer, Response)
     assert answer.status == 404
 
 
@@ -248,13 +250,13 @@ def test_a_certificate_must_be_the_name_s_not_the_address_s(
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
         with open_session(None, proxies=True, adapter=adapter) as session:
             answer = exchange(
-                session, "GET", f"https://music.invalid:{port}/x", wait=2, pace=HURRIED
+                session, "GET", f"https://music.invalid:{port}/x", wait=2, timeouts=HURRIED
             )
     if trusted:
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, Response)
         assert answer.status == 404
     else:
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert not answer.sent
         assert "certificate" in answer.why
 
@@ -309,12 +311,12 @@ HEADERS = st.dictionaries(
 @given(url=URLS)
 def test_no_address_makes_the_program_fail(url: str) -> None:
     """Nothing listens where these point to, and names end in nothing."""
-    pace = dataclasses.replace(HURRIED, first_retry=0.0, longest_retry=0.0)
+    timeouts = dataclasses.replace(HURRIED, first_retry=0.0, longest_retry=0.0)
     with contextlib.suppress(ValueError):
         if not Origin.of(url).loopback:
             return  # asks no name server
     with pytest.raises((UntrustedUrl, UnusableResult)):
-        download(url, loopback_allowed=True, pace=pace, pause=lambda _: None)
+        download(url, loopback_allowed=True, timeouts=timeouts, pause=lambda _: None)
 
 
 @given(body=BODIES, headers=HEADERS, status=st.integers(100, 599))
@@ -323,21 +325,21 @@ def test_no_answer_makes_the_program_fail(
 ) -> None:
     """Whatever is answered: a value, or an error of ours."""
     key = ApiKey("SG_0123456789abcdef")
-    answer = Answer(status, headers, body)
+    answer = Response(status, headers, body)
     readers: list[Callable[[], object]] = [
         lambda: check_status(answer, key),
-        lambda: _decoded(result_in(answer, key)),
+        lambda: _decoded(parse_result(answer, key)),
         lambda: job_links(answer, key),
-        lambda: credits_in(answer, key),
+        lambda: parse_balance(answer, key),
     ]
     for read in readers:
         text = _complaint(read)
         assert text.isprintable()
         assert len(text) < 2000
-    assert said(answer, key).isprintable()
+    assert server_message(answer, key).isprintable()
     assert job_status(answer) is not None
-    assert receipt_of(answer, key) is not None
-    assert 0 <= seed_used(answer, 5) <= 9999
+    assert parse_receipt(answer, key) is not None
+    assert 0 <= parse_seed(answer, 5) <= 9999
 
 
 @given(
@@ -375,9 +377,9 @@ def _decoded(result: bytes | str) -> None:
         assert np.abs(samples).max() <= 1
 
 
-def _ok(document: object) -> Answer:
-    return Answer(200, {"content-type": "application/json"}, json.dumps(document).encode())
+def _ok(document: object) -> Response:
+    return Response(200, {"content-type": "application/json"}, json.dumps(document).encode())
 
 
-def _download(url: str, *, loopback_allowed: bool) -> Answer:
-    return download(url, loopback_allowed=loopback_allowed, pace=HURRIED, pause=time.sleep)
+def _download(url: str, *, loopback_allowed: bool) -> Response:
+    return download(url, loopback_allowed=loopback_allowed, timeouts=HURRIED, pause=time.sleep)

@@ -12,8 +12,8 @@ import pytest
 from musicgen_space import errors
 from musicgen_space.backends.base import Loading
 from musicgen_space.backends.segmind import MODEL, SegmindBackend
-from musicgen_space.backends.segmind.answers import check_status, credits_in, reset_time
-from musicgen_space.backends.segmind.http import Answer
+from musicgen_space.backends.segmind.http import Response
+from musicgen_space.backends.segmind.responses import check_status, parse_balance, reset_time
 from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -114,7 +114,7 @@ def test_an_account_without_a_balance_record_has_nothing(segmind: LocalSegmind) 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"credits": null}', b'{"credits": NaN}', b"<html>"])
 def test_a_balance_that_is_no_number_is_an_error(body: bytes) -> None:
     with pytest.raises(errors.UnexpectedStatus, match="credits"):
-        credits_in(Answer(200, {}, body), None)
+        parse_balance(Response(200, {}, body), None)
 
 
 TABLE = [
@@ -198,14 +198,14 @@ def test_a_server_s_message_is_short_and_printable(segmind: LocalSegmind) -> Non
     ],
 )
 def test_a_reset_time_is_read_in_every_usual_spelling(text: str) -> None:
-    answer = Answer(429, {"x-rate-limit-reset-at-utc": text}, b"")
+    answer = Response(429, {"x-rate-limit-reset-at-utc": text}, b"")
     assert reset_time(answer) == datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "1e999", "9" * 300, "0000-00-00"])
 def test_an_unreadable_reset_time_still_makes_a_message(text: str) -> None:
     with pytest.raises(errors.RateLimited, match="in a minute") as caught:
-        check_status(Answer(429, {"x-rate-limit-reset-at-utc": text}, b""), None)
+        check_status(Response(429, {"x-rate-limit-reset-at-utc": text}, b""), None)
     assert caught.value.resets_at is None
 
 
@@ -248,7 +248,7 @@ def test_stop_before_the_start_sends_nothing(segmind: LocalSegmind) -> None:
 
 
 def test_stop_before_anything_is_sent_costs_nothing(segmind: LocalSegmind) -> None:
-    unreachable = SegmindBackend(ApiKey(KEY), base_url="http://127.0.0.1:9")  # the real pace
+    unreachable = SegmindBackend(ApiKey(KEY), base_url="http://127.0.0.1:9")  # the real timeouts
     stop = threading.Event()
     updates = unreachable.generate(MusicRequest("lo-fi"), stop)
     next(updates)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 
 from musicgen_space.backends.base import Backend, ModelChoice, Progress, Update
-from musicgen_space.backends.queue import Line
+from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.request import MusicRequest
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
@@ -32,7 +32,7 @@ class Slow(Backend):
     knobs = frozenset(MusicRequest.__dataclass_fields__)
 
     def __init__(self, settings: Settings) -> None:
-        self._line = Line(settings)
+        self._queue = TakeQueue(settings)
 
     def models(self) -> list[ModelChoice]:
         return [ModelChoice("plain", "")]
@@ -40,8 +40,8 @@ class Slow(Backend):
     def generate(
         self, request: MusicRequest, stop: threading.Event, visitor: str = ""
     ) -> Iterator[Update]:
-        with self._line.joined(visitor, request) as turn:
-            yield from self._line.waited(turn, stop.is_set)
+        with self._queue.joined(visitor, request) as ticket:
+            yield from self._queue.waited(ticket, stop.is_set)
             if stop.is_set():
                 print(f"never began {request.prompt}", flush=True)
                 return

@@ -31,17 +31,17 @@ def random_codes(seed: int = 0) -> torch.Tensor:
 def test_cross_entropy_is_that_of_one_column_after_the_other(exact: MusicGen) -> None:
     codes, decoder = random_codes(), exact.decoder
     pattern = DelayPattern(decoder.config.delays, FRAMES)
-    columns = pattern.columns(codes[None], 64)
+    sequence = pattern.build_sequence(codes[None], 64)
     condition = Condition(exact.text.encode(["jazz"]), rows=1)
-    logits, state = decoder.prefill(columns[..., :1], condition, columns=pattern.steps)
+    logits, cache = decoder.prefill(sequence[..., :1], condition, max_steps=pattern.steps)
     losses: list[list[float]] = [[], [], [], []]
-    for column in range(1, pattern.steps + 1):
+    for step in range(1, pattern.steps + 1):
         likely = logits[0].log_softmax(dim=-1)
-        for codebook, code in enumerate(columns[0, :, column].tolist()):
+        for codebook, code in enumerate(sequence[0, :, step].tolist()):
             if code != 64:
                 losses[codebook].append(-float(likely[codebook, code]))
-        if column < pattern.steps:
-            logits = decoder.decode(columns[..., column], state)
+        if step < pattern.steps:
+            logits = decoder.decode(sequence[..., step], cache)
     assert {len(some) for some in losses} == {FRAMES}
     expected = torch.tensor(losses).mean(dim=1)
     torch.testing.assert_close(cross_entropy(exact, codes, "jazz"), expected, atol=1e-4, rtol=0)

@@ -56,7 +56,7 @@ def language(codec: CodecTrainer) -> LanguageTrainer:
     preset = replace(SMOKE.language, dropout=0.0)
     trainer = LanguageTrainer(preset, codec.finished(), 12, CPU)
     codes = torch.randint(SMOKE.codec.codebook_size, (4, 4, 12))
-    trainer.columns.copy_(DelayPattern((0, 1, 2, 3), 12).columns(codes, trainer.special))
+    trainer.sequences.copy_(DelayPattern((0, 1, 2, 3), 12).build_sequence(codes, trainer.special))
     trainer.tokens.random_(3, 100)
     trainer.mask[1, 5:] = 0
     trainer.told[2] = False
@@ -87,19 +87,19 @@ def test_cross_entropy_is_that_of_transformers_logits(language: LanguageTrainer)
     trainer = language
     told, mask = trainer.told, trainer.mask
     with torch.no_grad():
-        ours = trainer.losses(trainer.tokens, mask, told, trainer.columns)
+        ours = trainer.losses(trainer.tokens, mask, told, trainer.sequences)
         states = trainer.model.text_encoder(trainer.tokens, attention_mask=mask).last_hidden_state
         # Guidance in transformers: who is told nothing has states of zeros, all masked.
         logits = trainer.model(
             encoder_outputs=(states,),
             attention_mask=mask * told[:, None],
-            decoder_input_ids=trainer.columns[:, :, :-1].flatten(0, 1),
+            decoder_input_ids=trainer.sequences[:, :, :-1].flatten(0, 1),
         ).logits
     logits = logits.unflatten(0, (4, 4))
     for codebook in range(4):
         theirs = functional.cross_entropy(
             logits[:, codebook].flatten(0, 1),
-            trainer.columns[:, codebook, 1:].flatten(),
+            trainer.sequences[:, codebook, 1:].flatten(),
             ignore_index=trainer.special,
         )
         assert ours[codebook].item() == pytest.approx(theirs.item(), abs=1e-5)
@@ -112,7 +112,7 @@ def test_steps_can_be_recorded(codec: CodecTrainer, language: LanguageTrainer) -
         (made.square().mean() + commitment).backward()
         trainer = language
         losses = cross_entropy(
-            trainer.model, trainer.tokens, trainer.mask, trainer.told, trainer.columns
+            trainer.model, trainer.tokens, trainer.mask, trainer.told, trainer.sequences
         )
         losses.mean().backward()
 

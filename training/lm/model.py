@@ -72,15 +72,15 @@ def cross_entropy(
     tokens: torch.Tensor,
     mask: torch.Tensor,
     told: torch.Tensor,
-    columns: torch.Tensor,
+    sequences: torch.Tensor,
 ) -> torch.Tensor:
-    """How badly each column is predicted from those before it: by codebook, [K], in nats.
+    """How badly each step is predicted from those before it: by codebook, [K], in nats.
 
-    ``columns`` [B, K, S] are codes with the delay pattern, ``tokens`` and ``mask`` [B, L] the
+    ``sequences`` [B, K, S] are codes with the delay pattern, ``tokens`` and ``mask`` [B, L] the
     captions, ``told`` bool [B] who may read theirs. It never reads a number back.
     """
     states, reads = _text(model, tokens, mask.bool(), told)
-    known, expected = columns[:, :, :-1], columns[:, :, 1:]
+    known, expected = sequences[:, :, :-1], sequences[:, :, 1:]
     hidden = model.decoder.model(
         input_ids=known.flatten(0, 1),
         encoder_hidden_states=states,

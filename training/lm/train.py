@@ -38,11 +38,11 @@ class Captioned:
     def __len__(self) -> int:
         return len(self.captions)
 
-    def columns(self, pieces: torch.Tensor, special: int) -> torch.Tensor:
+    def sequences(self, pieces: torch.Tensor, special: int) -> torch.Tensor:
         """The ``pieces`` with the delay pattern: int64 [B, K, T + K]."""
         codes = self.codes[pieces].long()
         pattern = DelayPattern(tuple(range(codes.shape[1])), codes.shape[2])
-        return pattern.columns(codes, special)
+        return pattern.build_sequence(codes, special)
 
 
 class LanguageTrainer:
@@ -56,11 +56,11 @@ class LanguageTrainer:
         self.model.requires_grad_(True).train()
         self.special: int = self.model.decoder.config.pad_token_id
         rows, codebooks = preset.batch, self.model.decoder.config.num_codebooks
-        columns = frames + codebooks
+        steps = frames + codebooks
         self.tokens = torch.zeros(rows, preset.caption_tokens, dtype=torch.long, device=device)
         self.mask = torch.ones_like(self.tokens)
         self.told = torch.ones(rows, dtype=torch.bool, device=device)
-        self.columns = torch.zeros(rows, codebooks, columns, dtype=torch.long, device=device)
+        self.sequences = torch.zeros(rows, codebooks, steps, dtype=torch.long, device=device)
         self.rate = torch.zeros((), device=device)
         self._weights = trained_parts(self.model)
         self._optimizer = torch.optim.AdamW(
@@ -73,7 +73,7 @@ class LanguageTrainer:
 
     def step(self) -> Losses:
         """Change all weights once."""
-        by_codebook = self.losses(self.tokens, self.mask, self.told, self.columns)
+        by_codebook = self.losses(self.tokens, self.mask, self.told, self.sequences)
         self._optimizer.zero_grad(set_to_none=True)
         by_codebook.mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._weights, _CLIPPED_GRADIENT)
@@ -86,11 +86,11 @@ class LanguageTrainer:
         tokens: torch.Tensor,
         mask: torch.Tensor,
         told: torch.Tensor,
-        columns: torch.Tensor,
+        sequences: torch.Tensor,
     ) -> torch.Tensor:
         """The cross-entropy by codebook [K]: see ``cross_entropy``."""
         with half_precision(self.device):
-            return cross_entropy(self.model, tokens, mask, told, columns)
+            return cross_entropy(self.model, tokens, mask, told, sequences)
 
 
 def train(
@@ -152,7 +152,7 @@ def _batches(
 
 def _fill(trainer: LanguageTrainer, music: Captioned, batch: _Batch) -> None:
     pieces, tokens, mask, told = batch
-    trainer.columns.copy_(music.columns(pieces, trainer.special))
+    trainer.sequences.copy_(music.sequences(pieces, trainer.special))
     trainer.tokens.copy_(tokens)
     trainer.mask.copy_(mask)
     trainer.told.copy_(told)
@@ -167,9 +167,9 @@ def _figures(
     tokens, mask = (part.to(trainer.device) for part in reader.read(held_out.captions))
     told = torch.ones(len(held_out), dtype=torch.bool, device=trainer.device)
     pieces = torch.arange(len(held_out))
-    columns = held_out.columns(pieces, trainer.special).to(trainer.device)
-    right = trainer.losses(tokens, mask, told, columns)
-    wrong = trainer.losses(tokens.roll(1, 0), mask.roll(1, 0), told, columns)
+    sequences = held_out.sequences(pieces, trainer.special).to(trainer.device)
+    right = trainer.losses(tokens, mask, told, sequences)
+    wrong = trainer.losses(tokens.roll(1, 0), mask.roll(1, 0), told, sequences)
     return {
         "held-out cross entropy": right.mean().item(),
         "held-out by codebook": right.tolist(),

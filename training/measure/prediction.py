@@ -16,21 +16,23 @@ __all__ = ["continued", "cross_entropy"]
 def cross_entropy(model: MusicGen, codes: torch.Tensor, prompt: str) -> torch.Tensor:
     """Teacher-forced cross-entropy of one piece's codes [K, T] after ``prompt``: nats, [K].
 
-    The mean over all frames of −log p(code | all columns before, prompt), without guidance.
+    The mean over all frames of −log p(code | all steps before, prompt), without guidance.
     """
     decoder = model.decoder
     if not isinstance(decoder, Decoder):
         raise ValueError("Cross-entropy needs the decoder that torch computes.")
     pattern = DelayPattern(decoder.config.delays, codes.shape[-1])
-    columns = pattern.columns(codes[None], decoder.config.special_token)
+    sequence = pattern.build_sequence(codes[None], decoder.config.special_token)
     condition = Condition(model.text.encode([prompt]), rows=1)
-    state, _ = decoder.start(condition, pattern.steps)
-    hidden = decoder.enter(columns[..., :-1], state)
+    cache, _ = decoder.init_cache(condition, pattern.steps)
+    hidden = decoder.embed_inputs(sequence[..., :-1], cache)
     for index, layer in enumerate(decoder.layers):
-        hidden = layer(hidden, state, index, 0)
-    logits = decoder.heads(decoder.norm(hidden[0]))  # [S, K · V]
+        hidden = layer(hidden, cache, index, 0)
+    logits = decoder.lm_heads(decoder.norm(hidden[0]))  # [S, K · V]
     logits = logits.view(pattern.steps, decoder.config.codebooks, -1)
-    target = columns[0, :, 1:].masked_fill(columns[0, :, 1:] == decoder.config.special_token, -100)
+    target = sequence[0, :, 1:].masked_fill(
+        sequence[0, :, 1:] == decoder.config.special_token, -100
+    )
     losses = [functional.cross_entropy(logits[:, k], row) for k, row in enumerate(target)]
     return torch.stack(losses)
 
@@ -40,14 +42,14 @@ def continued(model: MusicGen, codes: torch.Tensor, prompt: str, frames: int) ->
     """The likeliest code at each step, ``frames`` on from codes [K, P]: [K, P + frames]."""
     config, known = model.decoder.config, codes.shape[-1]
     pattern = DelayPattern(config.delays, known + frames)
-    columns = pattern.columns(codes[None], config.special_token)
+    sequence = pattern.build_sequence(codes[None], config.special_token)
     condition = Condition(model.text.encode([prompt]), rows=1)
-    logits, state = model.decoder.prefill(
-        columns[..., : known + 1], condition, columns=pattern.steps
+    logits, cache = model.decoder.prefill(
+        sequence[..., : known + 1], condition, max_steps=pattern.steps
     )
-    for column in range(known + 1, pattern.steps + 1):
-        if column > known + 1:
-            logits = model.decoder.decode(columns[..., column - 1], state)
-        current = columns[..., column]
-        columns[..., column] = torch.where(current == UNKNOWN, logits.argmax(dim=-1), current)
-    return pattern.frames_of(columns, 0, known + frames)[0]
+    for step in range(known + 1, pattern.steps + 1):
+        if step > known + 1:
+            logits = model.decoder.decode(sequence[..., step - 1], cache)
+        current = sequence[..., step]
+        sequence[..., step] = torch.where(current == UNKNOWN, logits.argmax(dim=-1), current)
+    return pattern.revert_sequence(sequence, 0, known + frames)[0]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_space.backends.audiocraft.child import Answer, Child, Died
+from musicgen_space.backends.audiocraft.process import Reply, WorkerDied, WorkerProcess
 from musicgen_space.backends.base import (
     Backend,
     Loading,
@@ -27,7 +27,7 @@ from musicgen_space.backends.base import (
 )
 from musicgen_space.backends.local.folders import folder_of, is_folder
 from musicgen_space.backends.local.published import PUBLISHED
-from musicgen_space.backends.queue import Line
+from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.errors import (
     BackendError,
     InvalidCheckpoint,
@@ -45,8 +45,8 @@ __all__ = ["AudioCraftBackend"]
 _PUBLISHED = tuple(ModelChoice(each.choice.name, each.about) for each in PUBLISHED)
 _NUMBERS = ("duration", "seed", "top_k", "top_p", "temperature", "guidance_scale")
 _WEIGHTS = "state_dict.bin"  # AudioCraft's name of the language model's file
-_LAST = ("take", "nothing", "error")  # the answers that end an order
-_LOOK_EVERY = 0.1  # seconds between two looks at the Stop button
+_LAST = ("take", "nothing", "error")  # the replies that end an order
+_POLL_SECONDS = 0.1  # between checks for Stop
 _STOP_PATIENCE = 5.0  # seconds for a step to end; loading is not interrupted by Stop
 
 
@@ -69,9 +69,9 @@ class AudioCraftBackend(Backend):
     def __init__(self, settings: Settings, python: str) -> None:
         self._settings = settings
         self._python = python
-        self._line = Line(settings)
+        self._queue = TakeQueue(settings)
         self._lock = threading.Lock()  # over the two below
-        self._child: Child | None = None
+        self._worker: WorkerProcess | None = None
         self._closed = False
 
     def models(self) -> list[ModelChoice]:
@@ -90,14 +90,14 @@ class AudioCraftBackend(Backend):
         request = request.with_seed_drawn()
         name = request.model or self.models()[0].name
         order = {
-            "model": _located(name),
+            "model": _model_path(name),
             "prompt": request.prompt,
             "device": None if self._settings.device == "auto" else self._settings.device,
             "threads": self._settings.threads,
             **{number: getattr(request, number) for number in _NUMBERS},
         }
-        with self._line.joined(visitor, request) as turn:
-            yield from self._line.waited(turn, stop.is_set)
+        with self._queue.joined(visitor, request) as ticket:
+            yield from self._queue.waited(ticket, stop.is_set)
             if not stop.is_set() and not self._closed:
                 yield from self._make(order, request, name, stop)
 
@@ -105,37 +105,37 @@ class AudioCraftBackend(Backend):
         """End the process, whatever it does."""
         with self._lock:
             self._closed = True
-        self._end_child()
+        self._end_worker()
 
     def _make(
         self, order: Mapping[str, Any], request: MusicRequest, name: str, stop: threading.Event
     ) -> Iterator[Update]:
-        child = self._running_child()
+        worker = self._running_worker()
         ended = False
         try:
-            for answer in _answers_to(child, order, stop):
-                ended = answer.kind in _LAST
-                yield from self._updates(answer, request, name)
-        except Died:
+            for reply in _replies_to(worker, order, stop):
+                ended = reply.kind in _LAST
+                yield from self._updates(reply, request, name)
+        except WorkerDied:
             if not self._closed:
                 raise
         finally:
-            # Whoever stopped has waited long enough; whoever just left can't tell.
-            if not ended and (stop.is_set() or not _calmed(child)):
-                self._end_child()
+            # After Stop it has had its time; an abandoned take gets time to stop now.
+            if not ended and (stop.is_set() or not _drain(worker)):
+                self._end_worker()
 
-    def _updates(self, answer: Answer, request: MusicRequest, name: str) -> Iterator[Update]:
-        facts = answer.facts
-        if answer.kind == "error":
-            raise self._translated(facts, name)
-        if answer.kind == "loading":
+    def _updates(self, reply: Reply, request: MusicRequest, name: str) -> Iterator[Update]:
+        facts = reply.facts
+        if reply.kind == "error":
+            raise self._translate(facts, name)
+        if reply.kind == "loading":
             yield Loading(_loading(facts["model"]))
-        if answer.kind == "progress":
+        if reply.kind == "progress":
             made = facts["fraction"] * request.duration
             yield Progress(made, request.duration, facts["seconds"])
-        if answer.kind == "take":
+        if reply.kind == "take":
             yield Take(
-                samples=np.frombuffer(answer.content, "<f4").reshape(facts["shape"]).copy(),
+                samples=np.frombuffer(reply.content, "<f4").reshape(facts["shape"]).copy(),
                 sample_rate=facts["sample_rate"],
                 request=request,
                 backend=self.name,
@@ -144,25 +144,25 @@ class AudioCraftBackend(Backend):
                 stopped=facts["stopped"],
             )
 
-    def _running_child(self) -> Child:
+    def _running_worker(self) -> WorkerProcess:
         with self._lock:
             if self._closed:
                 raise BackendError("AudioCraft is closed.")
-            if self._child is None:
-                self._child = Child(self._python, environment_without_keys())
-            return self._child
+            if self._worker is None:
+                self._worker = WorkerProcess(self._python, environment_without_keys())
+            return self._worker
 
-    def _end_child(self) -> None:
+    def _end_worker(self) -> None:
         with self._lock:
-            child, self._child = self._child, None
-        if child is not None:
-            child.end()
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
 
-    def _translated(self, facts: Mapping[str, Any], name: str) -> BackendError:
-        """What is told to the user about a failure in the other process."""
+    def _translate(self, facts: Mapping[str, Any], name: str) -> BackendError:
+        """A user-facing error for a failure in the worker."""
         kind, message = facts["type"], facts["message"]
         reason = (message.strip() or kind).splitlines()[0]
-        if is_out_of_memory(_raised_there(kind, message)):
+        if is_out_of_memory(_rebuild_error(kind, message)):
             return OutOfMemory(
                 Message("The memory is full. Choose a smaller model or a shorter length.")
             )
@@ -175,37 +175,39 @@ class AudioCraftBackend(Backend):
         return BackendError(Message("Making the music failed in AudioCraft; its log says why."))
 
 
-def _answers_to(child: Child, order: Mapping[str, Any], stop: threading.Event) -> Iterator[Answer]:
-    """All answers to an order for a take; fewer when it does not end soon after Stop."""
-    child.order("take", **order)
+def _replies_to(
+    worker: WorkerProcess, order: Mapping[str, Any], stop: threading.Event
+) -> Iterator[Reply]:
+    """All replies to a take order; ends early if the worker does not react to Stop."""
+    worker.order("take", **order)
     until = float("inf")
     while time.monotonic() < until:
         if stop.is_set() and until == float("inf"):
-            child.order("stop")
+            worker.order("stop")
             until = time.monotonic() + _STOP_PATIENCE
-        answer = child.answer(_LOOK_EVERY)
-        if answer is not None:
-            yield answer
-            if answer.kind in _LAST:
+        reply = worker.reply(_POLL_SECONDS)
+        if reply is not None:
+            yield reply
+            if reply.kind in _LAST:
                 return
 
 
-def _calmed(child: Child) -> bool:
-    """Have a take stopped that nobody waits for; whether the process is ready for another."""
-    child.order("stop")
+def _drain(worker: WorkerProcess) -> bool:
+    """Stop an abandoned take; → whether the worker is ready for another."""
+    worker.order("stop")
     until = time.monotonic() + _STOP_PATIENCE
     try:
         while time.monotonic() < until:
-            answer = child.answer(_LOOK_EVERY)
-            if answer is not None and answer.kind in _LAST:
+            reply = worker.reply(_POLL_SECONDS)
+            if reply is not None and reply.kind in _LAST:
                 return True
-    except Died:
+    except WorkerDied:
         pass
     return False
 
 
-def _raised_there(kind: str, message: str) -> BaseException:
-    """An error like the one in the other process, for whoever tells errors by name and words."""
+def _rebuild_error(kind: str, message: str) -> BaseException:
+    """An error with the type name and message of the worker's, for ``is_out_of_memory``."""
     return MemoryError() if kind == "MemoryError" else type(kind, (RuntimeError,), {})(message)
 
 
@@ -217,7 +219,7 @@ def _readable(name: str) -> bool:
     return not is_folder(name) or (Path(name).expanduser() / _WEIGHTS).is_file()
 
 
-def _located(name: str) -> str:
+def _model_path(name: str) -> str:
     """A folder by its whole path, since AudioCraft takes "melody" for a model on the hub."""
     folder = folder_of(name)
     if folder is None:

@@ -1,7 +1,7 @@
-"""The backend "This machine": takes are made one after another by a single worker thread.
+"""The backend "This machine": a single worker thread makes one take after another.
 
-The thread owns the model. Requests wait in a bounded line; each sees its place, and its
-updates travel through a queue of its own, so a slow listener never holds up the music.
+The thread owns the model. Requests wait in a bounded queue; each has an update queue of its
+own, so a slow listener never blocks generation.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from musicgen_space.backends.base import (
     Progress,
     Update,
 )
+from musicgen_space.backends.fair_queue import Ticket
 from musicgen_space.backends.local.checkpoints import Checkpoints
-from musicgen_space.backends.queue import Line
-from musicgen_space.backends.turns import Turn
+from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.engine.conditioners.alphabet import Knows
 from musicgen_space.errors import (
     BackendError,
@@ -48,7 +48,7 @@ __all__ = ["LocalBackend"]
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY = 0.1  # seconds between two looks at the Stop button, while something is loaded
+_POLL_SECONDS = 0.1  # between checks for Stop while a model is loaded
 _FEW_WEIGHTS = 100_000_000
 
 
@@ -62,10 +62,10 @@ class LocalBackend(Backend):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._line = Line(settings)
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker: few or one
+        self._queue = TakeQueue(settings)
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker
         self._closed = threading.Event()
-        self._checkpoints = Checkpoints(settings)  # loaded and used by the worker only
+        self._checkpoints = Checkpoints(settings)  # used by the worker only
         self._worker = threading.Thread(target=self._work, name="local-backend", daemon=True)
         self._worker.start()
 
@@ -78,7 +78,7 @@ class LocalBackend(Backend):
         return self._checkpoints.reader(model)
 
     def warm_up(self) -> None:
-        """Start loading the default model, so that the first take need not wait for it."""
+        """Load the default model in the background."""
         self._jobs.put(_Job(None, self._closed.is_set))
 
     def generate(
@@ -86,8 +86,8 @@ class LocalBackend(Backend):
     ) -> Iterator[Update]:
         """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
 
-        Clips that no model could hear are refused before they wait (``UnreadableAudio``);
-        whether one is heard in mono is the model's to say, but for a tune, which always is.
+        Silent clips are refused before they are queued (``UnreadableAudio``). A melody is always
+        mixed to mono; whether ``continue_from`` is depends on the model.
         """
         if request.continue_from is not None:
             check_audible(request.continue_from, channels=2)
@@ -98,9 +98,9 @@ class LocalBackend(Backend):
         def stopped() -> bool:
             return stop.is_set() or left.is_set() or self._closed.is_set()
 
-        with self._line.joined(visitor, request) as turn:
-            yield from self._line.waited(turn, stopped)
-            job = _Job(request.with_seed_drawn(), stopped, turn)
+        with self._queue.joined(visitor, request) as ticket:
+            yield from self._queue.waited(ticket, stopped)
+            job = _Job(request.with_seed_drawn(), stopped, ticket)
             self._jobs.put(job)
             try:
                 yield from _updates(job)
@@ -108,9 +108,9 @@ class LocalBackend(Backend):
                 left.set()
 
     def close(self) -> None:
-        """Stop what is being made and free the model."""
+        """Stop the current take and free the models."""
         self._closed.set()
-        self._jobs.put(_Job(None, self._closed.is_set))  # for a worker that waits for one
+        self._jobs.put(_Job(None, self._closed.is_set))  # wakes up an idle worker
         self._worker.join()
 
     # The worker thread.
@@ -123,8 +123,8 @@ class LocalBackend(Backend):
                 if job.begun:
                     self._run(job)
             finally:
-                if job.turn is not None:  # however slow its listener is, the next one's has come
-                    self._line.leave(job.turn)
+                if job.ticket is not None:  # don't wait for the listener to read all updates
+                    self._queue.leave(job.ticket)
                 job.updates.put(None)
         self._checkpoints.clear()
 
@@ -134,12 +134,12 @@ class LocalBackend(Backend):
             return
         except _Stopped:
             return
-        except BaseException as error:  # a panic of a library in Rust is no Exception
-            failure = _translated(error)
-        # Only here is the memory of a failed take free, past the error that refers to it.
+        except BaseException as error:  # a Rust panic is not an Exception
+            failure = _translate(error)
+        # Outside the handler, so that the traceback no longer holds the take's memory.
         try:
             self._checkpoints.release()
-        except Exception:  # after some errors CUDA can't even be asked to
+        except Exception:  # after some CUDA errors, every call fails
             log.exception("The memory of a failed take could not be freed")
         job.updates.put(failure)
 
@@ -177,21 +177,21 @@ class LocalBackend(Backend):
             )
 
     def _model(self, name: str, job: _Job) -> MusicGen:
-        """The checkpoint ``name``, with room for the take; loaded unless it is in memory."""
+        """The model ``name``, loaded on demand, with memory for the job's take."""
         import torch
 
         model = self._checkpoints.get(name, job.report)
-        own = isinstance(model.decoder, torch.nn.Module)  # the others have threads of their own
-        torch.set_num_threads(self._torch_threads(model.decoder.config.weights if own else 0))
+        in_torch = isinstance(model.decoder, torch.nn.Module)  # native decoders have own threads
+        torch.set_num_threads(self._torch_threads(model.decoder.config.weights if in_torch else 0))
         if job.request is not None:
             self._checkpoints.make_room(job.request, name, model)
         return model
 
     def _torch_threads(self, weights: int) -> int:
-        """How many threads share what torch computes: EnCodec, and a decoder of ``weights``.
+        """The number of torch's threads, for EnCodec and a decoder of ``weights``.
 
-        Small matrices are read in microseconds: a second thread gains a tenth on an idle
-        machine and costs a factor of three on a busy one, where each waits for the other.
+        For small matrices a second thread gains 10 % on an idle machine, and on a busy one
+        is three times slower, as the threads wait for each other.
         """
         cores = os.cpu_count() or 1
         if weights < _FEW_WEIGHTS:
@@ -200,30 +200,33 @@ class LocalBackend(Backend):
 
 
 class _Job:
-    """What the worker is to do; a job without a request only loads the default model.
+    """A job of the worker; without a request it only loads the default model.
 
-    ``stopped`` says whether the listener pressed Stop or went away.
+    ``stopped`` tells whether the listener pressed Stop or left.
     """
 
     def __init__(
-        self, request: MusicRequest | None, stopped: Callable[[], bool], turn: Turn | None = None
+        self,
+        request: MusicRequest | None,
+        stopped: Callable[[], bool],
+        ticket: Ticket | None = None,
     ) -> None:
-        self.request, self.stopped, self.turn = request, stopped, turn
+        self.request, self.stopped, self.ticket = request, stopped, ticket
         self.begun = False
         self.updates: queue.SimpleQueue[Update | MusicGenSpaceError | None] = queue.SimpleQueue()
 
     def report(self, update: Loading) -> None:
-        """Tell the listener what goes on; raises ``_Stopped`` if nobody wants it any more."""
+        """Send the listener an update; raises ``_Stopped`` if the job was cancelled."""
         if self.stopped():
             raise _Stopped
         self.updates.put(update)
 
 
 def _updates(job: _Job) -> Iterator[Update]:
-    """What the worker tells of ``job``, to its end; raises the error that it tells."""
+    """The job's updates until it ends; raises its error, if any."""
     while job.begun or not job.stopped():
         try:
-            update = job.updates.get(timeout=_LOOK_EVERY)
+            update = job.updates.get(timeout=_POLL_SECONDS)
         except queue.Empty:
             continue
         if update is None:
@@ -234,13 +237,13 @@ def _updates(job: _Job) -> Iterator[Update]:
 
 
 class _Stopped(Exception):
-    """Raised before or inside a download or a load to end it."""
+    """Raised to abort a download or a load."""
 
 
-def _translated(error: BaseException) -> MusicGenSpaceError:
-    """What is told to the user: our own errors, and others in words of ours.
+def _translate(error: BaseException) -> MusicGenSpaceError:
+    """Any error as one of ours, without the traceback.
 
-    Never with the frames that raised it, whose variables may be gigabytes of weights.
+    Its frames' variables may hold gigabytes of weights.
     """
     if isinstance(error, MusicGenSpaceError):
         error.__context__ = None

@@ -1,6 +1,7 @@
-"""The local models: which are on offer, what each needs, and those that are in memory.
+"""The local models: the choices, their memory needs, and those that are loaded.
 
-What can't fit is refused before it is downloaded or loaded, in words that name what fits.
+A model that can't fit is refused before it is downloaded or loaded, with a message that names
+models that fit.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from musicgen_space.backends.base import Loading, ModelChoice
 from musicgen_space.backends.local.folders import folder_of
+from musicgen_space.backends.local.model_cache import ModelCache
 from musicgen_space.backends.local.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
-from musicgen_space.backends.local.resident import Residents
 from musicgen_space.engine.conditioners.alphabet import EMBEDDED, T5, Knows
 from musicgen_space.errors import (
     InvalidCheckpoint,
@@ -35,15 +36,15 @@ __all__ = ["Checkpoints"]
 
 Report = Callable[[Loading], None]
 
-_MOST_THREADS = 8  # a step's stages are too short for more
+_MAX_THREADS = 8  # the stages of a step are too short for more
 
 
 class Checkpoints:
-    """Models by name, loaded when they are wanted.
+    """Models by name, loaded on demand.
 
-    Not for several threads, but for ``choices`` and ``reader``.
+    Only ``choices`` and ``reader`` are thread-safe.
 
-    Raises ``InvalidSetting`` when the owner chose a device that isn't there.
+    Raises ``InvalidSetting`` if the configured device does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,7 +52,7 @@ class Checkpoints:
         self._readers: dict[str, Knows] = {EMBEDDED_MODEL: EMBEDDED.knows}
         self._readers |= {each.choice.name: T5.knows for each in PUBLISHED}
         if settings.device not in ("auto", "cpu"):
-            self._placement  # noqa: B018  (looks at once, though torch takes long to import)
+            self._placement  # noqa: B018  (fail early, although importing torch is slow)
 
     def choices(self) -> list[ModelChoice]:
         """The embedded checkpoint, the owner's own, and AudioCraft's published ones."""
@@ -66,31 +67,31 @@ class Checkpoints:
         return [embedded, *own, *published]
 
     def reader(self, name: str) -> Knows | None:
-        """What a model knows of texts; of the owner's own, once it was loaded."""
+        """Whether the model's tokenizer knows a word; None for others until they are loaded."""
         return self._readers.get(name)
 
     def get(self, name: str, report: Report) -> MusicGen:
         """The model ``name``, loaded unless it is in memory.
 
-        ``report`` is told what goes on; an exception it raises ends a download. Raises
-        ``ModelUnavailable``, ``InvalidCheckpoint`` or ``OutOfMemory``; what was in memory
-        is there still, unless there was no room for both.
+        ``report`` gets progress; an exception that it raises aborts a download. Raises
+        ``ModelUnavailable``, ``InvalidCheckpoint`` or ``OutOfMemory``; the loaded models then
+        stay, unless they had to be evicted first.
         """
-        return self._residents.get(name) or self._load(name, report)
+        return self._models.get(name) or self._load(name, report)
 
     def make_room(self, request: MusicRequest, name: str, model: MusicGen) -> None:
-        """See that a take fits beside its model ``name``; raises ``OutOfMemory``."""
+        """Evict other models until a take fits beside its model; raises ``OutOfMemory``."""
         from musicgen_space.engine.memory import take_bytes
 
-        readings = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
+        branches = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
         need = take_bytes(
             model.decoder.config,
             self._placement,
             seconds=request.total_seconds,
-            rows=request.variations * readings,
+            rows=request.variations * branches,
             frame_rate=model.codec.frame_rate,
         )
-        if not self._residents.make_room(need, keep=name):
+        if not self._models.make_room(need, keep=name):
             raise OutOfMemory(
                 f"This take needs about {gigabytes(need)} besides its model, "
                 f"{gigabytes(self._free())} are free. "
@@ -98,15 +99,15 @@ class Checkpoints:
             )
 
     def release(self) -> None:
-        """Free what failed takes and loads have left."""
+        """Free memory after failed takes and loads."""
         from musicgen_space.engine.memory import release
 
         release()
 
     def clear(self) -> None:
-        """Drop all models."""
-        if "_residents" in vars(self):  # else there is none, and torch may not be imported yet
-            self._residents.clear()
+        """Evict all models."""
+        if "_models" in vars(self):  # not created yet: don't import torch
+            self._models.clear()
 
     @cached_property
     def _placement(self) -> Placement:
@@ -118,14 +119,14 @@ class Checkpoints:
             settings.device,
             settings.dtype,
             settings.quant,
-            settings.threads or min(os.cpu_count() or 1, _MOST_THREADS),
+            settings.threads or min(os.cpu_count() or 1, _MAX_THREADS),
             settings.native,
             settings.cache or default_cache(),
         )
 
     @cached_property
-    def _residents(self) -> Residents[MusicGen]:
-        return Residents(self._settings.max_models, self._free, self.release)
+    def _models(self) -> ModelCache[MusicGen]:
+        return ModelCache(self._settings.max_models, self._free, self.release)
 
     def _free(self) -> int:
         from musicgen_space.engine.memory import free_bytes
@@ -133,7 +134,7 @@ class Checkpoints:
         return free_bytes(self._placement.device)
 
     def _load(self, name: str, report: Report) -> MusicGen:
-        from musicgen_space.engine.checkpoint.loader import load, whole_folder
+        from musicgen_space.engine.checkpoint.loader import load, weights_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
         @cache
@@ -146,35 +147,35 @@ class Checkpoints:
 
         folder = fetch(name)
         report(Loading(Message("Loading {model}", model=name)))
-        need = checkpoint_bytes(whole_folder(folder, fetch), self._placement)
+        need = checkpoint_bytes(weights_folder(folder, fetch), self._placement)
         self._check(name, need)
 
         def loaded() -> MusicGen:
             model = load(folder, self._placement, fetch)
-            self.release()  # what was only needed on the way
+            self.release()  # temporary memory of loading
             self._readers.setdefault(name, model.text.reader())
             return model
 
         try:
-            return self._residents.load(name, need, loaded)
+            return self._models.load(name, need, loaded)
         except Exception as error:
             if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
                 raise
-        # Past the error, so that nothing it refers to counts as taken.
+        # Outside the handler, so that the traceback no longer holds memory.
         self.release()
         raise self._no_room(name, need)
 
     def _check(self, name: str, need: int) -> None:
-        """Raise ``OutOfMemory`` if a model would not fit even without the others."""
-        if need > self._residents.room:
+        """Raise ``OutOfMemory`` if a model would not fit even into an empty cache."""
+        if need > self._models.room:
             raise self._no_room(name, need)
 
     def _no_room(self, name: str, need: int) -> OutOfMemory:
-        room = self._residents.room
+        room = self._models.room
         needs = {choice.name: self._need(choice.name) for choice in self.choices()}
         fitting = [other for other, size in needs.items() if size and size < min(need, room)]
         advice = f"What fits: {', '.join(fitting)}." if fitting else "No smaller one fits either."
-        # A limit that isn't told in advance, or another program, may have been faster.
+        # Or an unknown limit was hit, or another program took the memory.
         what = (
             f"{name} needs about {gigabytes(need)} here, {gigabytes(room)} are free."
             if need > room
@@ -183,13 +184,13 @@ class Checkpoints:
         return OutOfMemory(f"{what} {advice}")
 
     def _need(self, name: str) -> int | None:
-        """Bytes that a model takes; None where only its download will tell."""
-        from musicgen_space.engine.checkpoint.loader import whole_folder
+        """Bytes that a model needs; None if only downloading it would tell."""
+        from musicgen_space.engine.checkpoint.loader import weights_folder
         from musicgen_space.engine.memory import checkpoint_bytes
 
         try:
-            return checkpoint_bytes(whole_folder(_here(name), _here), self._placement)
-        except _NotHere as missing:
+            return checkpoint_bytes(weights_folder(_local_path(name), _local_path), self._placement)
+        except _NeedsDownload as missing:
             return self._published_need(missing.name)
         except (ModelUnavailable, InvalidCheckpoint):
             return None
@@ -204,23 +205,23 @@ class Checkpoints:
 
 
 def _local_folder(name: str) -> Path | None:
-    """The folder that ``name`` means; None if it is a hub's."""
+    """The local folder of ``name``; None for a hub repository."""
     return embedded_folder() if name == EMBEDDED_MODEL else folder_of(name)
 
 
-class _NotHere(Exception):
-    """Only a download would bring the model ``name``."""
+class _NeedsDownload(Exception):
+    """The model ``name`` is not on this machine."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
 
 
-def _here(name: str) -> Path:
-    """The folder that ``name`` means; raises ``_NotHere`` if it is a hub's."""
+def _local_path(name: str) -> Path:
+    """The local folder of ``name``; raises ``_NeedsDownload`` for a hub repository."""
     folder = _local_folder(name)
     if folder is None:
-        raise _NotHere(name)
+        raise _NeedsDownload(name)
     return folder
 
 

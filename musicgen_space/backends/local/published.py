@@ -1,4 +1,4 @@
-"""AudioCraft's published checkpoints: what each is, and how large."""
+"""AudioCraft's published checkpoints and their sizes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ OTHER_WEIGHTS = 110_000_000 + 59_000_000
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One checkpoint: its entry in the model list, and the weights of its decoder.
+    """One checkpoint: its entry in the local model list, and its decoder's weights.
 
-    ``about`` says of the model what is true wherever it runs.
+    ``about`` is a description for other backends, without the download.
     """
 
     choice: ModelChoice
@@ -25,12 +25,12 @@ class Published:
 
 
 def gigabytes(count: int) -> str:
-    """A number of bytes as people say it: 0.2 GB, 6.2 GB, 14 GB."""
+    """Bytes for display: 0.2 GB, 6.2 GB, 14 GB."""
     return f"{count / 1e9:.{0 if count >= 9.95e9 else 1}f} GB"
 
 
 def _published(name: str, millions: int, *, melody: bool = False) -> Published:
-    """``millions`` of weights in the decoder; the hub has all weights in four bytes each."""
+    """``millions`` of weights in the decoder; the hub's files are in float32."""
     weights = millions * 1_000_000
     large = millions >= 1000
     size = f"{millions / 1000:.1f} B weights" if large else f"{millions} M weights"

@@ -8,7 +8,7 @@ Nothing in this API is idempotent and a job cannot be cancelled, so money rules:
 - A GET is free and is repeated with growing pauses.
 
 The other files: ``calls`` (these rules), ``http`` (one exchange),
-``answers`` (what it means), ``download`` (result files) and
+``responses`` (what it means), ``download`` (result files) and
 ``worker`` (the thread that may block).
 """
 
@@ -26,21 +26,21 @@ import numpy as np
 
 from musicgen_space.audio.clips import decode
 from musicgen_space.backends.base import HostedBackend, ModelChoice, Update
-from musicgen_space.backends.segmind.answers import (
-    JobLinks,
-    check_status,
-    credits_in,
-    file_in,
-    job_links,
-    job_status,
-    receipt_of,
-    result_in,
-    said,
-    seed_used,
-)
 from musicgen_space.backends.segmind.calls import Calls
 from musicgen_space.backends.segmind.download import download
-from musicgen_space.backends.segmind.http import Answer, Pace
+from musicgen_space.backends.segmind.http import Response, Timeouts
+from musicgen_space.backends.segmind.responses import (
+    JobLinks,
+    check_status,
+    job_links,
+    job_status,
+    parse_balance,
+    parse_file,
+    parse_receipt,
+    parse_result,
+    parse_seed,
+    server_message,
+)
 from musicgen_space.backends.segmind.worker import Worker
 from musicgen_space.errors import (
     GenerationFailed,
@@ -89,13 +89,13 @@ class SegmindBackend(HostedBackend):
         *,
         base_url: str,
         api: str = "v1",
-        pace: Pace | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self._key = key
         self._base_url = base_url.rstrip("/")
         self._loopback = Origin.of(base_url).loopback
         self._api = api
-        self._pace = pace or Pace()
+        self._timeouts = timeouts or Timeouts()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> SegmindBackend:
@@ -128,7 +128,7 @@ class SegmindBackend(HostedBackend):
         """
         with self._calls(_short_sleep) as calls:
             answer = calls.get(f"{self._base_url}/v1/get-user-credits", _BALANCE_RETRIES)
-        return credits_in(answer, self._key)
+        return parse_balance(answer, self._key)
 
     def generate(
         self, request: MusicRequest, stop: threading.Event, visitor: str = ""
@@ -145,7 +145,7 @@ class SegmindBackend(HostedBackend):
         request = request.with_seed_drawn()
         worker = Worker(lambda worker: self._make(request, worker))
         try:
-            yield from worker.updates(stop, self._pace.total)
+            yield from worker.updates(stop, self._timeouts.total)
         finally:
             worker.abandon()
 
@@ -153,7 +153,7 @@ class SegmindBackend(HostedBackend):
         return self._key or ApiKey("")  # which says that there is none
 
     def _calls(self, pause: Callable[[float], None]) -> Calls:
-        return Calls(self._base_url, self._usable_key(), self._pace, pause)
+        return Calls(self._base_url, self._usable_key(), self._timeouts, pause)
 
     def _make(self, request: MusicRequest, worker: Worker) -> Take:
         started = time.monotonic()
@@ -162,11 +162,11 @@ class SegmindBackend(HostedBackend):
             answer, request_id = run(calls, request, worker)
             with _accepted(request_id):
                 samples, sample_rate = self._sound(answer, worker)
-        receipt = receipt_of(answer, self._key)
+        receipt = parse_receipt(answer, self._key)
         return Take(
             samples,
             sample_rate,
-            dataclasses.replace(request, seed=seed_used(answer, request.seed)),
+            dataclasses.replace(request, seed=parse_seed(answer, request.seed)),
             self.name,
             MODEL,
             time.monotonic() - started,
@@ -175,59 +175,60 @@ class SegmindBackend(HostedBackend):
 
     def _run_v1(
         self, calls: Calls, request: MusicRequest, worker: Worker
-    ) -> tuple[Answer, str | None]:
+    ) -> tuple[Response, str | None]:
         """One blocking call; its answer and the id under which it was billed."""
         worker.tell(_MAKING)
         answer = calls.post(f"/v1/{MODEL}", _body(request), worker)
-        return answer, receipt_of(answer, self._key).request_id
+        return answer, parse_receipt(answer, self._key).request_id
 
     def _run_v2(
         self, calls: Calls, request: MusicRequest, worker: Worker
-    ) -> tuple[Answer, str | None]:
+    ) -> tuple[Response, str | None]:
         """Submit a job and follow it to its end; its last answer and its id."""
         worker.tell(Message("Sending the request to Segmind"))
         answer = calls.post(f"/v2/{MODEL}", _body(request), worker, _NOT_TAKEN)
         links = job_links(answer, self._key)
         request_id = links.request_id or None
         with _accepted(request_id):
-            return self._followed(calls, links, worker), request_id
+            return self._poll(calls, links, worker), request_id
 
-    def _followed(self, calls: Calls, links: JobLinks, worker: Worker) -> Answer:
-        deadline = time.monotonic() + self._pace.poll_for
+    def _poll(self, calls: Calls, links: JobLinks, worker: Worker) -> Response:
+        deadline = time.monotonic() + self._timeouts.poll_for
         phase = "QUEUED"
         while time.monotonic() < deadline:
             worker.tell(_PHASES.get(phase, Message("Segmind is working")))
-            worker.pause(self._pace.poll_every)
-            phase, _ = self._looked_up(calls, links.status_url)
+            worker.pause(self._timeouts.poll_every)
+            phase, _ = self._job_state(calls, links.status_url)
             if phase == "COMPLETED":
-                phase, answer = self._looked_up(calls, links.response_url)
+                phase, answer = self._job_state(calls, links.response_url)
                 if phase == "COMPLETED":
                     return answer
+        seconds = self._timeouts.poll_for
         raise OutcomeUnknown(
-            f"The job was not done after {self._pace.poll_for:.0f} seconds. It may still be billed."
+            f"The job was not done after {seconds:.0f} seconds. It may still be billed."
         )
 
-    def _looked_up(self, calls: Calls, url: str) -> tuple[str, Answer]:
+    def _job_state(self, calls: Calls, url: str) -> tuple[str, Response]:
         """A job's status and the answer it came in, whose body counts before its code."""
         answer = calls.get(url, _JOB_RETRIES)
         status = job_status(answer)
         if status == "FAILED":
-            reason = said(answer, self._key) or "it gave no reason"
+            reason = server_message(answer, self._key) or "it gave no reason"
             raise GenerationFailed(f"Segmind ran the job and it failed: {reason}")
         if answer.status == 404:
             raise NotFound("Segmind no longer knows the job (404): records expire after an hour.")
         check_status(answer, self._key)
         return status, answer
 
-    def _sound(self, answer: Answer, worker: Worker) -> tuple[np.ndarray, int]:
+    def _sound(self, answer: Response, worker: Worker) -> tuple[np.ndarray, int]:
         """The samples in a successful answer, or at the address that it gives."""
-        file = result_in(answer, self._key)
+        file = parse_result(answer, self._key)
         if isinstance(file, str):
             worker.tell(Message("Fetching the music"))
             fetched = download(
-                file, loopback_allowed=self._loopback, pace=self._pace, pause=worker.pause
+                file, loopback_allowed=self._loopback, timeouts=self._timeouts, pause=worker.pause
             )
-            file = file_in(fetched, self._key)
+            file = parse_file(fetched, self._key)
         try:
             return decode(file)
         except UnreadableAudio as error:

@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urljoin
 
-from musicgen_space.backends.segmind.answers import check_status, reset_time
 from musicgen_space.backends.segmind.http import (
-    Answer,
-    NoAnswer,
-    Pace,
+    NoResponse,
+    Response,
+    Timeouts,
     exchange,
     open_session,
 )
+from musicgen_space.backends.segmind.responses import check_status, reset_time
 from musicgen_space.backends.segmind.worker import Worker
 from musicgen_space.errors import OutcomeUnknown, Unreachable, UntrustedUrl
 from musicgen_space.key import ApiKey
@@ -38,9 +38,9 @@ class Calls:
     """
 
     def __init__(
-        self, base_url: str, key: ApiKey, pace: Pace, pause: Callable[[float], None]
+        self, base_url: str, key: ApiKey, timeouts: Timeouts, pause: Callable[[float], None]
     ) -> None:
-        self._base_url, self._key, self._pace, self._pause = base_url, key, pace, pause
+        self._base_url, self._key, self._timeouts, self._pause = base_url, key, timeouts, pause
         self._origin = Origin.of(base_url)
         # A proxy is for the internet; the key of a server on this machine stays here.
         self._session = open_session(key, proxies=not self._origin.loopback)
@@ -58,52 +58,52 @@ class Calls:
 
     def post(
         self, path: str, body: Mapping[str, Any], worker: Worker, not_taken: Set[int] = frozenset()
-    ) -> Answer:
+    ) -> Response:
         """Send a job, once, and give its answer of status 200.
 
         ``not_taken`` are the statuses that say that no job was taken, so that it may be
         sent again. Raises ``OutcomeUnknown`` when there is no telling, ``Unreachable`` when
         nothing was sent, and the status table's errors.
         """
-        for delay in (*self._pace.retries(_POST_RETRIES), None):
-            worker.may_send()
+        for delay in (*self._timeouts.retries(_POST_RETRIES), None):
+            worker.mark_sent()
             outcome = exchange(
                 self._session,
                 "POST",
                 self._base_url + path,
-                wait=self._pace.job,
-                pace=self._pace,
+                wait=self._timeouts.job,
+                timeouts=self._timeouts,
                 json=body,
             )
-            if isinstance(outcome, NoAnswer) and outcome.sent:
+            if isinstance(outcome, NoResponse) and outcome.sent:
                 raise OutcomeUnknown(
                     f"The job was sent, then {outcome.why}. It may have been billed, so it is "
                     "not sent again by itself: look at the balance first."
                 )
-            if isinstance(outcome, Answer) and outcome.status not in not_taken:
+            if isinstance(outcome, Response) and outcome.status not in not_taken:
                 check_status(outcome, self._key)
                 return outcome
-            worker.nothing_sent()
+            worker.mark_unsent()
             if delay is not None:
                 self._pause(delay)
-        return self._given_up(outcome)
+        return self._raise_last(outcome)
 
-    def get(self, url: str, retries: int) -> Answer:
+    def get(self, url: str, retries: int) -> Response:
         """Ask for ``url``, relative or absolute, until there is a lasting answer.
 
         The status is the caller's to judge. Raises ``Unreachable``, ``RateLimited``,
         ``ServerFailed`` after ``retries``, and ``UntrustedUrl`` for another server's URL.
         """
         target = self._own_url(url)
-        for delay in (*self._pace.retries(retries), None):
+        for delay in (*self._timeouts.retries(retries), None):
             outcome = exchange(
-                self._session, "GET", target, wait=self._pace.lookup, pace=self._pace
+                self._session, "GET", target, wait=self._timeouts.lookup, timeouts=self._timeouts
             )
-            if isinstance(outcome, Answer) and not outcome.passing:
+            if isinstance(outcome, Response) and not outcome.is_transient:
                 return outcome
             if delay is not None:
                 self._pause(max(delay, _until_reset(outcome)))
-        return self._given_up(outcome)
+        return self._raise_last(outcome)
 
     def _own_url(self, url: str) -> str:
         """``url`` if it is the API's own; the key is not for other servers."""
@@ -116,9 +116,9 @@ class Calls:
             raise UntrustedUrl("The job is to be followed at another server; the key stays here.")
         return target
 
-    def _given_up(self, outcome: Answer | NoAnswer) -> Answer:
+    def _raise_last(self, outcome: Response | NoResponse) -> Response:
         """Raise what the last of several tries stands for."""
-        if isinstance(outcome, NoAnswer):
+        if isinstance(outcome, NoResponse):
             raise Unreachable(f"Segmind cannot be reached: {outcome.why}.")
         if outcome.status > 500 and outcome.status != 503:
             raise Unreachable(f"Segmind cannot be reached: its gateway says {outcome.status}.")
@@ -126,9 +126,9 @@ class Calls:
         raise Unreachable("Segmind cannot be reached: the connection was lost again and again.")
 
 
-def _until_reset(outcome: Answer | NoAnswer) -> float:
+def _until_reset(outcome: Response | NoResponse) -> float:
     """Seconds until a rate limit resets, as far as it is worth waiting for."""
-    if isinstance(outcome, NoAnswer) or outcome.status != 429:
+    if isinstance(outcome, NoResponse) or outcome.status != 429:
         return 0.0
     moment = reset_time(outcome)
     seconds = (moment - datetime.now(UTC)).total_seconds() if moment else 0.0

@@ -17,16 +17,16 @@ from collections.abc import Callable
 from itertools import chain, cycle, zip_longest
 from urllib.parse import urljoin
 
-from musicgen_space.backends.segmind.answers import check_whole
 from musicgen_space.backends.segmind.http import (
-    Answer,
-    NoAnswer,
-    Pace,
+    NoResponse,
     PinnedAdapter,
+    Response,
+    Timeouts,
     exchange,
     has_proxy,
     open_session,
 )
+from musicgen_space.backends.segmind.responses import check_whole
 from musicgen_space.errors import UntrustedUrl, UnusableResult
 from musicgen_space.process.addresses import Origin, in_url, is_loopback, is_public
 
@@ -38,8 +38,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def download(
-    url: str, *, loopback_allowed: bool, pace: Pace, pause: Callable[[float], None]
-) -> Answer:
+    url: str, *, loopback_allowed: bool, timeouts: Timeouts, pause: Callable[[float], None]
+) -> Response:
     """The file at ``url``, at most 64 MiB; raises ``UntrustedUrl`` or ``UnusableResult``.
 
     ``loopback_allowed`` also lets http and this machine's own addresses pass; it is for
@@ -47,7 +47,7 @@ def download(
     one for ``url``, but never for this machine's own addresses.
     """
     for _ in range(1 + _MAX_REDIRECTS):
-        answer = _fetch(url, loopback_allowed, pace, pause)
+        answer = _fetch(url, loopback_allowed, timeouts, pause)
         if answer.status not in _REDIRECTS:
             break
         url = _redirected(url, answer.headers.get("location", ""))
@@ -59,22 +59,26 @@ def download(
     return answer
 
 
-def _fetch(url: str, loopback_allowed: bool, pace: Pace, pause: Callable[[float], None]) -> Answer:
-    """One URL, asked again when it fails in passing; redirects are answers too."""
+def _fetch(
+    url: str, loopback_allowed: bool, timeouts: Timeouts, pause: Callable[[float], None]
+) -> Response:
+    """One URL, asked again when it fails in is_transient; redirects are answers too."""
     origin = _trusted_origin(url, loopback_allowed)
     environment = not origin.loopback
     proxied = environment and has_proxy(url)
     addresses = _trusted_addresses(origin, loopback_allowed, only_literal=proxied)
-    for delay, address in zip((*pace.retries(_RETRIES), None), cycle(addresses or [""])):
+    for delay, address in zip((*timeouts.retries(_RETRIES), None), cycle(addresses or [""])):
         adapter = None if proxied else PinnedAdapter(origin.host, address)
         with open_session(None, proxies=environment, adapter=adapter) as session:
             host = {"Host": _host_header(origin)}
-            outcome = exchange(session, "GET", url, wait=pace.lookup, pace=pace, headers=host)
-        if isinstance(outcome, Answer) and not outcome.passing:
+            outcome = exchange(
+                session, "GET", url, wait=timeouts.lookup, timeouts=timeouts, headers=host
+            )
+        if isinstance(outcome, Response) and not outcome.is_transient:
             return outcome
         if delay is not None:
             pause(delay)
-    if isinstance(outcome, NoAnswer):
+    if isinstance(outcome, NoResponse):
         raise UnusableResult(f"The finished file could not be fetched: {outcome.why}.")
     return outcome
 

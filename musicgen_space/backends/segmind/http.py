@@ -25,11 +25,11 @@ __all__ = [
     "CUT",
     "MAX_BYTES",
     "TOO_LARGE",
-    "Answer",
-    "Flaw",
-    "NoAnswer",
-    "Pace",
+    "BodyError",
+    "NoResponse",
     "PinnedAdapter",
+    "Response",
+    "Timeouts",
     "exchange",
     "has_proxy",
     "open_session",
@@ -39,16 +39,16 @@ MAX_BYTES = 64 * 2**20  # 30 s of 48 kHz stereo float WAV have 12 MB
 _MAX_ERROR_BYTES = 64 * 2**10
 _PIECE = 64 * 2**10
 
-Flaw = str  # why a body is not whole: CUT or TOO_LARGE; "" when it is
-CUT: Flaw = "cut short"
-TOO_LARGE: Flaw = "too large"
+BodyError = str  # why a body is not whole: CUT or TOO_LARGE; "" when it is
+CUT: BodyError = "cut short"
+TOO_LARGE: BodyError = "too large"
 
 _UNCONNECTED = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How long things may take, in seconds."""
+class Timeouts:
+    """Timeouts and retry delays in seconds."""
 
     connect: float = 5
     job: float = 300  # until the answer to a POST begins; v1 blocks while music is made
@@ -68,13 +68,13 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered; header names in lower case. ``flaw`` says what the body lacks."""
+class Response:
+    """A server's response; header names in lower case, ``body_error`` "" for a whole body."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    flaw: Flaw = ""
+    body_error: BodyError = ""
 
     @property
     def ok(self) -> bool:
@@ -82,14 +82,14 @@ class Answer:
         return 200 <= self.status < 300
 
     @property
-    def passing(self) -> bool:
-        """Whether a GET may find it better a moment later."""
-        return self.flaw == CUT or self.status == 429 or self.status >= 500
+    def is_transient(self) -> bool:
+        """Whether a GET is worth retrying."""
+        return self.body_error == CUT or self.status == 429 or self.status >= 500
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """Nothing came back. ``sent`` False is certain: the server never saw the request."""
+class NoResponse:
+    """No response. ``sent`` False is certain: the server never saw the request."""
 
     sent: bool
     why: str
@@ -167,10 +167,10 @@ def exchange(
     url: str,
     *,
     wait: float,
-    pace: Pace,
+    timeouts: Timeouts,
     headers: Mapping[str, str] | None = None,
     json: Mapping[str, Any] | None = None,
-) -> Answer | NoAnswer:
+) -> Response | NoResponse:
     """Send one request, once, and read its whole answer.
 
     ``wait`` is how many seconds the answer may take to begin.
@@ -183,16 +183,16 @@ def exchange(
             headers=headers,
             stream=True,
             allow_redirects=False,
-            timeout=(pace.connect, wait),
+            timeout=(timeouts.connect, wait),
         ) as response:
-            body, flaw = _read(response, pace.body)
+            body, body_error = _read(response, timeouts.body)
             names = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, names, body, flaw)
+            return Response(response.status_code, names, body, body_error)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        return _explained(error)
+        return _no_response(error)
 
 
-def _read(response: requests.Response, seconds: float) -> tuple[bytes, Flaw]:
+def _read(response: requests.Response, seconds: float) -> tuple[bytes, BodyError]:
     """The body, bounded in size and time. What a broken error page lacks does not matter."""
     limit = MAX_BYTES if response.ok else _MAX_ERROR_BYTES
     deadline = time.monotonic() + seconds
@@ -210,33 +210,33 @@ def _read(response: requests.Response, seconds: float) -> tuple[bytes, Flaw]:
     return bytes(body), ""
 
 
-def _explained(error: Exception) -> NoAnswer:
+def _no_response(error: Exception) -> NoResponse:
     """Why there is no answer, in words of our own: the error's text may quote anything."""
     if isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout):
-        return NoAnswer(sent=True, why="the answer did not come in time")
+        return NoResponse(sent=True, why="the answer did not come in time")
     if isinstance(error, requests.ConnectTimeout):
-        return NoAnswer(sent=False, why="the server cannot be reached in time")
+        return NoResponse(sent=False, why="the server cannot be reached in time")
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(reason, urllib3.exceptions.ProxyError):
         # With other causes it may have been sent: urllib3 also blames the proxy for a
         # connection that was lost afterwards.
         cause = reason.original_error
         if isinstance(cause, _UNCONNECTED):
-            return NoAnswer(sent=False, why="the proxy cannot be reached")
+            return NoResponse(sent=False, why="the proxy cannot be reached")
         if "Tunnel connection failed" in str(cause):
-            return NoAnswer(sent=False, why="the proxy refused to connect")
+            return NoResponse(sent=False, why="the proxy refused to connect")
     kind = type(getattr(reason, "__context__", None))
     if kind.__module__ == "socks":  # which urllib3 imports where there is a SOCKS proxy
         unreached = kind.__name__ == "ProxyConnectionError"
         why = "cannot be reached" if unreached else "refused to connect"
-        return NoAnswer(sent=False, why=f"the proxy {why}")
+        return NoResponse(sent=False, why=f"the proxy {why}")
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return NoAnswer(sent=False, why="its name cannot be found: check the network")
+        return NoResponse(sent=False, why="its name cannot be found: check the network")
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
-        return NoAnswer(sent=False, why="the connection was refused")
+        return NoResponse(sent=False, why="the connection was refused")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return NoAnswer(sent=False, why="its certificate is not to be trusted")
+        return NoResponse(sent=False, why="its certificate is not to be trusted")
     misspelt = isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
     if misspelt or "SOCKS version" in str(error):
-        return NoAnswer(sent=False, why="its address, or a proxy's, cannot be read")
-    return NoAnswer(sent=True, why="the connection was lost")
+        return NoResponse(sent=False, why="its address, or a proxy's, cannot be read")
+    return NoResponse(sent=True, why="the connection was lost")

@@ -18,17 +18,17 @@ from musicgen_space.take import Take
 
 __all__ = ["Abandoned", "Worker"]
 
-_LOOK_EVERY = 0.05  # seconds between two looks at the Stop button
+_POLL_SECONDS = 0.05  # between checks for Stop
 
 
 class Abandoned(Exception):
-    """Ends the worker's thread: nobody waits for its result any more."""
+    """Ends the worker's thread, as its result is no longer wanted."""
 
 
 class Worker:
-    """One take being made elsewhere: what it tells, and whether anybody still listens.
+    """One take in progress on the server: its updates, and whether it was abandoned.
 
-    The worker's side: ``tell``, ``pause``, ``may_send``, ``nothing_sent``.
+    The worker's side: ``tell``, ``pause``, ``mark_sent``, ``mark_unsent``.
     The waiting side: ``updates`` and ``abandon``.
     """
 
@@ -49,15 +49,15 @@ class Worker:
         if self._abandoned.wait(seconds):
             raise Abandoned
 
-    def may_send(self) -> None:
+    def mark_sent(self) -> None:
         """Ask before sending what costs money; raises ``Abandoned`` when Stop came first."""
         with self._lock:
             if self._abandoned.is_set():
                 raise Abandoned
             self._sent = True
 
-    def nothing_sent(self) -> None:
-        """Take ``may_send`` back: it is certain that the job was not accepted."""
+    def mark_unsent(self) -> None:
+        """Take ``mark_sent`` back: it is certain that the job was not accepted."""
         with self._lock:
             self._sent = False
 
@@ -103,7 +103,7 @@ class Worker:
 
     def _next_news(self) -> Message | Take | Exception | None:
         try:
-            return self._news.get(timeout=_LOOK_EVERY)
+            return self._news.get(timeout=_POLL_SECONDS)
         except queue.Empty:
             return None
 

@@ -1,1 +1,1 @@
-"""Checkpoint folders, in the formats that people have them in. ``engine.loader`` is the door."""
+"""Checkpoints on disk and on the hub, in every supported format; the entry is ``loader``."""

@@ -1,4 +1,4 @@
-"""Which files of a folder make a checkpoint. No weights are opened here."""
+"""Which files of a folder make up a checkpoint. Opens no weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from musicgen_space.engine.checkpoint.formats.training import advice
-from musicgen_space.engine.checkpoint.opening import MOST_JSON, read_bounded
+from musicgen_space.engine.checkpoint.formats.training import training_advice
+from musicgen_space.engine.checkpoint.untrusted import MAX_JSON_BYTES, read_bounded
 from musicgen_space.errors import InvalidCheckpoint
 
 __all__ = [
@@ -26,33 +26,33 @@ __all__ = [
     "is_audiocraft",
     "matching",
     "read_json",
-    "refuse_both",
+    "reject_mixed",
     "weight_files",
 ]
 
 # AudioCraft's own format: the language model, and EnCodec or its name.
 AUDIOCRAFT_FILES = ("state_dict.bin", "compression_state_dict.bin")
-# PEFT's: the options of an adapter and, under either name, its weights.
+# PEFT's: an adapter's config and, under either name, its weights.
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
-# A tokenizer, as tokenizers or as sentencepiece has it; other files only add options to it.
+# A tokenizer, of the tokenizers library or of sentencepiece; other files only add options.
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 
-# transformers' names, the preferred kind first: NAME.SUFFIX, or shards and their index.
-_KINDS = (("model", "safetensors"), ("pytorch_model", "bin"))
+# transformers' names, preferred first: NAME.SUFFIX, or shards and their index.
+_FORMATS = (("model", "safetensors"), ("pytorch_model", "bin"))
 
-# All kinds of whole weights, the preferred one first.
+# All formats of full weights, preferred first.
 WEIGHT_FILES = (
     *(
         (f"{name}.{suffix}", f"{name}-*.{suffix}", f"{name}.{suffix}.index.json")
-        for name, suffix in _KINDS
+        for name, suffix in _FORMATS
     ),
     AUDIOCRAFT_FILES,
 )
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """Those of ``names`` that one of ``patterns`` fits; none that lie in folders."""
+    """Those of ``names`` that match one of ``patterns``; none in subfolders."""
     patterns = tuple(patterns)
     return [
         name
@@ -62,37 +62,37 @@ def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether ``folder`` holds an adapter, or a part of one."""
+    """Whether ``folder`` holds an adapter, complete or not."""
     return any((folder / name).is_file() for name in (ADAPTER_CONFIG, *ADAPTER_FILES))
 
 
 def adapter_file(folder: Path) -> Path:
-    """The weights of an adapter; raises ``InvalidCheckpoint`` without them."""
+    """The weight file of an adapter; raises ``InvalidCheckpoint`` if there is none."""
     for name in ADAPTER_FILES:
         if (folder / name).is_file():
             return folder / name
     raise InvalidCheckpoint(f"{folder} has an {ADAPTER_CONFIG} and no {ADAPTER_FILES[0]}.")
 
 
-def refuse_both(names: Iterable[str], where: object) -> None:
-    """Raise ``InvalidCheckpoint`` where ``names`` has whole weights beside an adapter's."""
+def reject_mixed(names: Iterable[str], where: object) -> None:
+    """Raise ``InvalidCheckpoint`` if ``names`` has full weights and an adapter: it is ambiguous."""
     names = [*names]
-    whole = [name for patterns in WEIGHT_FILES for name in matching(names, patterns)]
-    if whole and matching(names, (ADAPTER_CONFIG, *ADAPTER_FILES)):
+    full = [name for patterns in WEIGHT_FILES for name in matching(names, patterns)]
+    if full and matching(names, (ADAPTER_CONFIG, *ADAPTER_FILES)):
         raise InvalidCheckpoint(
-            f"{where} holds whole weights ({whole[0]}) and an adapter; whether the adapter is in "
-            f"those weights already can't be told. With {ADAPTER_CONFIG} and adapter_model.* in a "
-            "folder of their own it is applied to its base; without them the weights are used."
+            f"{where} holds full weights ({full[0]}) and an adapter, and it is unknown whether the "
+            f"adapter is merged into them already. Move {ADAPTER_CONFIG} and adapter_model.* to a "
+            "folder of their own to apply the adapter, or delete them to use the weights."
         )
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether ``folder`` holds a tokenizer, usable or not."""
+    """Whether ``folder`` holds a tokenizer's files, valid or not."""
     return any(os.path.isfile(folder / name) for name in TOKENIZER_FILES)
 
 
 def is_audiocraft(folder: Path) -> bool:
-    """Whether ``folder`` can only be read as AudioCraft's format."""
+    """Whether ``folder`` is in AudioCraft's format and not also in transformers'."""
     try:
         weight_files(folder)
     except InvalidCheckpoint:
@@ -101,11 +101,11 @@ def is_audiocraft(folder: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights in transformers' format, of one kind, all there.
+    """The complete set of weight files in transformers' format, safetensors preferred.
 
-    Raises ``InvalidCheckpoint`` when there are none or a shard is missing.
+    Raises ``InvalidCheckpoint`` if there are none or a shard is missing.
     """
-    for name, suffix in _KINDS:
+    for name, suffix in _FORMATS:
         whole = folder / f"{name}.{suffix}"
         if whole.is_file():
             return [whole]
@@ -118,27 +118,27 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _shards(folder: Path, name: str, suffix: str) -> list[Path]:
-    """The shards that the index names or, without one, that the shards' own names count."""
+    """All shards, by their index or, without one, by the count in their names."""
     index = folder / f"{name}.{suffix}.index.json"
     there = {file.name for file in folder.glob(f"{name}-*-of-*.{suffix}") if file.is_file()}
     if index.is_file():
-        needed, told_by = _indexed(index), index.name
+        needed, source = _shards_in_index(index), index.name
     else:
-        needed, told_by = _counted(there), "their names"
+        needed, source = _shards_by_name(there), "their names"
     missing = sorted(needed - there)
     if missing:
-        raise InvalidCheckpoint(f"{folder} lacks {missing[0]}, one of the shards by {told_by}.")
+        raise InvalidCheckpoint(f"{folder} lacks {missing[0]}, a shard according to {source}.")
     return [folder / shard for shard in sorted(needed)]
 
 
-def _indexed(index: Path) -> set[str]:
+def _shards_in_index(index: Path) -> set[str]:
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise InvalidCheckpoint(f"{index} does not say which shard holds which weight.")
     return set(shards.values())
 
 
-def _counted(there: set[str]) -> set[str]:
+def _shards_by_name(there: set[str]) -> set[str]:
     needed = set(there)
     for shard in there:
         parts = re.fullmatch(r"(.+-)\d+(-of-(\d{1,5})\..+)", shard)
@@ -148,9 +148,9 @@ def _counted(there: set[str]) -> set[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises ``InvalidCheckpoint``."""
+    """The top-level object of a JSON file; raises ``InvalidCheckpoint``."""
     try:
-        content = json.loads(read_bounded(path, MOST_JSON).decode())
+        content = json.loads(read_bounded(path, MAX_JSON_BYTES).decode())
     except OSError:
         raise InvalidCheckpoint(
             f"{path.parent} has no {path.name}: not a checkpoint.{_advice(path.parent)}"
@@ -163,7 +163,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _advice(folder: Path) -> str:
-    """What to do with ``folder``, if it is one that training writes into."""
+    """A hint for the user, if ``folder`` is the output of a training run."""
     try:
         inside = sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name))
     except OSError:
@@ -171,4 +171,4 @@ def _advice(folder: Path) -> str:
     models = [path for path in inside if is_adapter(path) or (path / "config.json").is_file()]
     if models:
         return f" {models[-1]} is one."
-    return advice(path.name for path in inside)
+    return training_advice(path.name for path in inside)

@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face hub, with progress, or from its cache when offline."""
+"""Checkpoints from the Hugging Face hub, with progress; from its cache when offline."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from musicgen_space.engine.checkpoint.files import (
     is_adapter,
     is_audiocraft,
     matching,
-    refuse_both,
+    reject_mixed,
     weight_files,
 )
-from musicgen_space.engine.checkpoint.formats.training import advice
-from musicgen_space.engine.checkpoint.refusals import refusal
+from musicgen_space.engine.checkpoint.formats.training import training_advice
+from musicgen_space.engine.checkpoint.hub_errors import explain_hub_error
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
-from musicgen_space.process.proxies import proxy_for
+from musicgen_space.process.proxies import proxy_of
 
 __all__ = ["fetch"]
 
-_OF_TOKENIZERS = ("*token*.json", *TOKENIZER_FILES)
-_DESCRIPTIONS = ("config.json", ADAPTER_CONFIG, *_OF_TOKENIZERS)
-# Kinds of weights; the first that a repository has is enough.
+_TOKENIZER_PATTERNS = ("*token*.json", *TOKENIZER_FILES)
+_CONFIGS = ("config.json", ADAPTER_CONFIG, *_TOKENIZER_PATTERNS)
+# Alternative sets of weight files; the first that a repository has is downloaded.
 _WEIGHTS = (*((name,) for name in ADAPTER_FILES), *WEIGHT_FILES)
 
-# Which HTTP library the hub's client uses depends on its version; its own HTTP error
-# derives from that library's.
+# The HTTP library of the hub's client depends on its version; its own HTTP error derives
+# from that library's.
 _DOWNLOAD_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     HFValidationError,
@@ -56,44 +56,43 @@ Report = Callable[[int, int], None]
 def fetch(
     repo_id: str, report: Report = lambda _done, _total: None, *, tokenizer_only: bool = False
 ) -> Path:
-    """The folder of ``repo_id``, downloaded unless it is in the hub's cache.
+    """The local folder of ``repo_id``, downloaded unless it is in the hub's cache.
 
-    It may be a checkpoint in either format, a part of one, T5 or EnCodec, or an adapter.
+    The repository may hold a checkpoint in either format, T5 or EnCodec alone, or an adapter.
 
-    ``report(bytes_done, bytes_in_all)`` is called while bytes arrive, from whichever
-    thread receives them; an exception it raises stops the download, which resumes where
-    it was next time. Raises ``ModelUnavailable``, or ``InvalidCheckpoint`` for a repository of
-    which it isn't clear what to load.
+    ``report(bytes_done, bytes_total)`` is called during the download, from any thread; an
+    exception that it raises aborts the download, which the next call resumes. Raises
+    ``ModelUnavailable``, or ``InvalidCheckpoint`` if it is ambiguous what to load.
     """
     try:
         return _download(repo_id, report, tokenizer_only)
     except Exception as error:
-        if not _is_of_download(error):
+        if not _is_download_error(error):
             raise
         folder = _cached(repo_id, tokenizer_only)
         if folder is None:
-            raise ModelUnavailable(_why(repo_id, error)) from None
+            raise ModelUnavailable(_explain(repo_id, error)) from None
         return folder
 
 
-def _is_of_download(error: Exception) -> bool:
-    """Whether a download failed; other errors are of whoever listens to its progress."""
+def _is_download_error(error: Exception) -> bool:
+    """Whether the download itself failed, rather than the ``report`` callback."""
     package = type(error).__module__.partition(".")[0]
-    return isinstance(error, _DOWNLOAD_ERRORS) or package == "socksio"  # some come as they are
+    return isinstance(error, _DOWNLOAD_ERRORS) or package == "socksio"  # not wrapped by httpx
 
 
 def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
-    # Xet's downloads can't be stopped: they swallow what their progress callback raises.
+    # Xet downloads can't be aborted: they swallow exceptions of the progress callback.
     constants.HF_HUB_DISABLE_XET = True
-    patterns = [*_DESCRIPTIONS, *chain(*_WEIGHTS)]
+    patterns = [*_CONFIGS, *chain(*_WEIGHTS)]
     offered = snapshot_download(repo_id, allow_patterns=patterns, dry_run=True)
     there = {file.filename: file.file_size or 0 for file in offered}
-    sizes = _of_tokenizer(there) if tokenizer_only else _wanted(repo_id, there)
+    sizes = _tokenizer_files(there) if tokenizer_only else _checkpoint_files(repo_id, there)
     if not sizes:
         what = "tokenizer" if tokenizer_only else "checkpoint"
         files = [] if tokenizer_only else matching(HfApi().list_repo_files(repo_id), ["*"])
         raise ModelUnavailable(
-            f"{repo_id} on the hub holds no {what} that can be read here.{advice(files)}"
+            f"{repo_id} on the hub holds no {what} that can be read here.{training_advice(files)}"
         )
     total, done = sum(sizes.values()), 0
     folder = Path()
@@ -109,31 +108,31 @@ def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
     return folder
 
 
-def _wanted(repo_id: str, sizes: Mapping[str, int]) -> dict[str, int]:
-    """The files to download out of those on offer, with their sizes in bytes.
+def _checkpoint_files(repo_id: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The files to download and their sizes in bytes; empty if there are no weights.
 
-    None if there are no weights. Folders inside a repository hold other programs' formats.
+    Subfolders of a repository hold other programs' formats and are ignored.
     """
-    refuse_both(sizes, repo_id)
+    reject_mixed(sizes, repo_id)
     for patterns in _WEIGHTS:
         weights = matching(sizes, patterns)
         if any(name.endswith((".safetensors", ".bin")) for name in weights):
-            names = [*matching(sizes, _DESCRIPTIONS), *weights]
+            names = [*matching(sizes, _CONFIGS), *weights]
             return {name: sizes[name] for name in names}
     return {}
 
 
-def _of_tokenizer(sizes: Mapping[str, int]) -> dict[str, int]:
-    """The same of a tokenizer alone."""
+def _tokenizer_files(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The same for the tokenizer alone."""
     if not matching(sizes, TOKENIZER_FILES):
         return {}
-    return {name: sizes[name] for name in matching(sizes, _OF_TOKENIZERS)}
+    return {name: sizes[name] for name in matching(sizes, _TOKENIZER_PATTERNS)}
 
 
 def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
-    """A progress bar class that draws nothing and reports how many bytes one file has."""
+    """A tqdm class that draws nothing and reports the bytes received of one file."""
     lock = threading.Lock()
-    most = 0
+    highest = 0
 
     class ReportingBar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -141,20 +140,19 @@ def _reporting_bar(report: Callable[[int], None]) -> type[Any]:
             super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> bool | None:
-            # A file may have two bars, for bytes received and bytes written: the one that
-            # is further counts.
-            nonlocal most
+            # A file may have two bars, for bytes received and written: report the larger.
+            nonlocal highest
             self.n += n or 0
             with lock:
-                most = max(most, int(self.n))
-                report(most)
+                highest = max(highest, int(self.n))
+                report(highest)
             return None
 
     return ReportingBar
 
 
 def _cached(repo_id: str, tokenizer_only: bool) -> Path | None:
-    """The folder of an earlier download, if that was finished."""
+    """The folder of an earlier download, if it is complete."""
     is_complete = has_tokenizer if tokenizer_only else _is_complete
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True))
@@ -163,11 +161,11 @@ def _cached(repo_id: str, tokenizer_only: bool) -> Path | None:
         return None
 
 
-def _why(repo_id: str, error: Exception) -> str:
-    """Why a download failed, for people: the hub, the disk, or else the network."""
-    refused = refusal(repo_id, error)
-    if refused is not None:
-        return refused
+def _explain(repo_id: str, error: Exception) -> str:
+    """A user-facing reason for a failed download: the hub, the disk, or else the network."""
+    hub_error = explain_hub_error(repo_id, error)
+    if hub_error is not None:
+        return hub_error
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: there is no room for {repo_id}."
@@ -176,8 +174,8 @@ def _why(repo_id: str, error: Exception) -> str:
             f"{repo_id} can't be downloaded: {constants.HF_HUB_CACHE} can't be written to. "
             "The environment variable HF_HOME can name another folder."
         )
-    proxy = proxy_for(constants.ENDPOINT)
-    way = f" through the proxy {proxy} ({_root_of(error)})" if proxy else ""
+    proxy = proxy_of(constants.ENDPOINT)
+    way = f" through the proxy {proxy} ({_root_cause(error)})" if proxy else ""
     what = (
         "proxy, and the environment's HTTPS_PROXY or ALL_PROXY," if proxy else "internet connection"
     )
@@ -187,15 +185,15 @@ def _why(repo_id: str, error: Exception) -> str:
     )
 
 
-def _root_of(error: BaseException) -> str:
-    """What it began with: of a proxy's answer its words, else the system's."""
+def _root_cause(error: BaseException) -> str:
+    """The message of the innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether the description and one kind of weights, with all its shards, are there."""
+    """Whether the config and one set of weights, with all its shards, are there."""
     if is_audiocraft(folder):
         return all((folder / name).is_file() for name in AUDIOCRAFT_FILES)
     try:

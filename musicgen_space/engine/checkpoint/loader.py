@@ -1,7 +1,7 @@
-"""A checkpoint folder becomes a ``MusicGen``, whichever format it has.
+"""Loads a checkpoint folder of any supported format into a ``MusicGen``.
 
-The decoder is ours; T5 and EnCodec are transformers' own classes, given their share of
-the weights. What the folder says is checked before weights are read.
+The decoder is ours; T5 and EnCodec are transformers' classes. The configuration and all
+shapes are validated before any weights are read.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from musicgen_space.engine.checkpoint import hub
 from musicgen_space.engine.checkpoint.files import is_audiocraft
 from musicgen_space.engine.checkpoint.formats import audiocraft_format, transformers_format
 from musicgen_space.engine.checkpoint.formats.adapter import Adapter
-from musicgen_space.engine.checkpoint.named import Fetch
 from musicgen_space.engine.checkpoint.parts import Checkpoint, CodecPart, match_codec
-from musicgen_space.engine.checkpoint.tensors import fill, require
-from musicgen_space.engine.checkpoint.weight_cache import Conversion
+from musicgen_space.engine.checkpoint.references import Fetch
+from musicgen_space.engine.checkpoint.tensors import check_sources, load_weights
+from musicgen_space.engine.checkpoint.weight_cache import CacheEntry
 from musicgen_space.engine.codec.encodec import Codec
 from musicgen_space.engine.conditioners.t5 import TextEncoder
-from musicgen_space.engine.conditioners.tokenizer import tokenizer_of
+from musicgen_space.engine.conditioners.tokenizer import load_tokenizer
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.memory import free_bytes, release
 from musicgen_space.engine.model import Decoder, Predictor
 from musicgen_space.engine.placement import CPU, Placement
-from musicgen_space.engine.runtimes.half import halve_lossless
-from musicgen_space.engine.runtimes.quantise import converter, mode_of
+from musicgen_space.engine.runtimes.base import Runtime
+from musicgen_space.engine.runtimes.registry import choose_runtime
 from musicgen_space.errors import (
     InvalidCheckpoint,
     MusicGenSpaceError,
@@ -38,15 +38,15 @@ from musicgen_space.errors import (
     is_out_of_memory,
 )
 
-__all__ = ["load", "whole_folder"]
+__all__ = ["load", "weights_folder"]
 
 
 def load(folder: Path, placement: Placement = CPU, fetch: Fetch = hub.fetch) -> MusicGen:
-    """Read a checkpoint in transformers' or AudioCraft's format, or an adapter with its base.
+    """Load a checkpoint in transformers' or AudioCraft's format, or an adapter with its base.
 
-    AudioCraft's format stores no T5, and often only the name of its EnCodec; an adapter names
-    its base; some folders lack a tokenizer. What is only named is looked for in the folder and
-    beside it; else ``fetch`` is asked for it.
+    Some parts are only referred to by name: AudioCraft's format has no T5 and often no
+    EnCodec, an adapter no base, some folders no tokenizer. They are looked for inside the
+    folder and beside it, else ``fetch`` gets them.
 
     Raises ``InvalidCheckpoint``, ``OutOfMemory``, or what ``fetch`` raises.
     """
@@ -61,14 +61,14 @@ def load(folder: Path, placement: Placement = CPU, fetch: Fetch = hub.fetch) -> 
         failure = OutOfMemory(
             f"There is not enough memory for the model {folder.name}. Choose a smaller one."
         )
-    # Not the error that was caught: its traceback would keep what was read in memory.
+    # A new error: the traceback of the caught one would keep the weights alive.
     raise failure
 
 
-def whole_folder(folder: Path, fetch: Callable[[str], Path]) -> Path:
-    """Where the weights of the model in ``folder`` are: of an adapter, its base's folder.
+def weights_folder(folder: Path, fetch: Callable[[str], Path]) -> Path:
+    """The folder of the full weights: ``folder`` itself, or that of an adapter's base.
 
-    Raises ``InvalidCheckpoint``, or what ``fetch`` raises, which gets the base by its name.
+    ``fetch`` gets the base by its name. Raises ``InvalidCheckpoint``, or what ``fetch`` raises.
     """
     adapter = Adapter.of(folder)
     return folder if adapter is None else adapter.base_folder(fetch)
@@ -90,21 +90,21 @@ def _read(folder: Path, fetch: Fetch) -> Checkpoint:
 def _build(checkpoint: Checkpoint, placement: Placement, fetch: Fetch) -> MusicGen:
     text, codec, shapes = checkpoint.text, checkpoint.codec, checkpoint.shapes
     match_codec(codec.config, shapes)
-    tokenizer = tokenizer_of(text, fetch)
-    encoder = _without_data(T5EncoderModel, text.config)
-    decoder = _without_data(Decoder, shapes)
-    codec_shapes = _without_data(EncodecModel, codec.config)
-    require(encoder, text.sources, "the text encoder")
-    require(decoder, checkpoint.decoder, "the decoder")
-    require(codec_shapes, codec.sources, "EnCodec")
-    _check_memory(decoder, (encoder, codec_shapes), placement)
-    # All is there and fits: now the weights are read.
-    # The decoder's first: until they are quantised, they take more memory than all else.
-    predictor = _predictor(decoder, checkpoint, placement)
+    tokenizer = load_tokenizer(text, fetch)
+    encoder = _on_meta_device(T5EncoderModel, text.config)
+    decoder = _on_meta_device(Decoder, shapes)
+    codec_shapes = _on_meta_device(EncodecModel, codec.config)
+    check_sources(encoder, text.sources, "the text encoder")
+    check_sources(decoder, checkpoint.decoder, "the decoder")
+    check_sources(codec_shapes, codec.sources, "EnCodec")
+    runtime = choose_runtime(placement)
+    _check_memory(decoder, (encoder, codec_shapes), runtime, placement.device)
+    # The decoder first: before quantisation it needs more memory than everything else.
+    predictor = _load_decoder(decoder, checkpoint, runtime, placement)
     del decoder
     release()
-    fill(encoder, text.sources, placement.device)
-    encoder.set_input_embeddings(encoder.shared)  # its other name for the same tensor
+    load_weights(encoder, text.sources, placement.device)
+    encoder.set_input_embeddings(encoder.shared)  # ties the alias of the embedding
     return MusicGen(
         TextEncoder(tokenizer, encoder),
         predictor,
@@ -114,45 +114,38 @@ def _build(checkpoint: Checkpoint, placement: Placement, fetch: Fetch) -> MusicG
     )
 
 
-def _predictor(decoder: Decoder, checkpoint: Checkpoint, placement: Placement) -> Predictor:
-    to = converter(placement)
-    if to is None:
-        fill(decoder, checkpoint.decoder, placement.device, placement.dtype)
-        halve_lossless(decoder)
-        return decoder
-    conversion = Conversion.of(checkpoint, to.form, placement.cache)
-    if conversion:
-        kept = conversion.read(lambda arrays: to.restore(decoder, arrays))
-        if kept is not None:
-            return kept
-    fill(decoder, checkpoint.decoder, placement.device, _dtype(placement))
-    return to.convert(decoder, conversion.write if conversion else lambda _: None)
+def _load_decoder(
+    decoder: Decoder, checkpoint: Checkpoint, runtime: Runtime, placement: Placement
+) -> Predictor:
+    entry = CacheEntry.of(checkpoint, runtime.weight_format, placement.cache)
+    if entry:
+        cached = entry.read(lambda arrays: runtime.restore(decoder, arrays))
+        if cached is not None:
+            return cached
+    load_weights(decoder, checkpoint.decoder, placement.device, runtime.load_dtype)
+    return runtime.convert(decoder, entry.write if entry else lambda _: None)
 
 
-def _dtype(placement: Placement) -> torch.dtype:
-    """What the decoder's weights are read as."""
-    # Half precision costs nothing that 8 bits would keep, and half the memory.
-    return torch.float16 if mode_of(placement) != "none" else placement.dtype
-
-
-def _check_memory(decoder: Decoder, others: Iterable[nn.Module], placement: Placement) -> None:
+def _check_memory(
+    decoder: Decoder, others: Iterable[nn.Module], runtime: Runtime, device: torch.device
+) -> None:
     """Raise ``MemoryError`` if the weights alone won't fit."""
-    need = _weights(decoder) * _dtype(placement).itemsize
-    need += sum(map(_weights, others)) * torch.float32.itemsize
-    if need > free_bytes(placement.device):
+    need = _weight_count(decoder) * runtime.load_dtype.itemsize
+    need += sum(map(_weight_count, others)) * torch.float32.itemsize
+    if need > free_bytes(device):
         raise MemoryError
 
 
-def _weights(module: nn.Module) -> int:
+def _weight_count(module: nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
 
 
-def _without_data(kind: Any, config: Any) -> Any:
-    """A module whose tensors have shapes only."""
+def _on_meta_device(kind: Any, config: Any) -> Any:
+    """A module with shapes and no data."""
     try:
         with torch.device("meta"):
             return kind(config)
-    except Exception as error:  # whatever odd values make of transformers' own code
+    except Exception as error:  # transformers' code raises anything for odd values
         reason = " ".join(str(error).split())[:200]
         raise InvalidCheckpoint(
             f"The checkpoint's configuration makes no sense: {reason}"
@@ -160,7 +153,9 @@ def _without_data(kind: Any, config: Any) -> Any:
 
 
 def _encodec(part: CodecPart, device: torch.device) -> EncodecModel:
-    with initialization.no_init_weights():  # it computes constants that no checkpoint holds
+    with (
+        initialization.no_init_weights()
+    ):  # but its constants are computed, which no checkpoint holds
         model = EncodecModel(part.config)
-    fill(model, part.sources, device)
+    load_weights(model, part.sources, device)
     return model.to(device)

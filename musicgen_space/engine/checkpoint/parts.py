@@ -1,4 +1,4 @@
-"""What a checkpoint is made of, in whichever format it came: the decoder, T5 and EnCodec."""
+"""The parts of a checkpoint, independent of its format: decoder, T5 and EnCodec."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextPart:
-    """T5's encoder, the folder where its tokenizer should be, and what it is called on the hub.
+    """T5's encoder, the folder where its tokenizer should be, and its name on the hub.
 
-    ``name`` may be anything that a configuration says.
+    ``name`` is from the config and unchecked.
     """
 
     config: T5Config
@@ -40,7 +40,7 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CodecPart:
-    """EnCodec of one channel."""
+    """EnCodec, which has one channel."""
 
     config: EncodecConfig
     sources: Sources
@@ -48,9 +48,9 @@ class CodecPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A checkpoint whose configuration makes sense and whose weights are not read yet.
+    """A checkpoint with a valid configuration; its weights are not read yet.
 
-    The decoder's are in ``files``. ``base`` is what an adapter is applied to, None without one.
+    The decoder's are in ``files``. ``base`` is the name of an adapter's base, None without one.
     """
 
     shapes: DecoderConfig
@@ -61,7 +61,7 @@ class Checkpoint:
     base: str | None = None
 
 
-# Numbers of transformers' configurations that decide how much is built or computed.
+# Sanity limits of the config values that decide how much is allocated or computed.
 _T5_LIMITS = {
     "d_model": (1, 2**16),
     "num_layers": (1, 2**8),
@@ -84,8 +84,8 @@ _CODEC_LIMITS = {
     "dilation_growth_rate": (1, 2**4),
     "compress": (1, 2**12),
 }
-_MOST_CODEBOOKS = 2**8
-# Options of EnCodec under which it is another network, or can't be streamed as ours is.
+_MAX_CODEBOOKS = 2**8
+# The values of EnCodec's options that our streaming decoder supports.
 _CODEC_OPTIONS: dict[str, tuple[object, ...]] = {
     "norm_type": ("weight_norm",),
     "pad_mode": ("reflect", "constant"),
@@ -110,16 +110,16 @@ def t5_config(values: Mapping[str, Any]) -> T5Config:
 def encodec_config(values: Mapping[str, Any], codebooks: object = None) -> EncodecConfig:
     """The configuration of EnCodec from transformers' ``values``; raises ``InvalidCheckpoint``.
 
-    They say how many ``codebooks`` it has by a bandwidth, unless that is stated.
+    The number of ``codebooks`` follows from the bandwidth in ``values`` unless it is given.
     """
     config = _built(EncodecConfig, "encodec", values)
     _check_limits(config, _CODEC_LIMITS, "EnCodec's")
     _check_frames(config)
     _check_options(config)
     if codebooks is not None:
-        check_whole("EnCodec's codebooks", codebooks, 1, _MOST_CODEBOOKS)
+        check_whole("EnCodec's codebooks", codebooks, 1, _MAX_CODEBOOKS)
         _set_codebooks(config, codebooks)
-    check_whole("EnCodec's codebooks", _codebooks(config), 1, _MOST_CODEBOOKS)
+    check_whole("EnCodec's codebooks", _codebooks(config), 1, _MAX_CODEBOOKS)
     return config
 
 
@@ -137,7 +137,7 @@ def _check_frames(config: EncodecConfig) -> None:
 
 
 def _codebooks(config: EncodecConfig) -> int:
-    """How many its bandwidth makes; −1 where that is no number."""
+    """The number of codebooks by the bandwidth; −1 if that is invalid."""
     try:
         return int(config.num_quantizers)
     except (ArithmeticError, IndexError, TypeError, ValueError):
@@ -145,22 +145,22 @@ def _codebooks(config: EncodecConfig) -> int:
 
 
 def _set_codebooks(config: EncodecConfig, codebooks: Any) -> None:
-    """Choose the bandwidth (kbit/s) for this many; the half keeps rounding away from it."""
+    """Set the bandwidth (kbit/s) for this many; the half guards against rounding."""
     bits_per_second = (codebooks + 0.5) * config.frame_rate * config.codebook_nbits
     config.target_bandwidths = [bits_per_second / 1000]
 
 
 def _built(kind: Any, model_type: str, values: Mapping[str, Any]) -> Any:
-    said = values.get("model_type", model_type)
-    if said != model_type:
+    stated = values.get("model_type", model_type)
+    if stated != model_type:
         raise InvalidCheckpoint(
-            f"A part of the checkpoint is of type {said!r}, not {model_type!r}."
+            f"A part of the checkpoint is of type {stated!r}, not {model_type!r}."
         )
-    # A count of labels, of which a configuration would make as many: neither part has any.
+    # PretrainedConfig allocates this many labels; neither part has any.
     values = {name: value for name, value in values.items() if name != "num_labels"}
     try:
         return kind(**values)
-    except Exception as error:  # whatever the values make of transformers' own checks
+    except Exception as error:  # transformers' checks of odd values raise anything
         reason = " ".join(str(error).split())[:200]
         raise InvalidCheckpoint(
             f"The configuration of {model_type} is unusable: {reason}"
@@ -188,9 +188,9 @@ def _check_options(config: EncodecConfig) -> None:
 
 
 def match_codec(config: EncodecConfig, shapes: DecoderConfig) -> None:
-    """Give EnCodec as many codebooks as the decoder writes for a channel.
+    """Set EnCodec's codebooks to the decoder's per channel.
 
-    Raises ``InvalidCheckpoint`` unless it has them.
+    Raises ``InvalidCheckpoint`` if it has fewer.
     """
     codebooks = shapes.codebooks // shapes.channels
     if codebooks > config.num_quantizers or shapes.codebook_size != config.codebook_size:
@@ -202,16 +202,16 @@ def match_codec(config: EncodecConfig, shapes: DecoderConfig) -> None:
 
 
 def t5_sources(weights: Weights) -> Sources:
-    """T5's own names; its embedding has two, of which a file may use either or both."""
+    """T5's parameters; a file may have its embedding under either or both of two names."""
     sources = {name: [rows] for name, rows in weights.items()}
-    other = sources.get("encoder.embed_tokens.weight")
-    if other:
-        sources.setdefault("shared.weight", other)
+    embedding = sources.get("encoder.embed_tokens.weight")
+    if embedding:
+        sources.setdefault("shared.weight", embedding)
     return sources
 
 
 def encodec_sources(weights: Weights) -> Sources:
-    """EnCodec's names in transformers; torch's weight norm once called its two halves g and v."""
+    """EnCodec's parameters; torch's old weight norm called its two tensors g and v."""
     return {
         name.replace("weight_g", "parametrizations.weight.original0").replace(
             "weight_v", "parametrizations.weight.original1"

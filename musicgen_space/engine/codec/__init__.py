@@ -1,1 +1,1 @@
-"""EnCodec: sound becomes codes, and codes sound."""
+"""EnCodec: audio to codes, and codes to audio."""

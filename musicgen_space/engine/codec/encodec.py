@@ -1,13 +1,12 @@
-"""EnCodec: sound becomes codes, and codes sound, whole or while they are still being made.
+"""EnCodec: audio to codes, and codes to audio, at once or streamed while they are generated.
 
-Streaming is exact, although the network is not causal. Its layers fall into three parts::
+Streaming is exact although the network is not causal. The decoder has three parts::
 
     codes → embeddings → [first convolution] → [LSTM] → [upsampling convolutions] → samples
 
-The LSTM runs forward only and remembers without bound. The convolutions see a few frames
-to both sides, so the frames at the growing end are held back until what follows is known.
-``streaming`` has these layers as a stream runs them; ``Codec.decode`` runs transformers'
-own, which they must equal.
+The LSTM is unidirectional. The convolutions have a context of a few frames on both sides,
+so the last frames are held back until those that follow are known. ``streaming`` implements
+these layers; their output must equal ``Codec.decode``, which runs transformers' own.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from transformers.models.encodec.modeling_encodec import EncodecConvTranspose1d,
 from musicgen_space.engine.codec.streaming import (
     Convolution,
     Layer,
-    Memory,
-    MemoryStage,
-    Residual,
+    LSTMStage,
+    ResidualBlock,
+    ResidualLSTM,
     Stage,
     Upsampling,
 )
 
 __all__ = ["Codec", "CodecStream"]
 
-_FRAMES_AT_ONCE = 50  # far more would take turns in the processor's caches
+_FRAMES_AT_ONCE = 50  # far more would thrash the CPU caches
 
 
 class Codec:
-    """Transformers' ``EncodecModel``, weight norm folded in.
+    """Transformers' ``EncodecModel`` with weight norm folded in.
 
-    N sounds are coded at once, each of one channel: a stereo take is two of them.
+    A batch has N mono sounds: a stereo take is two of them.
     """
 
     def __init__(self, model: EncodecModel) -> None:
@@ -49,13 +48,13 @@ class Codec:
         config = model.config
         self._model = model
         first, lstm, *upsampling = model.decoder.layers
-        mirrored = config.pad_mode == "reflect"
-        self._first = Convolution(first.conv, mirrored=mirrored, activated=False)
-        self._memory = Memory(lstm.lstm)
+        reflect = config.pad_mode == "reflect"
+        self._first = Convolution(first.conv, reflect=reflect, elu=False)
+        self._lstm = ResidualLSTM(lstm.lstm)
         self._upsampling = [
-            _layer(layer, mirrored=mirrored)
+            _layer(layer, reflect=reflect)
             for layer in upsampling
-            if not isinstance(layer, nn.ELU)  # it is part of the layer after it
+            if not isinstance(layer, nn.ELU)  # our layers include it
         ]
         self.first_context: int = (config.kernel_size - 1) // 2
         self.upsampling_context = _upsampling_context(config)
@@ -69,12 +68,12 @@ class Codec:
 
     @property
     def lookahead(self) -> int:
-        """Frames that a stream holds back until what follows them is known."""
+        """Frames that a stream holds back until the next ones are known."""
         return self.first_context + self.upsampling_context
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of its weights."""
         device: torch.device = next(self._model.parameters()).device
         return device
 
@@ -82,13 +81,13 @@ class Codec:
     def encode(self, samples: torch.Tensor) -> torch.Tensor:
         """Samples [N, n] at ``sample_rate`` → codes [N, K, T]; the last frame may be padded."""
         encoded = self._model.encode(samples.unsqueeze(1).to(self.device))
-        codes: torch.Tensor = encoded.audio_codes[0]  # one stretch: MusicGen's does not chunk
+        codes: torch.Tensor = encoded.audio_codes[0]  # MusicGen's EnCodec does not chunk
         return codes
 
     def stream(self) -> CodecStream:
         """Start decoding N sounds."""
         upsampling = [Stage(layer) for layer in self._upsampling]
-        return CodecStream(self, [Stage(self._first), MemoryStage(self._memory), *upsampling])
+        return CodecStream(self, [Stage(self._first), LSTMStage(self._lstm), *upsampling])
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
@@ -104,20 +103,20 @@ class Codec:
 
 
 class CodecStream:
-    """N sounds being decoded, piece by piece."""
+    """Streaming decoder of a batch of N sounds."""
 
-    def __init__(self, codec: Codec, stages: list[Stage | MemoryStage]) -> None:
+    def __init__(self, codec: Codec, stages: list[Stage | LSTMStage]) -> None:
         self._codec, self._stages = codec, stages
         self._frames = 0  # pushed so far
-        self._given = 0  # samples returned so far
-        self._ready: list[torch.Tensor] = []  # samples [N, …] that were not returned yet
+        self._returned = 0  # samples so far
+        self._ready: list[torch.Tensor] = []  # samples [N, …] not yet returned
 
     @torch.inference_mode()
     def push(self, codes: torch.Tensor, *, last: bool) -> torch.Tensor:
-        """Add frames [N, K, T′]; → the samples of the frames that are settled now, [N, n].
+        """Add frames [N, K, T′]; → the next samples [N, n].
 
-        All but the ``last`` push hold ``Codec.lookahead`` frames back, so n may be 0. All
-        together give the samples of ``Codec.decode``.
+        All but the ``last`` push hold back ``Codec.lookahead`` frames, so n may be 0. All
+        pushes together give the samples of ``Codec.decode``.
         """
         frames = codes.shape[-1]
         self._frames += frames
@@ -127,7 +126,7 @@ class CodecStream:
         return self._take(self._frames - (0 if last else self._codec.lookahead), len(codes))
 
     def _run(self, codes: torch.Tensor, *, last: bool) -> None:
-        """Through all stages, until one has too little to go on."""
+        """Run all stages; one that needs more input ends the pass."""
         hidden: torch.Tensor | None = self._codec.embed(codes).permute(2, 0, 1).contiguous()
         for stage in self._stages:
             if hidden is None:
@@ -137,29 +136,29 @@ class CodecStream:
             self._ready.append(hidden[..., 0].T)
 
     def _take(self, frames: int, sounds: int) -> torch.Tensor:
-        """The samples of the first ``frames`` frames that were not returned before."""
-        wanted = max(0, frames * self._codec.samples_per_frame - self._given)
-        self._given += wanted
+        """The samples of the first ``frames`` frames that were not yet returned."""
+        wanted = max(0, frames * self._codec.samples_per_frame - self._returned)
+        self._returned += wanted
         nothing = torch.empty((sounds, 0), device=self._codec.device)
         ready = torch.cat([nothing, *self._ready], dim=1)
         self._ready = [ready[:, wanted:]]
         return ready[:, :wanted]
 
 
-def _layer(layer: Any, *, mirrored: bool) -> Layer:
-    """Ours for one of transformers' after the LSTM."""
+def _layer(layer: Any, *, reflect: bool) -> Layer:
+    """Our streaming layer for one of transformers' after the LSTM."""
     if isinstance(layer, EncodecConvTranspose1d):
         return Upsampling(layer.conv)
     if isinstance(layer, EncodecResnetBlock):
-        return Residual(layer, mirrored=mirrored)
-    return Convolution(layer.conv, mirrored=mirrored, activated=True)
+        return ResidualBlock(layer, reflect=reflect)
+    return Convolution(layer.conv, reflect=reflect, elu=True)
 
 
 def _upsampling_context(config: EncodecConfig) -> int:
-    """Frames at each side that one output sample of the upsampling layers depends on.
+    """Receptive field of the upsampling layers: frames on each side of an output sample.
 
-    Walked from the output back: a convolution of kernel k adds (k − 1) / 2 positions at
-    its own rate, a transposed one of stride r and kernel 2 r divides by r and adds one.
+    From the output backwards: a convolution of kernel k adds (k − 1) / 2 positions at its
+    own rate, a transposed one of stride r and kernel 2 r divides by r and adds one.
     """
     context: int = (config.last_kernel_size - 1) // 2
     for ratio in reversed(config.upsampling_ratios):

@@ -1,18 +1,17 @@
-"""EnCodec's decoder over a sequence that grows at its end; nothing is computed twice.
+"""Streaming layers of EnCodec's decoder; nothing is computed twice.
 
-A *stage* is given what came since the last time, and returns all that is settled by it.
-For that it keeps the inputs that outputs still to come depend on. Only where the sequence
-really starts and ends does it act as if nothing were beyond::
+A *stage* takes the new inputs and returns all outputs that they complete. It keeps the
+inputs that later outputs depend on, and pads only at the true ends of the sequence::
 
-    one push      [kept][new······]            → as many outputs as inputs are new
-    the next             [kept][new······]     → the outputs that follow those
+    one push      [kept][new······]            → as many outputs as new inputs
+    the next             [kept][new······]     → the outputs that follow
 
-Sequences are time-major here, [T, N, C]: a convolution is then one product of matrices
-for each tap of its kernel, over slices that lie in memory as they are, and a transposed
-one of stride r is two, whose rows of r · C numbers are r positions.
+Sequences are time-major, [T, N, C]: a convolution is then one matrix product per tap of its
+kernel over contiguous slices, and a transposed one of stride r is two, whose output rows of
+r · C numbers are r positions.
 
-Milliseconds of one Zen 3 core for a second of music (EnCodec of 32 kHz with 64 filters,
-in pieces of a second, with the frames around it that the first two have to repeat):
+Milliseconds of one Zen 3 core per second of music (32 kHz EnCodec with 64 filters, in
+one-second chunks; the first two recompute the context around each chunk):
 
     ===========================  ====  ============
     runtime                      LSTM  convolutions
@@ -22,11 +21,11 @@ in pieces of a second, with the frames around it that the first two have to repe
     here                           48           144
     ===========================  ====  ============
 
-The LSTM spends its time reading weights, 67 MB for a frame, so it is faster where they
-are kept in half precision (by FBGEMM; it computes in single). That loses nothing of a
-checkpoint published in half precision; of others it leaves noise 91 dB below the music
-of musicgen-nano, less than 16-bit files do. In 8 bit the LSTM would take half of the
-time, but with random weights its output was off by 18 %.
+The LSTM is bound by reading weights, 67 MB per frame, so they are packed in half precision
+(FBGEMM, which computes in float32). That is lossless for checkpoints published in half
+precision; for others the error is 91 dB below the music of musicgen-nano, less than the
+rounding of 16-bit files. In 8 bits the LSTM would take half the time, but with random
+weights its output was off by 18 %.
 """
 
 from __future__ import annotations
@@ -40,50 +39,58 @@ from transformers.models.encodec.modeling_encodec import EncodecResnetBlock
 
 from musicgen_space.engine.runtimes.half import has_fbgemm
 
-__all__ = ["Convolution", "Layer", "Memory", "MemoryStage", "Residual", "Stage", "Upsampling"]
+__all__ = [
+    "Convolution",
+    "LSTMStage",
+    "Layer",
+    "ResidualBlock",
+    "ResidualLSTM",
+    "Stage",
+    "Upsampling",
+]
 
 
 class Layer(Protocol):
-    """A network that looks ``context`` inputs to both sides, [T + 2 context, N, C] → [T′, N, C′].
+    """A layer with ``context`` inputs on both sides: [T + 2 context, N, C] → [T′, N, C′].
 
-    Beyond the ends of a sequence it sees it mirrored if ``mirrored``, else zeros.
+    The ends of a sequence are padded by reflection if ``reflect``, else with zeros.
     """
 
     context: int
-    mirrored: bool
+    reflect: bool
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """As the class says."""
+        """[T + 2 context, N, C] → [T′, N, C′]."""
 
 
 class Stage:
-    """A layer run over one sequence, piece by piece."""
+    """Streams one sequence through a layer."""
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
         self._kept: torch.Tensor | None = None
-        self._begun = False
+        self._started = False
 
     def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor | None:
-        """[T′, N, C] more → the outputs that are settled now; None if too little came so far."""
+        """New inputs [T′, N, C] → the outputs they complete; None if it needs more input first."""
         layer, context = self._layer, self._layer.context
         inputs = new if self._kept is None else torch.cat([self._kept, new])
-        if not self._begun and not last and len(inputs) <= context:
-            self._kept = inputs  # too short to be mirrored
+        if not self._started and not last and len(inputs) <= context:
+            self._kept = inputs  # too short to reflect
             return None
-        before, after = 0 if self._begun else context, context if last else 0
+        before, after = 0 if self._started else context, context if last else 0
         if before or after:
-            inputs = (_mirror if layer.mirrored else _surround)(inputs, before, after)
-        self._begun = True
+            inputs = (_pad_reflect if layer.reflect else _pad_zeros)(inputs, before, after)
+        self._started = True
         self._kept = inputs[len(inputs) - 2 * context :]
         return layer(inputs)
 
 
 class Convolution:
-    """``conv`` of stride 1, after an ELU if ``activated``."""
+    """``conv`` of stride 1, after an ELU if ``elu``."""
 
-    def __init__(self, conv: nn.Conv1d, *, mirrored: bool, activated: bool) -> None:
-        self.mirrored, self._activated = mirrored, activated
+    def __init__(self, conv: nn.Conv1d, *, reflect: bool, elu: bool) -> None:
+        self.reflect, self._elu = reflect, elu
         self._dilation: int = conv.dilation[0]
         self.context = self._dilation * (conv.kernel_size[0] - 1) // 2
         self._taps = conv.weight.detach().permute(2, 1, 0).contiguous()  # [kernel, C, C′]
@@ -93,7 +100,7 @@ class Convolution:
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """[T + 2 context, N, C] → [T, N, C′]."""
         length = len(inputs) - 2 * self.context
-        if self._activated:
+        if self._elu:
             inputs = functional.elu(inputs)
         shifted = [
             inputs[start : start + length].flatten(0, 1)
@@ -108,13 +115,13 @@ class Convolution:
 class Upsampling:
     """An ELU and the transposed convolution ``conv`` of stride r and kernel 2 r.
 
-    Input t reaches the outputs r t … r t + 2 r − 1, of which r − r // 2 are cut off at the
-    start. So r outputs in a row are made of an input's first half and the previous one's
+    Input t contributes to outputs r t … r t + 2 r − 1, of which r − r // 2 are trimmed at the
+    start. So each r outputs are the sum of one input's first half and the previous input's
     second half.
     """
 
     context = 1
-    mirrored = False
+    reflect = False
 
     def __init__(self, conv: nn.ConvTranspose1d) -> None:
         channels, _, kernel = conv.weight.shape
@@ -132,31 +139,31 @@ class Upsampling:
         outputs.addmm_(inputs[:-1].flatten(0, 1), self._second)
         by_sound = outputs.view(length - 1, sounds, ratio, -1)
         in_order = by_sound.transpose(1, 2).reshape((length - 1) * ratio, sounds, -1)
-        cut = ratio - ratio // 2
-        return in_order[cut : cut + (length - 2) * ratio]
+        trim = ratio - ratio // 2
+        return in_order[trim : trim + (length - 2) * ratio]
 
 
-class Residual:
-    """transformers' ``EncodecResnetBlock``: two convolutions and a way around them."""
+class ResidualBlock:
+    """transformers' ``EncodecResnetBlock``: two convolutions and a shortcut."""
 
-    def __init__(self, block: EncodecResnetBlock, *, mirrored: bool) -> None:
+    def __init__(self, block: EncodecResnetBlock, *, reflect: bool) -> None:
         _, wide, _, narrow = block.block
-        self._wide = Convolution(wide.conv, mirrored=mirrored, activated=True)
-        self._narrow = Convolution(narrow.conv, mirrored=mirrored, activated=True)
-        self._around: Convolution | None = None
+        self._wide = Convolution(wide.conv, reflect=reflect, elu=True)
+        self._narrow = Convolution(narrow.conv, reflect=reflect, elu=True)
+        self._shortcut: Convolution | None = None
         if not isinstance(block.shortcut, nn.Identity):
-            self._around = Convolution(block.shortcut.conv, mirrored=mirrored, activated=False)
-        self.context, self.mirrored = self._wide.context, mirrored
+            self._shortcut = Convolution(block.shortcut.conv, reflect=reflect, elu=False)
+        self.context, self.reflect = self._wide.context, reflect
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """[T + 2 context, N, C] → [T, N, C]."""
         outputs = self._narrow(self._wide(inputs))
         middle = inputs[self.context : len(inputs) - self.context]
-        return outputs.add_(middle if self._around is None else self._around(middle))
+        return outputs.add_(middle if self._shortcut is None else self._shortcut(middle))
 
 
-class Memory:
-    """The LSTM and a way around it; its weights in half precision where torch can."""
+class ResidualLSTM:
+    """The LSTM with its skip connection; weights in half precision where FBGEMM is available."""
 
     def __init__(self, lstm: nn.LSTM) -> None:
         self.lstm = lstm
@@ -164,18 +171,18 @@ class Memory:
         self._cells = [_pack(lstm, layer) for layer in range(lstm.num_layers)] if packable else None
 
     def __call__(
-        self, steps: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor] | None
+        self, steps: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """[T, N, C] and the memory of earlier steps → [T, N, C] and the memory after them."""
+        """Inputs [T, N, C] and state (None: zeros) → outputs [T, N, C] and the new state."""
         if self._cells is None:
-            output, memory = self.lstm(steps, memory)
-            return output + steps, memory
-        if memory is None:
+            output, state = self.lstm(steps, state)
+            return output + steps, state
+        if state is None:
             zeros = steps.new_zeros(self.lstm.num_layers, *steps.shape[1:])
-            memory = zeros, zeros
+            state = zeros, zeros
         output, *after = torch.quantized_lstm(
             steps,
-            memory,
+            state,
             self._cells,
             has_biases=True,
             num_layers=self.lstm.num_layers,
@@ -188,18 +195,18 @@ class Memory:
         return output + steps, (after[0], after[1])
 
 
-class MemoryStage:
-    """The LSTM run over one sequence."""
+class LSTMStage:
+    """Streams one sequence through the LSTM."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._run = memory
-        self._memory: tuple[torch.Tensor, torch.Tensor] | None = None
+    def __init__(self, lstm: ResidualLSTM) -> None:
+        self._lstm = lstm
+        self._state: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor | None:
-        """[T′, N, C] more → as many outputs."""
+        """New inputs [T′, N, C] → as many outputs."""
         if not len(new):
             return new
-        outputs, self._memory = self._run(new, self._memory)
+        outputs, self._state = self._lstm(new, self._state)
         return outputs
 
 
@@ -210,35 +217,35 @@ def _bias(conv: nn.Conv1d | nn.ConvTranspose1d) -> torch.Tensor:
 
 
 def _share(conv: nn.Conv1d | nn.ConvTranspose1d, weight: torch.Tensor) -> None:
-    """Let ``conv`` see the same weights where they lie now, so that they are there once."""
+    """Make ``conv`` use ``weight`` as well, so that the weights are in memory once."""
     conv.weight = nn.Parameter(weight, requires_grad=False)
 
 
 def _pack(lstm: nn.LSTM, layer: int) -> torch.ScriptObject:
-    """One layer's weights in half precision."""
-    halves = [
+    """One layer's weights, packed in half precision."""
+    packed = [
         torch.ops.quantized.linear_prepack_fp16(
-            getattr(lstm, f"weight_{half}_l{layer}").detach(),
-            getattr(lstm, f"bias_{half}_l{layer}").detach(),
+            getattr(lstm, f"weight_{kind}_l{layer}").detach(),
+            getattr(lstm, f"bias_{kind}_l{layer}").detach(),
         )
-        for half in ("ih", "hh")
+        for kind in ("ih", "hh")
     ]
-    cell: torch.ScriptObject = torch.ops.quantized.make_quantized_cell_params_fp16(*halves)
+    cell: torch.ScriptObject = torch.ops.quantized.make_quantized_cell_params_fp16(*packed)
     return cell
 
 
-def _surround(inputs: torch.Tensor, before: int, after: int) -> torch.Tensor:
-    """Zeros at the ends of [T, N, C]."""
+def _pad_zeros(inputs: torch.Tensor, before: int, after: int) -> torch.Tensor:
+    """[T, N, C] padded with zeros."""
     return functional.pad(inputs, (0, 0, 0, 0, before, after))
 
 
-def _mirror(inputs: torch.Tensor, before: int, after: int) -> torch.Tensor:
-    """[T, N, C] mirrored at its ends; if too short for that, zeros follow it first.
+def _pad_reflect(inputs: torch.Tensor, before: int, after: int) -> torch.Tensor:
+    """[T, N, C] padded by reflection; if too short for that, zero-padded at the end first.
 
-    As transformers does it (``EncodecConv1d._pad1d``).
+    As in transformers (``EncodecConv1d._pad1d``).
     """
     positions = torch.arange(-before, len(inputs) + after, device=inputs.device)
     missing = max(0, max(before, after) + 1 - len(inputs))
-    inputs = _surround(inputs, 0, missing)
+    inputs = _pad_zeros(inputs, 0, missing)
     end = len(inputs) - 1
     return inputs[end - (end - positions.abs()).abs()]

@@ -1,1 +1,1 @@
-"""What the decoder listens to: text through T5, a tune as chroma."""
+"""What the decoder is conditioned on: text through T5, a melody as chroma."""

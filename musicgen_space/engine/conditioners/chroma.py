@@ -1,7 +1,7 @@
-"""A tune, as melody checkpoints read it: which of the twelve pitch classes is loudest when.
+"""Chroma: which of the twelve pitch classes is loudest in each frame of a melody.
 
 The same numbers as transformers' ``MusicgenMelodyFeatureExtractor``, whose filter bank
-this uses. That class itself needs torchaudio for its spectrogram, which torch has too.
+this uses. That class needs torchaudio for its spectrogram; ``torch.stft`` does as well.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import torch
 from torch.nn import functional
 from transformers.audio_utils import chroma_filter_bank
 
-__all__ = ["no_tune", "tune_of"]
+__all__ = ["empty_chroma", "extract_chroma"]
 
 # facebook/musicgen-melody, preprocessor_config.json: n_fft and hop_length, in samples.
 _WINDOW = 16384
 _HOP = 4096
 
 
-def tune_of(samples: torch.Tensor, sample_rate: int, bins: int, frames: int) -> torch.Tensor:
-    """Sound [n] → float32 [frames, bins], 1 at each frame's loudest pitch class, else 0.
+def extract_chroma(samples: torch.Tensor, sample_rate: int, bins: int, frames: int) -> torch.Tensor:
+    """Samples [n] → one-hot float32 [frames, bins]: the loudest pitch class of each frame.
 
-    A tune that is too short starts again; of one that is too long the beginning counts.
+    A melody that is too short is repeated; one that is too long is cut off.
     """
     missing = max(0, _WINDOW - samples.shape[-1])
     padded = functional.pad(samples, (missing // 2, missing - missing // 2))
@@ -33,6 +33,6 @@ def tune_of(samples: torch.Tensor, sample_rate: int, bins: int, frames: int) -> 
     return functional.one_hot(loudest.repeat(repeats)[:frames], bins).float()
 
 
-def no_tune(bins: int, frames: int) -> torch.Tensor:
-    """What a melody checkpoint reads when there is no tune: [frames, bins], all in bin 0."""
+def empty_chroma(bins: int, frames: int) -> torch.Tensor:
+    """Chroma of no melody, as the checkpoints were trained: [frames, bins], all in bin 0."""
     return functional.one_hot(torch.zeros(frames, dtype=torch.int64), bins).float()

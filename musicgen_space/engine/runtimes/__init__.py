@@ -1,1 +1,1 @@
-"""What computes a decoder's step: torch, or the native kernel."""
+"""Runtimes: what computes a decoder step. ``registry`` chooses one: ``native`` or torch."""

@@ -1,7 +1,7 @@
-"""Weights in half precision that lose nothing by it, computed with in float32.
+"""Lossless half-precision weights with float32 compute.
 
-FBGEMM, which is part of torch on x86, multiplies half-precision weights in single
-precision: a step of the decoder reads half the bytes and gives the same numbers.
+FBGEMM, part of torch on x86, multiplies float16 weights in float32: a decoder step reads
+half the bytes and gives the same result.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import cast
 import torch
 from torch import nn
 
-__all__ = ["HalfLinear", "halve_lossless", "has_fbgemm", "is_half", "weight_of"]
+__all__ = ["HalfLinear", "fits_half", "halve_lossless", "has_fbgemm", "weight_of"]
 
 
 def has_fbgemm() -> bool:
-    """Whether torch has FBGEMM here; on ARM it has not."""
+    """Whether torch has FBGEMM here; not on ARM."""
     return "fbgemm" in torch.backends.quantized.supported_engines
 
 
 class HalfLinear(nn.Module):
-    """``nn.Linear`` with its weight packed in float16; it computes in float32."""
+    """``nn.Linear`` with its weight packed as float16, computing in float32."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -38,9 +38,9 @@ class HalfLinear(nn.Module):
 
 
 def halve_lossless(model: nn.Module) -> int:
-    """Replace every ``nn.Linear`` whose float32 weights are float16 numbers; → how many.
+    """Replace every ``nn.Linear`` whose float32 weights fit float16 exactly; → how many.
 
-    Does nothing off the CPU and where torch has no FBGEMM (ARM).
+    Does nothing off the CPU or without FBGEMM.
     """
     if not has_fbgemm():
         return 0
@@ -54,15 +54,15 @@ def halve_lossless(model: nn.Module) -> int:
 
 
 def weight_of(linear: nn.Module) -> torch.Tensor:
-    """The weight [out features, in features] of a linear, halved or not."""
+    """The weight [out features, in features] of an ``nn.Linear`` or ``HalfLinear``."""
     weight = linear.unpacked() if isinstance(linear, HalfLinear) else linear.weight
     return cast(torch.Tensor, weight).detach()
 
 
-def is_half(weight: torch.Tensor) -> bool:
-    """Whether float32 weights are float16 numbers."""
+def fits_half(weight: torch.Tensor) -> bool:
+    """Whether float32 weights are exactly representable in float16."""
     return bool((weight.half().float() == weight).all())
 
 
 def _is_lossless(weight: torch.Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and is_half(weight)
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and fits_half(weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from musicgen_space.audio.peaks import outline
+from musicgen_space.audio.peaks import normalised_peaks
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.message import Message, as_json
@@ -48,7 +48,7 @@ def picked(key: str, clip: Clip, use: str) -> Picked:
         "name": clip.name,
         "note": as_json(clip.note or ""),
         "seconds": clip.duration,
-        "peaks": outline(clip.samples, _BARS),
+        "peaks": normalised_peaks(clip.samples, _BARS),
         "from": start,
         "to": start + length,
         "least": limit.minimum,

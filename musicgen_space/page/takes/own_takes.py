@@ -146,7 +146,7 @@ class OwnTakes:
 
         def answer(visitor: str, library: Library) -> Answer:
             yes = _field(sent, "favourite") is True
-            return self._changed(library.favour(visitor, _id(sent), yes))
+            return self._changed(library.set_favourite(visitor, _id(sent), yes))
 
         return self._answer(sent, answer)
 

@@ -3,7 +3,7 @@
 ``state_dict.bin`` holds the language model and ``compression_state_dict.bin`` EnCodec, each
 as ``{"best_state": tensors, "xp.cfg": the whole Hydra configuration in YAML}``; the second
 may be ``{"pretrained": the name of an EnCodec in transformers' format}`` instead. T5 is not
-stored, only named. Facts from AudioCraft 1.3.0: models/builders.py and what that builds.
+stored, only named. Based on AudioCraft 1.3.0: models/builders.py and what that builds.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import yaml
 from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES
 from musicgen_space.engine.checkpoint.formats import transformers_format
 from musicgen_space.engine.checkpoint.formats.training import EXPORT, SAVE
-from musicgen_space.engine.checkpoint.named import Fetch, find
 from musicgen_space.engine.checkpoint.parts import (
     Checkpoint,
     CodecPart,
     encodec_config,
     encodec_sources,
 )
+from musicgen_space.engine.checkpoint.references import Fetch, find
 from musicgen_space.engine.checkpoint.tensors import (
-    Rows,
+    LazyTensor,
     Sources,
     Weights,
-    check,
-    plain,
+    as_weights,
+    check_tensor,
     read_pickle,
 )
 from musicgen_space.engine.config import DecoderConfig
@@ -40,18 +40,18 @@ __all__ = ["read"]
 
 
 def read(folder: Path, fetch: Fetch) -> Checkpoint:
-    """A folder with AudioCraft's two files; ``fetch`` gets what they only name.
+    """A folder with AudioCraft's two files; ``fetch`` gets the models they refer to.
 
     Raises ``InvalidCheckpoint``, also for models of AudioCraft that are not MusicGen.
     """
     model, codec = (_package(folder / name) for name in AUDIOCRAFT_FILES)
     config = _Config.of(model, AUDIOCRAFT_FILES[0])
-    _refuse_others(config, _STATED, _UNLESS_STATED)
+    _check_options(config, _REQUIRED, _DEFAULTED)
     name = config.get("conditioners.description.t5.name")
     text = transformers_format.read_text(find(name, folder, fetch), name)
     shapes = _shapes(config, text.config.d_model)
     file = folder / AUDIOCRAFT_FILES[0]
-    decoder = _decoder(plain(model.get("best_state"), file), shapes)
+    decoder = _decoder(as_weights(model.get("best_state"), file), shapes)
     return Checkpoint(shapes, (file,), decoder, text, _codec(codec, folder, fetch))
 
 
@@ -61,20 +61,20 @@ def _package(file: Path) -> Mapping[str, Any]:
     try:
         package = read_pickle(file)
     except InvalidCheckpoint as error:
-        if "omegaconf" in str(error):  # the configuration, as training keeps it
-            raise _unfinished(file, "a training checkpoint of AudioCraft", EXPORT) from None
+        if "omegaconf" in str(error):  # how training checkpoints store the configuration
+            raise _not_exported(file, "a training checkpoint of AudioCraft", EXPORT) from None
         raise
     if not isinstance(package, dict):
         raise InvalidCheckpoint(f"{file.name} is not what AudioCraft exports.")
     if "pretrained" not in package and not package.keys() >= {"best_state", "xp.cfg"}:
-        raise _unfinished(file, "weights without their configuration (xp.cfg)", SAVE)
+        raise _not_exported(file, "weights without their configuration (xp.cfg)", SAVE)
     best = package.get("best_state")
     if isinstance(best, dict) and isinstance(best.get("model"), dict):
-        raise _unfinished(file, "a training checkpoint of AudioCraft", EXPORT)
+        raise _not_exported(file, "a training checkpoint of AudioCraft", EXPORT)
     return package
 
 
-def _unfinished(file: Path, what: str, to_do: str) -> InvalidCheckpoint:
+def _not_exported(file: Path, what: str, to_do: str) -> InvalidCheckpoint:
     return InvalidCheckpoint(f"{file.name} holds {what}, not what AudioCraft exports. {to_do}")
 
 
@@ -82,8 +82,8 @@ def _unfinished(file: Path, what: str, to_do: str) -> InvalidCheckpoint:
 
 _Options = Mapping[str, object]
 
-# Options that change what the weights mean, each with the only value that is MusicGen's.
-_STATED: _Options = {
+# Options that change what the weights mean, with MusicGen's value, the only supported one.
+_REQUIRED: _Options = {
     "lm_model": "transformer_lm",
     "transformer_lm.activation": "gelu",
     "transformer_lm.norm_first": True,
@@ -93,8 +93,8 @@ _STATED: _Options = {
     "transformer_lm.bias_proj": False,
     "conditioners.description.model": "t5",
 }
-# The same, where AudioCraft takes that value too if none is stated.
-_UNLESS_STATED: _Options = {
+# The same for options whose default in AudioCraft is that value.
+_DEFAULTED: _Options = {
     "transformer_lm.norm": "layer_norm",
     "transformer_lm.positional_embedding": "sin",
     "transformer_lm.max_period": 10_000,
@@ -113,19 +113,19 @@ _UNLESS_STATED: _Options = {
     "conditioners.description.t5.finetune": False,
     "conditioners.description.t5.normalize_text": False,
 }
-# The tune is heard in windows of 2 ** 14 samples, of which the loudest pitch class counts.
+# Chroma of windows of 2 ** 14 samples, one-hot.
 _MELODY: _Options = {
     "conditioners.self_wav.model": "chroma_stem",
     "conditioners.self_wav.chroma_stem.radix2_exp": 14,
     "conditioners.self_wav.chroma_stem.argmax": True,
 }
-_CODEC_STATED: _Options = {
+_CODEC_REQUIRED: _Options = {
     "compression_model": "encodec",
     "encodec.autoencoder": "seanet",
     "encodec.quantizer": "rvq",
     "seanet.norm": "weight_norm",
 }
-_CODEC_UNLESS_STATED: _Options = {
+_CODEC_DEFAULTED: _Options = {
     "encodec.causal": False,
     "encodec.renormalize": False,
     "encodec.channels": 1,
@@ -136,7 +136,7 @@ _CODEC_UNLESS_STATED: _Options = {
     "seanet.encoder": {},
     "seanet.decoder.final_activation": None,
 }
-# EnCodec's configuration in transformers: its names, and where AudioCraft has the value.
+# EnCodec's configuration: transformers' name → AudioCraft's path.
 _CODEC_NAMES = {
     "sampling_rate": "encodec.sample_rate",
     "audio_channels": "seanet.channels",
@@ -156,21 +156,21 @@ _CODEC_NAMES = {
 }
 
 
-_MOST_TEXT = 2**18  # characters of a configuration; published ones have 0.02 million
+_MAX_CONFIG = 2**18  # characters; published ones have 20,000
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses references, by which a few lines become any number of values."""
+    """Refuses YAML aliases, by which a few lines expand to any number of values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """As ``SafeLoader`` has it."""
         if self.check_event(yaml.AliasEvent):
-            raise ValueError("it refers to parts of itself")
+            raise ValueError("it has aliases")
         return super().compose_node(parent, index)
 
 
 class _Config:
-    """The values of ``xp.cfg`` by their path, ``${path}`` followed, as OmegaConf would."""
+    """The values of ``xp.cfg`` by dotted path, ``${path}`` interpolated as OmegaConf does."""
 
     def __init__(self, values: object, file: str) -> None:
         self._values, self._file = values, file
@@ -179,41 +179,41 @@ class _Config:
     def of(cls, package: Mapping[str, Any], file: str) -> _Config:
         try:
             text = package["xp.cfg"]
-            if len(text) > _MOST_TEXT:
-                raise ValueError(f"it has {len(text):,} characters, more than {_MOST_TEXT:,}")
+            if len(text) > _MAX_CONFIG:
+                raise ValueError(f"it has {len(text):,} characters, more than {_MAX_CONFIG:,}")
             return cls(yaml.load(text, _Loader), file)
-        except Exception as error:  # yaml's own errors, and what odd numbers and dates raise
+        except Exception as error:  # yaml's errors, and ValueErrors of odd numbers and dates
             reason = " ".join(str(error).split())[:200]
             raise InvalidCheckpoint(f"{file} has no readable xp.cfg: {reason}") from None
 
     def get(self, path: str, *default: object, depth: int = 0) -> Any:
-        """The value at ``path``, or the ``default`` if one is given and nothing is there."""
+        """The value at ``path``; ``default``, if given, where there is none."""
         value = self._values
         for key in path.split("."):
             if not isinstance(value, dict) or key not in value:
                 if default:
                     return default[0]
                 raise InvalidCheckpoint(f"The configuration in {self._file} lacks {path}.")
-            value = self._followed(value[key], depth)
+            value = self._interpolated(value[key], depth)
         return value
 
-    def _followed(self, value: object, depth: int) -> object:
-        other = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
-        if not other:
+    def _interpolated(self, value: object, depth: int) -> object:
+        reference = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
+        if not reference:
             return value
         if depth > 8:
             raise InvalidCheckpoint(f"The configuration in {self._file} refers to itself.")
-        return self.get(other[1], depth=depth + 1)
+        return self.get(reference[1], depth=depth + 1)
 
 
-def _refuse_others(config: _Config, stated: _Options, unless_stated: _Options) -> None:
-    values = {path: config.get(path) for path in stated}
-    values |= {path: config.get(path, value) for path, value in unless_stated.items()}
-    for path, wanted in {**stated, **unless_stated}.items():
+def _check_options(config: _Config, required: _Options, defaulted: _Options) -> None:
+    values = {path: config.get(path) for path in required}
+    values |= {path: config.get(path, value) for path, value in defaulted.items()}
+    for path, wanted in {**required, **defaulted}.items():
         if values[path] != wanted:
             raise InvalidCheckpoint(
                 f"{path} {values[path]!r} is not supported, only {wanted!r}: "
-                "the checkpoint is no MusicGen, or one of an unusual kind."
+                "the checkpoint is not a MusicGen, or of an unusual kind."
             )
 
 
@@ -225,7 +225,7 @@ def _shapes(config: _Config, text_width: int) -> DecoderConfig:
         width=width,
         heads=config.get("transformer_lm.num_heads"),
         layers=config.get("transformer_lm.num_layers"),
-        feed_forward=_product(config.get("transformer_lm.hidden_scale"), width),
+        ffn_dim=_product(config.get("transformer_lm.hidden_scale"), width),
         codebooks=config.get("transformer_lm.n_q"),
         codebook_size=config.get("transformer_lm.card"),
         text_width=text_width,
@@ -239,16 +239,16 @@ def _shapes(config: _Config, text_width: int) -> DecoderConfig:
 
 
 def _melody(config: _Config) -> tuple[int, int]:
-    """How many pitch classes a melody model is told in how many frames; 0, 0 for others."""
-    conditioners = config.get("conditioners")  # an object: "description" was found in it
+    """Chroma bins and frames of a melody model; 0, 0 for others."""
+    conditioners = config.get("conditioners")  # a dict: read() has found "description" in it
     foreign = sorted(conditioners.keys() - {"args", "description", "self_wav"}, key=str)
     if foreign:
         raise InvalidCheckpoint(
-            f"The checkpoint wants to be told of {foreign[0]!r}, not only text."
+            f"The checkpoint is conditioned on {foreign[0]!r}, which is not supported."
         )
     if "self_wav" not in conditioners:
         return 0, 0
-    _refuse_others(config, _MELODY, {})
+    _check_options(config, _MELODY, {})
     samples = _product(
         config.get("dataset.segment_duration"),
         config.get("conditioners.self_wav.chroma_stem.sample_rate"),
@@ -258,17 +258,17 @@ def _melody(config: _Config) -> tuple[int, int]:
 
 
 def _product(one: object, other: object) -> int:
-    """Of two numbers, as a whole one; −1 if they are none, which no limit allows."""
+    """The truncated product of two numbers; −1, which no limit allows, if they are not numbers."""
     numbers = all(type(value) in (int, float) for value in (one, other))
     product = one * other if numbers else -1  # type: ignore[operator]
-    return int(product) if abs(product) < 2**53 else -1  # also false for "not a number"
+    return int(product) if abs(product) < 2**53 else -1  # False for NaN as well
 
 
 def _check_pattern(config: _Config, shapes: DecoderConfig) -> None:
     pattern = config.get("codebooks_pattern.modeling", None)
     pattern = pattern or config.get("transformer_lm.q_modeling", None)
-    in_turn = list(range(shapes.codebooks))  # AudioCraft's delays where none are stated
-    delays = config.get("codebooks_pattern.delay.delays", in_turn)
+    default = list(range(shapes.codebooks))  # AudioCraft's delays where none are given
+    delays = config.get("codebooks_pattern.delay.delays", default)
     if pattern != "delay" or delays != list(shapes.delays):
         raise InvalidCheckpoint(
             f"The codebooks' pattern {pattern!r} with delays {delays!r} is not supported, "
@@ -277,48 +277,48 @@ def _check_pattern(config: _Config, shapes: DecoderConfig) -> None:
 
 
 def _check_fuser(config: _Config, shapes: DecoderConfig) -> None:
-    # The order in the list means nothing: AudioCraft always puts the tune before the text.
-    told = {way: config.get(f"fuser.{way}", []) for way in ("cross", "prepend")}
-    if isinstance(told["prepend"], list):
-        told["prepend"] = sorted(told["prepend"], key=str)
+    # The order of the list is irrelevant: AudioCraft always prepends chroma before text.
+    fuser = {way: config.get(f"fuser.{way}", []) for way in ("cross", "prepend")}
+    if isinstance(fuser["prepend"], list):
+        fuser["prepend"] = sorted(fuser["prepend"], key=str)
     if shapes.follows_melody:
         wanted = {"cross": [], "prepend": ["description", "self_wav"]}
     else:
         wanted = {"cross": ["description"], "prepend": []}
-    if told != wanted:
-        raise InvalidCheckpoint(f"The checkpoint is told its prompt by {told}, not by {wanted}.")
+    if fuser != wanted:
+        raise InvalidCheckpoint(f"The fuser {fuser} is not supported, only {wanted}.")
 
 
 # The weights.
 
-# One layer: our names, and AudioCraft's tensor that each is, or is cut from.
+# One layer: our name → AudioCraft's.
 _LAYER = {
-    "self_attention_norm.weight": "norm1.weight",
-    "self_attention_norm.bias": "norm1.bias",
-    "self_attention.queries_keys_values.weight": "self_attn.in_proj_weight",
-    "self_attention.output.weight": "self_attn.out_proj.weight",
-    "feed_forward_norm.weight": "norm2.weight",
-    "feed_forward_norm.bias": "norm2.bias",
-    "expand.weight": "linear1.weight",
-    "contract.weight": "linear2.weight",
+    "self_attn_norm.weight": "norm1.weight",
+    "self_attn_norm.bias": "norm1.bias",
+    "self_attn.qkv_proj.weight": "self_attn.in_proj_weight",
+    "self_attn.out_proj.weight": "self_attn.out_proj.weight",
+    "ffn_norm.weight": "norm2.weight",
+    "ffn_norm.bias": "norm2.bias",
+    "fc1.weight": "linear1.weight",
+    "fc2.weight": "linear2.weight",
 }
-_LAYER_WITH_TEXT = {
+_LAYER_WITH_CROSS_ATTENTION = {
     **_LAYER,
-    "cross_attention_norm.weight": "norm_cross.weight",
-    "cross_attention_norm.bias": "norm_cross.bias",
-    "cross_attention.output.weight": "cross_attention.out_proj.weight",
+    "cross_attn_norm.weight": "norm_cross.weight",
+    "cross_attn_norm.bias": "norm_cross.bias",
+    "cross_attn.out_proj.weight": "cross_attention.out_proj.weight",
 }
 _CONDITIONERS = "condition_provider.conditioners."
-# Not trained, and stored all the same.
+# A constant that is stored all the same.
 _WINDOW = f"{_CONDITIONERS}self_wav.chroma.spec.window"
 
 
 def _decoder(weights: Weights, shapes: DecoderConfig) -> Sources:
-    # A model trained with torch's own attention has it under one more name.
+    # Models trained with torch's attention have one more level in the name.
     weights = {name.replace(".mha.", "."): tensor for name, tensor in weights.items()}
     weights.pop(_WINDOW, None)
 
-    def take(name: str) -> Rows:
+    def take(name: str) -> LazyTensor:
         try:
             return weights.pop(name)
         except KeyError:
@@ -327,44 +327,46 @@ def _decoder(weights: Weights, shapes: DecoderConfig) -> Sources:
     codebooks = range(shapes.codebooks)
     sources = {
         "embeddings": [take(f"emb.{k}.weight") for k in codebooks],
-        "heads.weight": [take(f"linears.{k}.weight") for k in codebooks],
+        "lm_heads.weight": [take(f"linears.{k}.weight") for k in codebooks],
     }
-    names = {"norm": "out_norm", "text_projection": f"{_CONDITIONERS}description.output_proj"}
+    names = {"norm": "out_norm", "text_proj": f"{_CONDITIONERS}description.output_proj"}
     if shapes.follows_melody:
-        names["chroma_projection"] = f"{_CONDITIONERS}self_wav.output_proj"
+        names["chroma_proj"] = f"{_CONDITIONERS}self_wav.output_proj"
     for ours, theirs in names.items():
         for half in ("weight", "bias"):
             sources[f"{ours}.{half}"] = [take(f"{theirs}.{half}")]
     for index in range(shapes.layers):
         here, there = f"layers.{index}.", f"transformer.layers.{index}."
-        layer = _LAYER if shapes.follows_melody else _LAYER_WITH_TEXT
+        layer = _LAYER if shapes.follows_melody else _LAYER_WITH_CROSS_ATTENTION
         sources |= {here + ours: [take(there + theirs)] for ours, theirs in layer.items()}
         if not shapes.follows_melody:
-            queries, others = _cut(take(f"{there}cross_attention.in_proj_weight"), shapes.width)
-            sources[f"{here}cross_attention.queries.weight"] = [queries]
-            sources[f"{here}cross_attention.keys_values.weight"] = [others]
+            q_proj, kv_proj = _split_in_proj(
+                take(f"{there}cross_attention.in_proj_weight"), shapes.width
+            )
+            sources[f"{here}cross_attn.q_proj.weight"] = [q_proj]
+            sources[f"{here}cross_attn.kv_proj.weight"] = [kv_proj]
     if weights:
-        raise InvalidCheckpoint(f"{min(weights)} is no weight of a MusicGen of this shape.")
+        raise InvalidCheckpoint(f"{min(weights)} is not a weight of a MusicGen of this shape.")
     return sources
 
 
-def _cut(rows: Rows, width: int) -> tuple[Rows, Rows]:
-    """The queries' rows [W, W] and those of keys and values [2 W, W], which lie together."""
-    check(rows, (3 * width, width))
-    return Rows(rows.name, rows.tensor[:width]), Rows(rows.name, rows.tensor[width:])
+def _split_in_proj(rows: LazyTensor, width: int) -> tuple[LazyTensor, LazyTensor]:
+    """q_proj [W, W] and kv_proj [2 W, W] of a stacked in_proj."""
+    check_tensor(rows, (3 * width, width))
+    return LazyTensor(rows.name, rows.tensor[:width]), LazyTensor(rows.name, rows.tensor[width:])
 
 
 def _codec(package: Mapping[str, Any], folder: Path, fetch: Fetch) -> CodecPart:
     if "pretrained" in package:
         return transformers_format.read_codec(find(package["pretrained"], folder, fetch))
     file = folder / AUDIOCRAFT_FILES[1]
-    weights = plain(package.get("best_state"), file)
+    weights = as_weights(package.get("best_state"), file)
     renamed = {_codec_name(name): tensor for name, tensor in weights.items()}
     return CodecPart(_codec_config(_Config.of(package, file.name)), encodec_sources(renamed))
 
 
 def _codec_config(config: _Config) -> Any:
-    _refuse_others(config, _CODEC_STATED, _CODEC_UNLESS_STATED)
+    _check_options(config, _CODEC_REQUIRED, _CODEC_DEFAULTED)
     known = {"trim_right_ratio", "final_activation", "final_activation_params"}
     decoder = config.get("seanet.decoder", {})
     if not isinstance(decoder, dict) or decoder.keys() - known:
@@ -383,7 +385,7 @@ _CODEC_RENAMED = (
 
 
 def _codec_name(name: str) -> str:
-    """AudioCraft's name of one of EnCodec's tensors → transformers'."""
+    """AudioCraft's name of an EnCodec tensor → transformers'."""
     for theirs, ours in _CODEC_RENAMED:
         name = re.sub(theirs, ours, name)
     return name

@@ -20,7 +20,13 @@ from musicgen_space.engine.checkpoint.parts import (
     t5_config,
     t5_sources,
 )
-from musicgen_space.engine.checkpoint.tensors import Rows, Sources, Weights, part, read_tensors
+from musicgen_space.engine.checkpoint.tensors import (
+    LazyTensor,
+    Sources,
+    Weights,
+    read_tensors,
+    select,
+)
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.errors import InvalidCheckpoint
 
@@ -30,34 +36,34 @@ _FAMILIES = ("musicgen", "musicgen_melody")
 
 
 def read(folder: Path, adapter: Adapter | None = None) -> Checkpoint:
-    """A ``Musicgen(Melody)ForConditionalGeneration`` folder, as ``adapter`` changes it.
+    """A ``Musicgen(Melody)ForConditionalGeneration`` folder, patched by ``adapter`` if given.
 
     Raises ``InvalidCheckpoint``.
     """
     config = read_json(folder / "config.json")
     shapes = _shapes(config)
-    of_text = _section(config, "text_encoder")
-    text = t5_config(of_text)
-    codec = encodec_config(_section(config, "audio_encoder"))
+    text_section = _section(config, "text_encoder")
+    text_config = t5_config(text_section)
+    codec_config = encodec_config(_section(config, "audio_encoder"))
     files = weight_files(folder)
     weights = read_tensors(files)
     if adapter is not None:
-        weights = adapter.applied(weights)
+        weights = adapter.apply(weights)
         files = [*files, adapter.file]
+    text = t5_sources(select(weights, "text_encoder."))
+    codec = encodec_sources(select(weights, "audio_encoder."))
     return Checkpoint(
         shapes,
         tuple(files),
         _decoder(weights, shapes),
-        TextPart(
-            text, t5_sources(part(weights, "text_encoder.")), folder, of_text.get("_name_or_path")
-        ),
-        CodecPart(codec, encodec_sources(part(weights, "audio_encoder."))),
+        TextPart(text_config, text, folder, text_section.get("_name_or_path")),
+        CodecPart(codec_config, codec),
         adapter.base if adapter else None,
     )
 
 
 def read_text(folder: Path, name: object) -> TextPart:
-    """A folder of T5 alone, with or without its decoder; raises ``InvalidCheckpoint``."""
+    """A folder of T5 alone, encoder-only or whole; raises ``InvalidCheckpoint``."""
     config = t5_config(read_json(folder / "config.json"))
     return TextPart(config, t5_sources(read_tensors(weight_files(folder))), folder, name)
 
@@ -90,7 +96,7 @@ def _shapes(config: Mapping[str, Any]) -> DecoderConfig:
             width=decoder["hidden_size"],
             heads=decoder["num_attention_heads"],
             layers=decoder["num_hidden_layers"],
-            feed_forward=decoder["ffn_dim"],
+            ffn_dim=decoder["ffn_dim"],
             codebooks=decoder["num_codebooks"],
             codebook_size=decoder["vocab_size"],
             text_width=text["d_model"],
@@ -102,95 +108,91 @@ def _shapes(config: Mapping[str, Any]) -> DecoderConfig:
         raise InvalidCheckpoint(f"config.json lacks a field of MusicGen: {error}.") from None
 
 
-_TRUNK = "decoder.model.decoder."
+_PREFIX = "decoder.model.decoder."
 
-# One decoder layer: our names, and the tensors of transformers' that each is stacked from.
+# One decoder layer: our name → transformers' tensors that are concatenated to it.
 _LAYER = {
-    "self_attention_norm.weight": ["self_attn_layer_norm.weight"],
-    "self_attention_norm.bias": ["self_attn_layer_norm.bias"],
-    "self_attention.queries_keys_values.weight": [
-        f"self_attn.{projection}_proj.weight" for projection in "qkv"
-    ],
-    "self_attention.output.weight": ["self_attn.out_proj.weight"],
-    "feed_forward_norm.weight": ["final_layer_norm.weight"],
-    "feed_forward_norm.bias": ["final_layer_norm.bias"],
-    "expand.weight": ["fc1.weight"],
-    "contract.weight": ["fc2.weight"],
+    "self_attn_norm.weight": ["self_attn_layer_norm.weight"],
+    "self_attn_norm.bias": ["self_attn_layer_norm.bias"],
+    "self_attn.qkv_proj.weight": [f"self_attn.{projection}_proj.weight" for projection in "qkv"],
+    "self_attn.out_proj.weight": ["self_attn.out_proj.weight"],
+    "ffn_norm.weight": ["final_layer_norm.weight"],
+    "ffn_norm.bias": ["final_layer_norm.bias"],
+    "fc1.weight": ["fc1.weight"],
+    "fc2.weight": ["fc2.weight"],
 }
-_LAYER_WITH_TEXT = {
+_LAYER_WITH_CROSS_ATTENTION = {
     **_LAYER,
-    "cross_attention_norm.weight": ["encoder_attn_layer_norm.weight"],
-    "cross_attention_norm.bias": ["encoder_attn_layer_norm.bias"],
-    "cross_attention.queries.weight": ["encoder_attn.q_proj.weight"],
-    "cross_attention.keys_values.weight": [
-        f"encoder_attn.{projection}_proj.weight" for projection in "kv"
-    ],
-    "cross_attention.output.weight": ["encoder_attn.out_proj.weight"],
+    "cross_attn_norm.weight": ["encoder_attn_layer_norm.weight"],
+    "cross_attn_norm.bias": ["encoder_attn_layer_norm.bias"],
+    "cross_attn.q_proj.weight": ["encoder_attn.q_proj.weight"],
+    "cross_attn.kv_proj.weight": [f"encoder_attn.{projection}_proj.weight" for projection in "kv"],
+    "cross_attn.out_proj.weight": ["encoder_attn.out_proj.weight"],
 }
 
 
 def _decoder(weights: Weights, shapes: DecoderConfig) -> Sources:
     names = _names(shapes)
     known = {name for theirs in names.values() for name in theirs}
-    known.add(f"{_TRUNK}embed_positions.weights")  # computed, but older versions stored it
-    foreign = sorted(name for name in weights.keys() - known if name.startswith(_TRUNK))
-    if any(".lora_" in name for name in foreign):
+    known.add(f"{_PREFIX}embed_positions.weights")  # computed, but older versions stored it
+    unknown = sorted(name for name in weights.keys() - known if name.startswith(_PREFIX))
+    if any(".lora_" in name for name in unknown):
         raise InvalidCheckpoint(
-            f"{foreign[0]} is of an adapter that was saved with its base, not merged into it. "
-            "PEFT's save_pretrained() writes the adapter alone, its merge_and_unload() merges."
+            f"{unknown[0]} belongs to an adapter that was saved with its base, unmerged. "
+            "PEFT's save_pretrained() saves the adapter alone, its merge_and_unload() merges it."
         )
-    if foreign:
-        raise InvalidCheckpoint(f"{foreign[0]} is no weight of a MusicGen of this shape.")
+    if unknown:
+        raise InvalidCheckpoint(f"{unknown[0]} is not a weight of a MusicGen of this shape.")
     try:
         sources = {ours: [weights[name] for name in theirs] for ours, theirs in names.items()}
     except KeyError as missing:
         raise InvalidCheckpoint(f"The checkpoint lacks the decoder's weight {missing}.") from None
-    sources |= _projection(weights, "enc_to_dec_proj", "text_projection", shapes.text_width, shapes)
+    sources |= _projection(weights, "enc_to_dec_proj", "text_proj", shapes.text_width, shapes)
     if shapes.follows_melody:
         sources |= _projection(
-            weights, "audio_enc_to_dec_proj", "chroma_projection", shapes.chroma_bins, shapes
+            weights, "audio_enc_to_dec_proj", "chroma_proj", shapes.chroma_bins, shapes
         )
     return sources
 
 
 def _names(shapes: DecoderConfig) -> dict[str, list[str]]:
-    """Our names, and the tensors of transformers' that each is stacked from."""
+    """Our name → transformers' tensors that are concatenated to it."""
     codebooks = range(shapes.codebooks)
     names = {
-        "embeddings": [f"{_TRUNK}embed_tokens.{k}.weight" for k in codebooks],
-        "heads.weight": [f"decoder.lm_heads.{k}.weight" for k in codebooks],
-        "norm.weight": [f"{_TRUNK}layer_norm.weight"],
-        "norm.bias": [f"{_TRUNK}layer_norm.bias"],
+        "embeddings": [f"{_PREFIX}embed_tokens.{k}.weight" for k in codebooks],
+        "lm_heads.weight": [f"decoder.lm_heads.{k}.weight" for k in codebooks],
+        "norm.weight": [f"{_PREFIX}layer_norm.weight"],
+        "norm.bias": [f"{_PREFIX}layer_norm.bias"],
     }
-    layer = _LAYER if shapes.follows_melody else _LAYER_WITH_TEXT
+    layer = _LAYER if shapes.follows_melody else _LAYER_WITH_CROSS_ATTENTION
     for index in range(shapes.layers):
         for ours, theirs in layer.items():
-            names[f"layers.{index}.{ours}"] = [f"{_TRUNK}layers.{index}.{name}" for name in theirs]
+            names[f"layers.{index}.{ours}"] = [f"{_PREFIX}layers.{index}.{name}" for name in theirs]
     return names
 
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """Makes the identity of any square weight."""
+    """A patch that replaces a square weight by the identity."""
 
     tensors: tuple[torch.Tensor, ...] = ()
     scale: float = 1.0
 
-    def of(self, weight: torch.Tensor) -> torch.Tensor:
-        """In float32, on the device of ``weight``."""
+    def apply(self, weight: torch.Tensor) -> torch.Tensor:
+        """See ``Patch.apply``."""
         return torch.eye(len(weight), device=weight.device)
 
 
 def _projection(
     weights: Weights, theirs: str, ours: str, width: int, shapes: DecoderConfig
 ) -> Sources:
-    """A projection to the decoder's width; transformers has none where ``width`` is that."""
+    """A projection to the decoder's width; transformers omits it where ``width`` is the same."""
     if f"{theirs}.weight" not in weights and width == shapes.width:
         name = f"the identity for {theirs}"
-        # Its size is only claimed so far: its numbers are made when they are read.
-        identity = Rows(name, torch.zeros(()).expand(width, width), _Identity())
-        none = Rows(name, torch.zeros(width))
-        return {f"{ours}.weight": [identity], f"{ours}.bias": [none]}
+        # Expanded from one number: ``width`` is unchecked, and the identity is built on load.
+        identity = LazyTensor(name, torch.zeros(()).expand(width, width), _Identity())
+        zeros = LazyTensor(name, torch.zeros(width))
+        return {f"{ours}.weight": [identity], f"{ours}.bias": [zeros]}
     try:
         return {f"{ours}.{half}": [weights[f"{theirs}.{half}"]] for half in ("weight", "bias")}
     except KeyError as missing:

@@ -1,6 +1,6 @@
-"""The decoder's step as a small C++ kernel, which comes compiled for the usual machines.
+"""The decoder's step as a small C++ kernel, prebuilt for common platforms.
 
-``decoder`` has the class to use, ``kernel`` the library behind it: ``shipped`` with this
-package or built on this machine by ``build``, and ``check``ed as it is loaded. ``ship``
-compiles what is shipped.
+``runtime`` is what the registry knows, ``decoder`` the Python side of the kernel. ``kernel``
+loads the library: ``prebuilt``, else compiled here by ``build``; ``self_test`` checks it as
+it is loaded. The C++ is in ``src/``; ``build_prebuilt`` compiles it into ``kernels/``.
 """

@@ -1,17 +1,18 @@
-"""MusicGen's decoder on the native kernel, to be used in place of ``model.Decoder``.
+"""MusicGen's decoder on the native kernel: a drop-in for ``model.Decoder``.
 
-It is made from a loaded decoder and has the same interface. Three modes:
+It is built from a loaded decoder. Three modes:
 
-``exact``  the weights as published (float16 where that loses nothing, else float32),
-           products and cache in float32: the numbers of ``model.Decoder`` up to rounding
-``int8``   weights as −63 … 63 with a scale for every 128 inputs of an output, activations
-           as −127 … 127 likewise, cache in bytes (matrix.h says why 63)
-``int4``   the same, but the feed-forward's weights in 4 bits with a scale for every 32
+``exact``  weights as published (float16 where that is lossless, else float32), products
+           and KV cache in float32: equal to ``model.Decoder`` up to rounding
+``int8``   weights −63 … 63 with a scale per 128 inputs of an output, activations
+           −127 … 127 likewise, 8-bit KV cache (matrix.h says why 63)
+``int4``   the same, with the feed-forward's weights in 4 bits and a scale per 32 inputs
 
-What ``packed`` says of one decoder makes another, of the same numbers, without the weights.
+``packed`` exports the converted matrices, from which the same decoder can be rebuilt
+without the original weights.
 
-A row's result does not depend on the rows beside it, nor on the number of threads; so
-the kernel is free to leave the other threads out where they only wait for a core.
+A row's result depends neither on the other rows nor on the number of threads, so the kernel
+may skip threads that would only wait for a core.
 """
 
 from __future__ import annotations
@@ -27,43 +28,43 @@ import torch
 from torch import nn
 
 from musicgen_space.engine.config import DecoderConfig
-from musicgen_space.engine.model import Condition, Decoder, melody_prefix, sinusoids
-from musicgen_space.engine.runtimes.half import is_half, weight_of
+from musicgen_space.engine.model import Condition, Decoder, melody_prefix, sinusoidal_positions
+from musicgen_space.engine.runtimes.half import fits_half, weight_of
 
-__all__ = ["Mode", "NativeDecoder", "NativeState", "levels"]
+__all__ = ["Mode", "NativeCache", "NativeDecoder", "simd_levels"]
 
 Mode = Literal["exact", "int8", "int4"]
 
 _FLOAT32, _FLOAT16, _INT8, _INT4 = range(4)  # decoder.cpp's Format
-# How the numbers of a packed matrix are shown; what says nothing of the format is bytes.
+# How a packed matrix is exported; quantised blocks are opaque bytes.
 _DTYPES = {_FLOAT32: np.float32, _FLOAT16: np.float16, _INT8: np.uint8, _INT4: np.uint8}
 _PARTS = (
-    "self_attention.queries_keys_values",
-    "self_attention.output",
-    "cross_attention.queries",
-    "cross_attention.output",
-    "expand",
-    "contract",
-    "cross_attention.keys_values",
+    "self_attn.qkv_proj",
+    "self_attn.out_proj",
+    "cross_attn.q_proj",
+    "cross_attn.out_proj",
+    "fc1",
+    "fc2",
+    "cross_attn.kv_proj",
 )
-_NORMS = ("self_attention_norm", "cross_attention_norm", "feed_forward_norm")
-_FEED_FORWARD = ("expand", "contract")
-_HEADS = -1  # in place of a layer's number
+_NORMS = ("self_attn_norm", "cross_attn_norm", "ffn_norm")
+_FEED_FORWARD = ("fc1", "fc2")
+_LM_HEADS = -1  # the layer index that stands for the output heads
 
 
 class _Shape(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int)
         for name in (
-            *("width", "heads", "layers", "feed_forward", "codebooks", "codebook_size"),
-            *("looks_at_text", "cache_in_bytes"),
+            *("width", "heads", "layers", "ffn_dim", "codebooks", "codebook_size"),
+            *("has_cross_attn", "int8_cache"),
         )
     ]
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class NativeState:
-    """The memory of one generation; the kernel's share is freed with it."""
+class NativeCache:
+    """The KV cache of one generation; owns the kernel's allocation."""
 
     rows: int
     _handle: int
@@ -71,7 +72,7 @@ class NativeState:
 
 
 class NativeDecoder:
-    """Codes in, logits of the next codes out; see ``model.Decoder`` for the meaning of it all."""
+    """Codes in, logits of the next codes out; the interface and shapes of ``model.Decoder``."""
 
     def __init__(
         self,
@@ -82,141 +83,142 @@ class NativeDecoder:
         level: str = "",
         packed: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """It copies the matrices of layers and heads; or takes them ``packed``, by their shapes.
+        """Convert the matrices of ``decoder``, or take them from ``packed``.
 
-        ``library`` is the kernel (``kernel.load``), and ``level`` one of its ``levels``; "" is
-        the best. ``decoder`` may go afterwards.
+        With ``packed``, only the shapes of the decoder's matrices are used (meta tensors will
+        do). ``library`` is the kernel (``kernel.load``), ``level`` one of its ``simd_levels``;
+        "" is the best. ``decoder`` is not referenced afterwards.
         """
         self.config: DecoderConfig = decoder.config
         self.mode: Mode = mode
-        self._library = _declared(library)
-        # In float32, whatever the loaded decoder is in.
-        self._text_projection = decoder.text_projection.float()
-        self._chroma_projection = (
-            decoder.chroma_projection.float() if decoder.config.follows_melody else None
-        )
+        self._library = _with_signatures(library)
+        # In float32, whatever the dtype of the loaded decoder.
+        self._text_proj = decoder.text_proj.float()
+        self._chroma_proj = decoder.chroma_proj.float() if decoder.config.follows_melody else None
         self._embeddings = decoder.embeddings.detach().float().contiguous()  # read in place
-        shape = _shape(decoder.config, in_bytes=mode != "exact")
+        shape = _shape(decoder.config, int8_cache=mode != "exact")
         self._handle = self._library.musicgen_new(
             ctypes.byref(shape), _address(self._embeddings), level.encode(), threads
         )
         if not self._handle:
             raise MemoryError(f"No native decoder of these shapes on level {level!r}.")
         weakref.finalize(self, self._library.musicgen_free, self._handle)
-        self._matrices: dict[str, tuple[int, int, int]] = {}  # layer, part and format by name
-        self._copy_weights(decoder, packed)
+        self._matrices: dict[str, tuple[int, int, int]] = {}  # name → layer, part, format
+        self._convert_weights(decoder, packed)
 
     def packed(self) -> dict[str, np.ndarray]:
-        """The matrices as they are kept, by their names in ``Decoder``; not to outlive this."""
+        """Views of the converted matrices by their names in ``Decoder``; valid while this lives."""
         return {
-            name: self._bytes_of(layer, part).view(_DTYPES[kept])
-            for name, (layer, part, kept) in self._matrices.items()
+            name: self._bytes_of(layer, part).view(_DTYPES[fmt])
+            for name, (layer, part, fmt) in self._matrices.items()
         }
 
     def prefill(
-        self, codes: torch.Tensor, condition: Condition, *, columns: int
-    ) -> tuple[torch.Tensor, NativeState]:
+        self, codes: torch.Tensor, condition: Condition, *, max_steps: int
+    ) -> tuple[torch.Tensor, NativeCache]:
         """Start a generation; see ``Decoder.prefill``."""
-        states = self._text_projection(condition.text.states.float())
+        states = self._text_proj(condition.text.states.float())
         prefix = None
-        if self._chroma_projection is not None:
-            prefix = melody_prefix(states, condition, self._chroma_projection).contiguous()
-            columns += prefix.shape[1]
-        state = self._start(states, condition, columns)
-        return self._advance(codes, state, prefix), state
+        if self._chroma_proj is not None:
+            prefix = melody_prefix(states, condition, self._chroma_proj).contiguous()
+            max_steps += prefix.shape[1]
+        cache = self._init_cache(states, condition, max_steps)
+        return self._forward(codes, cache, prefix), cache
 
-    def decode(self, codes: torch.Tensor, state: NativeState) -> torch.Tensor:
-        """Add one column ``codes`` [B, K]; → logits of the next one [R, K, V]."""
-        return self._advance(codes.unsqueeze(-1), state)
+    def decode(self, codes: torch.Tensor, cache: NativeCache) -> torch.Tensor:
+        """Add one step ``codes`` [B, K]; → logits of the next one [R, K, V]."""
+        return self._forward(codes.unsqueeze(-1), cache)
 
-    def _start(self, states: torch.Tensor, condition: Condition, columns: int) -> NativeState:
-        """What is masked is left out, so that every row has a text of its own length."""
+    def _init_cache(
+        self, states: torch.Tensor, condition: Condition, positions: int
+    ) -> NativeCache:
+        """Padding is dropped from the text, so each row has a text of its own length."""
         mask = condition.text.mask
         rows = 0 if self.config.follows_melody else len(mask)
         lengths = (ctypes.c_int * rows)(*mask.sum(dim=1).tolist()[:rows])
         tokens = states[mask].contiguous()
-        positions = sinusoids(columns, self.config.width).contiguous()
+        table = sinusoidal_positions(positions, self.config.width).contiguous()
         handle = self._library.musicgen_start(
             self._handle,
             condition.rows,
             rows,
             lengths,
             _address(tokens),
-            _address(positions),
-            columns,
+            _address(table),
+            positions,
         )
         if not handle:
-            raise MemoryError("There is no memory for another generation.")
-        state = NativeState(condition.rows, handle, positions)
-        weakref.finalize(state, self._library.musicgen_end, handle)
-        return state
+            raise MemoryError("Out of memory for the KV cache.")
+        cache = NativeCache(condition.rows, handle, table)
+        weakref.finalize(cache, self._library.musicgen_end, handle)
+        return cache
 
-    def _advance(
-        self, codes: torch.Tensor, state: NativeState, prefix: torch.Tensor | None = None
+    def _forward(
+        self, codes: torch.Tensor, cache: NativeCache, prefix: torch.Tensor | None = None
     ) -> torch.Tensor:
-        takes, codebooks, columns = codes.shape
+        takes, codebooks, steps = codes.shape
         codes = codes.contiguous()
-        logits = torch.empty(state.rows, codebooks, self.config.codebook_size)
+        logits = torch.empty(cache.rows, codebooks, self.config.codebook_size)
         failed = self._library.musicgen_advance(
             self._handle,
-            state._handle,
+            cache._handle,
             None if prefix is None else _address(prefix),
             0 if prefix is None else prefix.shape[1],
             _address(codes),
             takes,
-            columns,
+            steps,
             _address(logits),
         )
         if failed:
             raise _FAILURES[failed]
         return logits
 
-    def _copy_weights(self, decoder: Decoder, packed: Mapping[str, np.ndarray] | None) -> None:
+    def _convert_weights(self, decoder: Decoder, packed: Mapping[str, np.ndarray] | None) -> None:
         for index, layer in enumerate(decoder.layers):
             for part, name in enumerate(_PARTS):
-                if layer.looks_at_text or not name.startswith("cross_attention"):
+                if layer.has_cross_attn or not name.startswith("cross_attn"):
                     linear, whole = layer.get_submodule(name), f"layers.{index}.{name}"
-                    self._copy_matrix(whole, index, part, linear, self._format(name), packed)
+                    self._convert_matrix(whole, index, part, linear, self._format(name), packed)
             for part, name in enumerate(_NORMS):
-                if layer.looks_at_text or not name.startswith("cross_attention"):
+                if layer.has_cross_attn or not name.startswith("cross_attn"):
                     self._copy_norm(index, part, getattr(layer, name))
-        heads = self._format("heads")
-        self._copy_matrix("heads", _HEADS, 0, decoder.heads, heads, packed)
-        self._copy_norm(_HEADS, 0, decoder.norm)
+        heads = self._format("lm_heads")
+        self._convert_matrix("lm_heads", _LM_HEADS, 0, decoder.lm_heads, heads, packed)
+        self._copy_norm(_LM_HEADS, 0, decoder.norm)
 
     def _format(self, part: str) -> int:
         if self.mode == "exact":
             return _FLOAT16
         return _INT4 if self.mode == "int4" and part in _FEED_FORWARD else _INT8
 
-    def _copy_matrix(
+    def _convert_matrix(
         self,
         name: str,
         layer: int,
         part: int,
         linear: nn.Module,
-        kept: int,
+        fmt: int,
         packed: Mapping[str, np.ndarray] | None,
     ) -> None:
         weight, ready = weight_of(linear), None if packed is None else packed[name]
         if ready is None:
             weight = weight.float().contiguous()
-        if kept == _FLOAT16 and not (is_half(weight) if ready is None else ready.itemsize == 2):
-            kept = _FLOAT32
+        if fmt == _FLOAT16 and not (fits_half(weight) if ready is None else ready.itemsize == 2):
+            fmt = _FLOAT32
         if self._library.musicgen_set_matrix(
-            *(self._handle, layer, part, kept),
+            *(self._handle, layer, part, fmt),
             *(_address(weight) if ready is None else None, *weight.shape),
         ):
-            raise MemoryError("There is no memory for the decoder's weights.")
-        self._matrices[name] = layer, part, kept
+            raise MemoryError("Out of memory for the decoder's weights.")
+        self._matrices[name] = layer, part, fmt
         if ready is not None:
-            place = self._bytes_of(layer, part)
-            if ready.nbytes != place.nbytes:
-                raise ValueError(f"{name} has {ready.nbytes} bytes, not {place.nbytes}.")
-            place[:] = ready.view(np.uint8)
+            target = self._bytes_of(layer, part)
+            if ready.nbytes != target.nbytes:
+                raise ValueError(f"{name} has {ready.nbytes} bytes, not {target.nbytes}.")
+            target[:] = ready.view(np.uint8)
 
     def _bytes_of(self, layer: int, part: int) -> np.ndarray:
-        """A packed matrix in place."""
+        """A view of the kernel's memory of one matrix."""
         count = ctypes.c_int64()
         address = self._library.musicgen_packed(self._handle, layer, part, ctypes.byref(count))
         return np.ctypeslib.as_array((ctypes.c_uint8 * count.value).from_address(address))
@@ -226,32 +228,32 @@ class NativeDecoder:
         if self._library.musicgen_set_norm(
             self._handle, layer, part, _address(gain), _address(bias)
         ):
-            raise MemoryError("There is no memory for the decoder's weights.")
+            raise MemoryError("Out of memory for the decoder's weights.")
 
 
-def levels(library: ctypes.CDLL) -> list[str]:
-    """The kinds of loops that this processor has, the best last."""
-    names: bytes = _declared(library).musicgen_levels()
+def simd_levels(library: ctypes.CDLL) -> list[str]:
+    """The SIMD variants of the kernel that this processor can run, the fastest last."""
+    names: bytes = _with_signatures(library).musicgen_levels()
     return names.decode().split()
 
 
 _FAILURES = {
-    -1: MemoryError("There is no memory for another column."),
-    -2: ValueError("The generation has no room for so many columns."),
-    -3: ValueError("There is no such code."),
+    -1: MemoryError("Out of memory for the next step."),
+    -2: ValueError("More steps than the KV cache was allocated for."),
+    -3: ValueError("A code is out of the codebook's range."),
 }
 
 
-def _shape(config: DecoderConfig, *, in_bytes: bool) -> _Shape:
+def _shape(config: DecoderConfig, *, int8_cache: bool) -> _Shape:
     return _Shape(
         config.width,
         config.heads,
         config.layers,
-        config.feed_forward,
+        config.ffn_dim,
         config.codebooks,
         config.codebook_size,
         not config.follows_melody,
-        in_bytes,
+        int8_cache,
     )
 
 
@@ -259,8 +261,8 @@ def _address(tensor: torch.Tensor) -> int:
     return tensor.data_ptr()
 
 
-def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    """The library with the types of its functions, as at the end of decoder.cpp."""
+def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
+    """``library`` with its functions' ctypes signatures; see the end of decoder.cpp."""
     pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
     types: dict[str, tuple[object, list[object]]] = {
         "levels": (text, []),

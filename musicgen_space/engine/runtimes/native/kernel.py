@@ -1,4 +1,4 @@
-"""The native kernel as a shared library, from wherever there is one that works."""
+"""The native kernel as a shared library: prebuilt, else compiled here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from musicgen_space.engine.runtimes.native import build, shipped
-from musicgen_space.engine.runtimes.native.check import computes_rightly
+from musicgen_space.engine.runtimes.native import build, prebuilt
+from musicgen_space.engine.runtimes.native.self_test import passes_self_test
 
 __all__ = ["load"]
 
@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 def load(cache: Path | None = None) -> ctypes.CDLL | None:
-    """The library that came with this package, else one that is compiled into ``cache``.
+    """The first library that passes the self-test: prebuilt, else compiled into ``cache``.
 
-    None where neither works. The log says why one did not.
+    None if neither works; the log says why.
     """
     for library in _candidates(cache):
-        if computes_rightly(library):
+        if passes_self_test(library):
             return library
-        log.warning("%s computes wrongly on this machine and is not used", library._name)
+        log.warning("%s failed its self-test on this machine and is not used", library._name)
     return None
 
 
 def _candidates(cache: Path | None) -> Iterator[ctypes.CDLL]:
-    if ready := shipped.load():
-        yield ready
-    if built := build.load(cache):
-        yield built
+    if library := prebuilt.load():
+        yield library
+    if library := build.load(cache):
+        yield library

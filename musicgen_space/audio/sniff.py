@@ -1,6 +1,6 @@
-"""What a file is, told by its bytes: for what people are told, and for what is never tried.
+"""Detects file types by their magic bytes, for error messages and to reject other kinds.
 
-It decides nothing of what can be played: ``reader`` finds that out by playing it.
+Whether a file can be decoded is not decided here: ``reader`` tries.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import os
 from types import MappingProxyType
 from typing import BinaryIO
 
-__all__ = ["HEAD", "format_of", "id3_length", "is_protected", "no_sound", "the_file"]
+__all__ = ["HEAD", "describe_non_audio", "file_label", "format_of", "id3_length", "is_encrypted"]
 
-HEAD = 4096  # bytes; as many as these functions look at
+HEAD = 4096  # bytes that these functions need
 
-# What people call the formats of sound and video → what is where in their first bytes.
+# Format name → magic bytes with their offsets.
 _FORMATS = MappingProxyType(
     {
         "wav": ((0, b"RIFF"), (8, b"WAVE")),
@@ -50,35 +50,35 @@ _OTHERS = MappingProxyType(
 _PLAYLISTS = ("#extm3u", "[playlist]", "ffconcat ", "<asx", "<smil", "<mpd", "v=0")
 _PAGES = ("<!doctype html", "<html")
 
-# Of a song that only its shop's own player decrypts: the boxes of ISO/IEC 14496-12, 8.12.1
-# (MP4), those of Audible's books, and the objects of ASF, 3.14 and 3.15.
-_LOCKS = (
+# DRM: the boxes of ISO/IEC 14496-12, 8.12.1 (MP4), those of Audible, and the objects of ASF,
+# 3.14 and 3.15.
+_DRM_MARKERS = (
     (b"sinf", b"frma", b"schm"),
     (b"aavd", b"adrm"),
     (b"\xfb\xb3\x11\x22\x23\xbd\xd2\x11\xb4\xb7\x00\xa0\xc9\x55\xfc\x6e",),
     (b"\x14\xe6\x8a\x29\x22\x26\x17\x4c\xb9\x35\xda\xe0\x7e\xe9\x28\x9c",),
 )
-_LOCKED_WITHIN = 8 * 2**20  # bytes from either end of a file: its table of contents
+_DRM_SEARCH = 8 * 2**20  # bytes from either end of a file, where its index is
 
 
 def format_of(data: bytes) -> str | None:
-    """What a file of sound is called (wav, mp3, m4a, …), by its first bytes; None: not known."""
+    """The format (wav, mp3, m4a, …) of an audio file by its first bytes; None if unknown."""
     for name, marks in _FORMATS.items():
-        if all(data[place : place + len(mark)] == mark for place, mark in marks):
+        if all(data[offset : offset + len(magic)] == magic for offset, magic in marks):
             return name
     if data[:2] in (b"\xff\xf1", b"\xff\xf9"):  # ADTS, ISO/IEC 13818-7, 6.2
         return "aac"
     return "mp3" if data[:3] == b"ID3" or _is_mpeg_frame(data[:4]) else None
 
 
-def the_file(head: bytes) -> str:
-    """How a sentence about the file begins."""
+def file_label(head: bytes) -> str:
+    """The subject of an error message: "The MP3 file", "The file"."""
     kind = format_of(head)
     return f"The {kind.upper()} file" if kind else "The file"
 
 
-def no_sound(head: bytes) -> str:
-    """What a file is that can be no sound, as in "This is … and no sound"; "" if it may be one."""
+def describe_non_audio(head: bytes) -> str:
+    """The kind of a file that can't be audio, for "This is … and no sound"; "" if it may be."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a picture"
     for what, starts in _OTHERS.items():
@@ -93,19 +93,19 @@ def no_sound(head: bytes) -> str:
 
 
 def id3_length(head: bytes) -> int:
-    """The bytes of the tag of ID3v2 that a file begins with: 7 bits of each of four bytes."""
+    """The length of the ID3v2 tag at the start of a file: a synchsafe integer (7 bits a byte)."""
     if len(head) < 10 or head[:3] != b"ID3":
         return 0
     return 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(head[9:5:-1]))
 
 
-def is_protected(file: BinaryIO) -> bool:
-    """Whether an MP4 or WMA says that it is encrypted; moves the position in ``file``."""
+def is_encrypted(file: BinaryIO) -> bool:
+    """Whether an MP4 or WMA has DRM markers; moves the position in ``file``."""
     size = file.seek(0, os.SEEK_END)
-    for start in {0, max(0, size - _LOCKED_WITHIN)}:
+    for start in {0, max(0, size - _DRM_SEARCH)}:
         file.seek(start)
-        data = file.read(_LOCKED_WITHIN)
-        if any(all(part in data for part in parts) for parts in _LOCKS):
+        data = file.read(_DRM_SEARCH)
+        if any(all(part in data for part in parts) for parts in _DRM_MARKERS):
             return True
     return False
 
@@ -120,11 +120,11 @@ def _is_mpeg_frame(header: bytes) -> bool:
 
 
 def _text(head: bytes) -> str:
-    """The first bytes as text in small letters, if that is what they are; else ""."""
+    """The first bytes as lower-case text; "" if they are not text."""
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     decoder = codecs.getincrementaldecoder("utf-16" if wide else "utf-8-sig")()
     try:
-        text = decoder.decode(head)  # the last character may be cut
+        text = decoder.decode(head)  # incremental: the last character may be cut off
     except UnicodeDecodeError:
         return ""
     readable = all(letter.isprintable() or letter.isspace() for letter in text)

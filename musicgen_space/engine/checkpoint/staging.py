@@ -1,6 +1,6 @@
-"""Where files are written before they are whole, beside the place that they are for.
+"""Staging folders: files are written there and renamed into place once complete.
 
-Whoever writes holds a lock, which ends with its process, however that ends.
+A writer holds a lock on its folder, which ends with its process, however that ends.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["tidy", "unfinished"]
+__all__ = ["remove_abandoned", "staging_folder"]
 
 _PREFIX = "unfinished-"
 _AN_HOUR = 3600  # after which nobody is writing any more, on Windows
 
 
 @contextmanager
-def unfinished(folder: Path) -> Iterator[Path]:
-    """A new folder in ``folder``, gone at the end; of writers that are killed ``tidy`` takes it."""
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """A new folder in ``folder``, so that ``os.replace`` into that is atomic; gone at the end."""
     with ExitStack() as ending:
         with _lock(folder):  # else it could be taken for a killed writer's before it is locked
             new = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder)
@@ -34,8 +34,8 @@ def unfinished(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def tidy(folder: Path) -> None:
-    """Delete what writers left in ``folder`` that were killed."""
+def remove_abandoned(folder: Path) -> None:
+    """Delete staging folders that killed processes left in ``folder``."""
     with suppress(OSError), _lock(folder):
         for left in folder.glob(f"{_PREFIX}*"):
             with suppress(OSError):  # somebody is writing there

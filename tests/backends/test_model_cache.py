@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from musicgen_space.backends.local.resident import Residents
+from musicgen_space.backends.local.model_cache import ModelCache
 
 
 class Machine:
     """A memory of 10 bytes, and the models ``a`` … that take 4 of them each."""
 
     def __init__(self, most: int) -> None:
-        self.models = Residents[str](most, lambda: 10 - 4 * len(self.taken), self.forget)
+        self.models = ModelCache[str](most, lambda: 10 - 4 * len(self.taken), self.forget)
         self.taken: set[str] = set()
         self.most_taken = 0
 

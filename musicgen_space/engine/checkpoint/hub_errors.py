@@ -1,4 +1,4 @@
-"""Why the hub gives no model, in words for people, with what helps. No token is ever shown."""
+"""User-facing explanations of the hub's errors, with a remedy each. They never show a token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-__all__ = ["refusal"]
+__all__ = ["explain_hub_error"]
 
 _LOG_IN = "`hf auth login` or the environment variable HF_TOKEN"
 _OFFLINE = (
@@ -53,35 +53,35 @@ _GATED_AND_NO_TOKEN = (
     f"log in here, by {_LOG_IN}."
 )
 _DISABLED = "The hub has disabled {model} (403): nobody can download it."
-_TOO_MANY = (
+_RATE_LIMITED = (
     "The hub has had too many requests from here (429). Try again {when}; whoever is logged in, "
     f"by {_LOG_IN}, may ask more often."
 )
-_OUT_OF_ORDER = (
+_SERVER_ERROR = (
     "The hub is out of order ({status}), so {model} can't be downloaded now. Try again in a few "
     "minutes: https://status.huggingface.co tells how it is."
 )
-_OTHERWISE = "The hub does not give {model} (HTTP {status}). {hub}/{model} may say why."
+_OTHER = "The hub does not give {model} (HTTP {status}). {hub}/{model} may say why."
 
 
-def refusal(model: str, error: BaseException) -> str | None:
-    """What the hub has against giving ``model``; None where it is not the hub that failed."""
+def explain_hub_error(model: str, error: BaseException) -> str | None:
+    """Why the hub did not serve ``model``; None if the failure was not the hub's."""
     for cause in _causes(error):
         if isinstance(cause, HfHubHTTPError):
-            return _words(cause).format(
+            return _template(cause).format(
                 model=model,
                 hub=constants.ENDPOINT,
                 status=cause.response.status_code,
                 when=_when(cause),
             )
-        for kind, words in _WITHOUT_ANSWER.items():
+        for kind, template in _NO_RESPONSE.items():
             if isinstance(cause, kind):
-                return words.format(model=model, hub=constants.ENDPOINT)
+                return template.format(model=model, hub=constants.ENDPOINT)
     return None
 
 
-# What is wrong when there was no answer, or none of the hub's.
-_WITHOUT_ANSWER = {
+# Errors without a response, or with one that is not the hub's.
+_NO_RESPONSE = {
     HFValidationError: _NO_MODEL,
     JSONDecodeError: _NO_HUB,
     OfflineModeIsEnabled: _OFFLINE,
@@ -90,22 +90,22 @@ _WITHOUT_ANSWER = {
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came of: the hub's client wraps answers in errors of its own."""
+    """The error and its causes: the hub's client wraps HTTP errors in its own."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
         cause = cause.__cause__
 
 
-def _words(error: HfHubHTTPError) -> str:
+def _template(error: HfHubHTTPError) -> str:
     status = error.response.status_code
     with_token = "authorization" in error.response.request.headers
     if isinstance(error, GatedRepoError):
         return _GATED if with_token else _GATED_AND_NO_TOKEN
     if isinstance(error, DisabledRepoError):
         return _DISABLED
-    # The hub's client takes every 401 for a repository that isn't there, or is private: so the
-    # hub says it to whoever sends no token.
+    # The client raises RepositoryNotFoundError for every 401, because without a token the hub
+    # answers 401 for missing and private repositories.
     if status == 401 and with_token:
         return _TOKEN_REFUSED
     if status == 404 or isinstance(error, RepositoryNotFoundError):
@@ -113,12 +113,12 @@ def _words(error: HfHubHTTPError) -> str:
     if status == 403 and with_token:
         return _TOKEN_TOO_WEAK
     if status == 429:
-        return _TOO_MANY
-    return _OUT_OF_ORDER if status >= 500 else _OTHERWISE
+        return _RATE_LIMITED
+    return _SERVER_ERROR if status >= 500 else _OTHER
 
 
 def _when(error: HfHubHTTPError) -> str:
-    """When it may be asked again; headers as in https://huggingface.co/docs/hub/rate-limits."""
+    """When to retry; headers as in https://huggingface.co/docs/hub/rate-limits."""
     headers = error.response.headers
     resets = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
     seconds = resets[1] if resets else headers.get("Retry-After", "")

@@ -1,4 +1,4 @@
-"""The process that AudioCraft runs in, seen from ours: orders go in, answers come out."""
+"""The client side of AudioCraft's worker process: orders go in, replies come out."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import IO, Any
 
 from musicgen_space.errors import BackendError
 
-__all__ = ["Answer", "Child", "Died"]
+__all__ = ["Reply", "WorkerDied", "WorkerProcess"]
 
 _WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of the worker; ``worker.py`` lists them with their facts."""
+class Reply:
+    """One reply of the worker; ``worker.py`` documents them."""
 
     kind: str
     facts: Mapping[str, Any]
     content: bytes
 
 
-class Died(BackendError):
+class WorkerDied(BackendError):
     """The process ended while a take was being made."""
 
 
-class Child:
+class WorkerProcess:
     """A running worker. Raises ``BackendError`` when it can't be started."""
 
     def __init__(self, python: str, environment: Mapping[str, str]) -> None:
@@ -46,50 +46,50 @@ class Child:
             )
         except OSError as error:
             raise BackendError(f"AudioCraft's Python {python} can't be started: {error}.") from None
-        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="audiocraft", daemon=True)
         self._reader.start()
 
     def order(self, order: str, **facts: Any) -> None:
-        """Send an order; that the process is gone is for ``answer`` to tell."""
+        """Send an order; ``reply`` raises if the process is gone."""
         stdin = _pipe(self._process.stdin)
-        with contextlib.suppress(OSError, ValueError):  # ended there, or ended here
+        with contextlib.suppress(OSError, ValueError):  # the worker has ended
             stdin.write(json.dumps({"order": order, **facts}).encode() + b"\n")
             stdin.flush()
 
-    def answer(self, patience: float) -> Answer | None:
-        """The next answer; None after ``patience`` seconds. Raises ``Died``."""
+    def reply(self, timeout: float) -> Reply | None:
+        """The next reply; None after ``timeout`` seconds. Raises ``WorkerDied``."""
         try:
-            answer = self._answers.get(timeout=patience)
+            reply = self._replies.get(timeout=timeout)
         except queue.Empty:
             return None
-        if answer is None:
-            self._answers.put(None)  # for whoever asks next
-            raise Died(self._last_words())
-        return answer
+        if reply is None:
+            self._replies.put(None)  # for the next caller
+            raise WorkerDied(self._exit_reason())
+        return reply
 
     def end(self) -> None:
-        """Kill the process and wait until all of it is gone; any number of times."""
+        """Kill the process and wait for its end; idempotent."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        # Closing flushes, and an order that nobody read can't be.
+        # Closing flushes an unread order, which may fail.
         with contextlib.suppress(OSError):
             _pipe(self._process.stdin).close()
         _pipe(self._process.stdout).close()
 
     def _read(self) -> None:
         stdout = _pipe(self._process.stdout)
-        # A process that is killed may stop anywhere in an answer.
+        # A killed process may stop within a reply.
         while (line := stdout.readline()).endswith(b"\n"):
             facts = json.loads(line)
             content = stdout.read(facts["bytes"])
             if len(content) < facts["bytes"]:
                 break
-            self._answers.put(Answer(facts["answer"], facts, content))
-        self._answers.put(None)
+            self._replies.put(Reply(facts["answer"], facts, content))
+        self._replies.put(None)
 
-    def _last_words(self) -> str:
+    def _exit_reason(self) -> str:
         code = self._process.wait()
         if code == -9:  # SIGKILL: what Linux does when memory runs out
             return (

@@ -1,9 +1,9 @@
-"""Compile the kernels that come with this package, for every kind of machine from any one.
+"""Cross-compile the prebuilt kernels for every platform, on any of them.
 
-    python -m musicgen_space.engine.runtimes.native.ship [--folder FOLDER] [FILE ...]
+    python -m musicgen_space.engine.runtimes.native.build_prebuilt [--folder FOLDER]
 
-The compiler is Zig's clang, a package on PyPI (``ziglang``) that has all the systems' C
-and C++ libraries with it. Its version is fixed, and then so is each byte of what it makes.
+The compiler is Zig's clang, a package on PyPI (``ziglang``) that bundles the C and C++
+libraries of all platforms. Its version is pinned, so the builds are reproducible.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from musicgen_space.engine.runtimes.native import build
-from musicgen_space.engine.runtimes.native.shipped import FOLDER, TARGETS, Target
+from musicgen_space.engine.runtimes.native.prebuilt import FOLDER, TARGETS, Target
 
 __all__ = ["compile_for", "main"]
 
@@ -26,7 +26,7 @@ _FLAGS = (*build.FLAGS, "-s", "-Wall", "-Werror")
 
 
 def main() -> None:
-    """Compile all of them, and write the manifest."""
+    """Compile all targets and write the manifest."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     folder: Path = parser.parse_args().folder
@@ -42,13 +42,13 @@ def main() -> None:
 
 
 def compile_for(target: Target, folder: Path) -> Path:
-    """The library for ``target``, made in ``folder``. Raises ``CalledProcessError``."""
+    """Compile the library for ``target`` into ``folder``. Raises ``CalledProcessError``."""
     zig = [sys.executable, "-m", "ziglang", "c++", "-target", target.triple]
-    # A Mac's library has a name of its own in it, which would be its path here.
+    # The install name of a macOS library would be the output path.
     name = ["-install_name", target.file] if target.system == "Darwin" else []
-    # Linkers leave more than the library where they write it.
-    with tempfile.TemporaryDirectory() as aside:
-        linked = Path(aside) / target.file
+    # Some linkers leave more than the library beside it.
+    with tempfile.TemporaryDirectory() as scratch:
+        linked = Path(scratch) / target.file
         command = [*zig, *_FLAGS, *name, "-o", str(linked), build.MAIN.name]
         subprocess.run(command, check=True, cwd=build.MAIN.parent)
         return Path(shutil.move(linked, folder / target.file))

@@ -19,8 +19,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from musicgen_space import errors
-from musicgen_space.audio.kinds import HEAD, no_sound
-from musicgen_space.backends.segmind.http import CUT, MAX_BYTES, TOO_LARGE, Answer
+from musicgen_space.audio.sniff import HEAD, describe_non_audio
+from musicgen_space.backends.segmind.http import CUT, MAX_BYTES, TOO_LARGE, Response
 from musicgen_space.key import ApiKey
 from musicgen_space.take import Receipt
 
@@ -28,15 +28,15 @@ __all__ = [
     "JobLinks",
     "check_status",
     "check_whole",
-    "credits_in",
-    "file_in",
     "job_links",
     "job_status",
-    "receipt_of",
+    "parse_balance",
+    "parse_file",
+    "parse_receipt",
+    "parse_result",
+    "parse_seed",
     "reset_time",
-    "result_in",
-    "said",
-    "seed_used",
+    "server_message",
 ]
 
 _SHOWN = 300  # characters of a server's message
@@ -83,11 +83,11 @@ class JobLinks:
     response_url: str
 
 
-def check_status(answer: Answer, key: ApiKey | None) -> None:
+def check_status(answer: Response, key: ApiKey | None) -> None:
     """Raise the error that ``answer``'s status stands for; success passes."""
     if answer.ok:
         return
-    message = said(answer, key)
+    message = server_message(answer, key)
     quoted = f" It said: {message}" if message else ""
     if answer.status in _MEANINGS:
         error, meaning = _MEANINGS[answer.status]
@@ -122,7 +122,7 @@ def _not_accepted(message: str) -> errors.NotAccepted:
     )
 
 
-def _rate_limited(answer: Answer, quoted: str) -> errors.RateLimited:
+def _rate_limited(answer: Response, quoted: str) -> errors.RateLimited:
     resets_at = reset_time(answer)
     when = "Try again in a minute."
     if resets_at is not None:
@@ -131,7 +131,7 @@ def _rate_limited(answer: Answer, quoted: str) -> errors.RateLimited:
     return errors.RateLimited(f"Too many calls (429). {when}{quoted}", resets_at)
 
 
-def reset_time(answer: Answer) -> datetime | None:
+def reset_time(answer: Response) -> datetime | None:
     """``x-rate-limit-reset-at-utc`` as a time; ISO 8601, an HTTP date and epoch seconds do."""
     text = answer.headers.get("x-rate-limit-reset-at-utc", "").strip()
     seconds = _number(text)
@@ -148,18 +148,18 @@ def reset_time(answer: Answer) -> datetime | None:
         return None
 
 
-def check_whole(answer: Answer) -> None:
+def check_whole(answer: Response) -> None:
     """Refuse a successful answer whose body is cut short, too large or empty."""
-    if answer.flaw == TOO_LARGE:
+    if answer.body_error == TOO_LARGE:
         limit = MAX_BYTES // 2**20
         raise errors.ResultTooLarge(f"The answer is larger than {limit} MiB, so it was dropped.")
-    if answer.flaw == CUT:
+    if answer.body_error == CUT:
         raise errors.ResultCutShort("The connection ended in the middle of the answer.")
     if not answer.body.strip():
         raise errors.UnusableResult("The server reported success, but its answer is empty.")
 
 
-def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
+def parse_result(answer: Response, key: ApiKey | None) -> bytes | str:
     """The sound file in a successful answer, or the URL where it lies.
 
     The bytes decide, not the media type. JSON may hold the sound as base64 (``audio``,
@@ -168,7 +168,7 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
     check_whole(answer)
     document = _json_in(answer.body)
     if not isinstance(document, dict):
-        return file_in(answer, key)
+        return parse_file(answer, key)
     for name in ("output", "url"):
         url = _first_text(document.get(name))
         if url:
@@ -179,13 +179,13 @@ def result_in(answer: Answer, key: ApiKey | None) -> bytes | str:
             return text
         if text:
             return _from_base64(text)
-    message = said(answer, key) or "neither a file nor an address is in it"
+    message = server_message(answer, key) or "neither a file nor an address is in it"
     raise errors.UnusableResult(f"The server reported success, but sent no sound: {message}")
 
 
-def file_in(answer: Answer, key: ApiKey | None) -> bytes:
+def parse_file(answer: Response, key: ApiKey | None) -> bytes:
     """The body, if it may be a sound file; raises ``UnusableResult`` for anything else."""
-    if not no_sound(answer.body[:HEAD]):
+    if not describe_non_audio(answer.body[:HEAD]):
         return answer.body
     # An echoed key must not show as hex either.
     start = key.redact_bytes(answer.body) if key else answer.body
@@ -203,14 +203,14 @@ def _from_base64(text: str) -> bytes:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise errors.UnusableResult("The server's answer has a sound that is no base64.") from None
-    if no_sound(data[:HEAD]):
+    if describe_non_audio(data[:HEAD]):
         raise errors.UnusableResult(
             f"The server's answer holds no sound file: its first bytes are {data[:8].hex(' ')}."
         )
     return data
 
 
-def job_links(answer: Answer, key: ApiKey | None) -> JobLinks:
+def job_links(answer: Response, key: ApiKey | None) -> JobLinks:
     """Where the v2 job that was just accepted is followed; raises ``UnusableResult``."""
     check_whole(answer)
     fields = _fields_in(answer)
@@ -223,14 +223,14 @@ def job_links(answer: Answer, key: ApiKey | None) -> JobLinks:
     return JobLinks(_shown(fields.get("request_id") or "", key), status_url, response_url)
 
 
-def job_status(answer: Answer) -> str:
+def job_status(answer: Response) -> str:
     """QUEUED, PROCESSING, COMPLETED, FAILED, or "" for an answer that says none of it."""
     fields = _fields_in(answer)
     status = _first_text(fields.get("status")).upper()
     return status or ("COMPLETED" if fields.get("output") else "")
 
 
-def receipt_of(answer: Answer, key: ApiKey | None) -> Receipt:
+def parse_receipt(answer: Response, key: ApiKey | None) -> Receipt:
     """What the take cost: from the headers (v1) or the JSON's ``metrics`` (v2)."""
     fields = _fields_in(answer)
     metrics = fields.get("metrics") if isinstance(fields.get("metrics"), dict) else {}
@@ -243,15 +243,15 @@ def receipt_of(answer: Answer, key: ApiKey | None) -> Receipt:
     )
 
 
-def seed_used(answer: Answer, asked: int) -> int:
+def parse_seed(answer: Response, asked: int) -> int:
     """The seed that the server reports, where it is one that a request can hold."""
     seed = _number(answer.headers.get("x-seed-value"))
     return int(seed) if seed is not None and 0 <= seed <= 9999 and seed == int(seed) else asked
 
 
-def credits_in(answer: Answer, key: ApiKey | None) -> float:
+def parse_balance(answer: Response, key: ApiKey | None) -> float:
     """The balance; 0 for an account without a balance record, which is served as a 404."""
-    if answer.status == 404 and "no credits" in said(answer, key).lower():
+    if answer.status == 404 and "no credits" in server_message(answer, key).lower():
         return 0.0
     check_status(answer, key)
     balance = _number(_fields_in(answer).get("credits"))
@@ -260,7 +260,7 @@ def credits_in(answer: Answer, key: ApiKey | None) -> float:
     return balance
 
 
-def said(answer: Answer, key: ApiKey | None) -> str:
+def server_message(answer: Response, key: ApiKey | None) -> str:
     """The message in an answer, fit to be shown; "" when there is none (an HTML page)."""
     document = _json_in(answer.body)
     if not isinstance(document, dict):
@@ -278,7 +278,7 @@ def _json_in(body: bytes) -> Any:
         return None
 
 
-def _fields_in(answer: Answer) -> dict[str, Any]:
+def _fields_in(answer: Response) -> dict[str, Any]:
     """The fields of the JSON object that the body is; none for anything else."""
     document = _json_in(answer.body)
     return document if isinstance(document, dict) else {}

@@ -1,4 +1,4 @@
-"""The kernels that come with this package, compiled by ``ship`` for the usual machines.
+"""The prebuilt kernels in ``kernels/``, compiled by ``build_prebuilt`` for common platforms.
 
 ``kernels/manifest.json`` has each file's checksum, and one of the sources that they were
 compiled from: a damaged file, or one that is older than its sources, is not loaded.
@@ -25,12 +25,12 @@ FOLDER = Path(__file__).parent / "kernels"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A kind of machine, as ``platform`` calls it, and its kernel."""
+    """A platform, as Python's ``platform`` names it, and its kernel."""
 
     system: str
     machine: str
     file: str
-    triple: str  # the same as compilers call it, with the oldest C library or system
+    triple: str  # for the compiler, with the oldest supported C library or system
 
 
 TARGETS = (
@@ -42,32 +42,32 @@ TARGETS = (
 
 
 def this_machine() -> Target | None:
-    """Its kind, if a kernel comes for it."""
+    """The target of this machine; None if no prebuilt kernel is for it."""
     machine = (platform.system(), platform.machine())
     return next((t for t in TARGETS if (t.system, t.machine) == machine), None)
 
 
 def load(folder: Path = FOLDER) -> ctypes.CDLL | None:
-    """The library for this machine; None, and a line in the log, if there is no such."""
+    """The library for this machine; None, and a log line, if there is none that is intact."""
     target = this_machine()
     if target is None:
-        log.info("No kernel comes ready for %s on %s", platform.system(), platform.machine())
+        log.info("There is no prebuilt kernel for %s on %s", platform.system(), platform.machine())
         return None
     file = folder / target.file
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if problem := _problem(file, manifest):
-            log.warning("The kernel that came with this package is not used: %s", problem)
+            log.warning("The prebuilt kernel is not used: %s", problem)
             return None
         return ctypes.CDLL(str(file))
     except (OSError, ValueError) as error:
-        log.warning("The kernel that came with this package can't be loaded: %s", error)
+        log.warning("The prebuilt kernel can't be loaded: %s", error)
         return None
 
 
 def _problem(file: Path, manifest: dict[str, Any]) -> str | None:
     if manifest.get("sources") != build.sources_checksum():
-        return "it was made from other sources"
+        return "it was compiled from other sources"
     if manifest.get("files", {}).get(file.name) != build.checksum(file.read_bytes()):
         return f"{file} is damaged"
     return None

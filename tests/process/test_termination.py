@@ -19,8 +19,8 @@ from tests.servers.app import ROOT, serving
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SLOW = """
 import os, sys, time
-from musicgen_space.process.ending import end_quietly
-end_quietly()
+from musicgen_space.process.termination import exit_on_signals
+exit_on_signals()
 from musicgen_space import cli as command_line
 from tests.test_cli import Studio
 
@@ -34,8 +34,8 @@ sys.exit(command_line.main())
 """
 PAGE = """
 import os
-from musicgen_space.process.ending import end_quietly
-end_quietly()
+from musicgen_space.process.termination import exit_on_signals
+exit_on_signals()
 from musicgen_space.library import Library
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings

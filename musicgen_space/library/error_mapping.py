@@ -1,4 +1,4 @@
-"""Where errors of the file system and the database become ours."""
+"""Maps errors of the file system and the database to ``LibraryUnavailable``."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from musicgen_space.errors import (
     LibraryUnwritable,
 )
 
-__all__ = ["in_our_words"]
+__all__ = ["translate_errors"]
 
 _FULL = "the disk is full. What was kept is still there; free some space on it"
 _READ_ONLY = "its folder can't be written to. MUSICGEN_LIBRARY can name another one"
 _BUSY = "another program has been holding them for too long. Try again"
 
-# What the system and SQLite say when nothing can be written. SQLITE_IOERR is what quotas and
-# limits on the size of files come as; SQLite knows "full" only of a disk.
+# Errors of a disk that can't be written. SQLite reports exceeded quotas and file size limits
+# as SQLITE_IOERR, and only a full disk as SQLITE_FULL.
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY_ERRNOS = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _READ_ONLY_CODES = frozenset(
     {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 )
-# SQLITE_ERROR is an index without the table, or with another one.
+# SQLITE_ERROR: the table is missing or has other columns.
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
 
 @contextmanager
-def in_our_words() -> Iterator[None]:
-    """Raise ``LibraryUnavailable`` in place of what disks and databases raise."""
+def translate_errors() -> Iterator[None]:
+    """Re-raise errors of the disk and the database as ``LibraryUnavailable``."""
     try:
         yield
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:  # what the index has as text
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:  # of text columns
         raise LibraryDamaged("The index of the takes is broken.") from error
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
-        kind, why = _told(error)
+        kind, why = _classify(error)
         raise kind(f"The library of takes can't be used: {why}.") from error
 
 
-def _told(error: Exception) -> tuple[type[LibraryUnavailable], str]:
+def _classify(error: Exception) -> tuple[type[LibraryUnavailable], str]:
     if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
-        return _told(error.orig)
+        return _classify(error.orig)
     if isinstance(error, sqlite3.Error):
-        return _told_by_sqlite(error)
+        return _classify_sqlite(error)
     if isinstance(error, OSError):
         if error.errno in _FULL_ERRNOS:
             return LibraryFull, _FULL
@@ -60,7 +60,7 @@ def _told(error: Exception) -> tuple[type[LibraryUnavailable], str]:
     return LibraryUnavailable, str(error)
 
 
-def _told_by_sqlite(error: sqlite3.Error) -> tuple[type[LibraryUnavailable], str]:
+def _classify_sqlite(error: sqlite3.Error) -> tuple[type[LibraryUnavailable], str]:
     extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     code = extended & 0xFF  # the primary one: https://sqlite.org/rescode.html
     if code in _DAMAGE_CODES:
