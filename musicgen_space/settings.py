@@ -126,8 +126,14 @@ class Settings:
         return self.segmind_key if allowed else None
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read the variables above; raises ``InvalidSetting`` for one that makes no sense."""
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, chosen: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Read the variables above; raises ``InvalidSetting`` for one that makes no sense.
+
+        Those that are ``chosen``, as by options of the command line, go before ``environ``.
+        """
+        environ = {**environ, **(chosen or {})}
         default = cls()
         # A Space is reached through a proxy, so there the page listens on every address.
         on_space = bool(environ.get("SPACE_ID"))

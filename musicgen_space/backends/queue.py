@@ -27,7 +27,7 @@ class Line:
     def joined(self, visitor: str, request: MusicRequest) -> Iterator[Turn]:
         """Stand in line for the length of a ``with``; raises ``QueueFull``."""
         with self._moved:
-            turn = self._turns.join(visitor, request.new_seconds * request.variations)
+            turn = self._turns.join(visitor, request.duration * request.variations)
             self._move()
         try:
             yield turn

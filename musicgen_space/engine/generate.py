@@ -83,7 +83,7 @@ def generate(
 
 def _given(model: MusicGen, request: MusicRequest) -> tuple[torch.Tensor, int]:
     """Room for all codes of the takes [B, K, T], and how many frames of it are there already."""
-    new = max(1, round(request.new_seconds * model.codec.frame_rate))
+    new = max(1, round(request.duration * model.codec.frame_rate))
     clip = request.continue_from
     config = model.decoder.config
     start = (

@@ -196,7 +196,7 @@ def test_a_file_that_is_no_sound_is_told(client: Client, tmp_path: Path) -> None
 
 
 def test_cancelling_stops_the_take(client: Client) -> None:
-    job = client.submit("jazz", extend_to=300, api_name="/generate")
+    job = client.submit("jazz", duration=300, api_name="/generate")
     until(lambda: job.status().progress_data, seconds=20)
     with pytest.raises(AppError, match="The queue is full"):
         client.predict("techno", **SECOND)
@@ -205,7 +205,7 @@ def test_cancelling_stops_the_take(client: Client) -> None:
 
 
 def test_a_client_that_is_gone_stops_its_take(address: str, client: Client) -> None:
-    url = begun(address, {"prompt": "jazz", "extend_to": 300})
+    url = begun(address, {"prompt": "jazz", "duration": 300})
     with httpx.stream("GET", url, timeout=30) as answer:
         line = next(line for line in answer.iter_lines() if "real time" in line)
     assert json.loads(line.removeprefix("data: "))[0] is None

@@ -78,7 +78,20 @@ class LocalBackend(Backend):
 
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
-        self._jobs.put(_Job(None, self._closed.is_set))
+        self._jobs.put(_Job(EMBEDDED_MODEL, None, self._closed.is_set))
+
+    def load(self, model: str) -> Iterator[Loading]:
+        """Have ``model`` in memory, so that its first take begins at once; tells what goes on.
+
+        Closing the iterator ends a download. Raises ``BackendError``.
+        """
+        left = threading.Event()
+        job = _Job(model, None, lambda: left.is_set() or self._closed.is_set())
+        self._jobs.put(job)
+        try:
+            yield from (update for update in _updates(job) if isinstance(update, Loading))
+        finally:
+            left.set()
 
     def generate(
         self, request: MusicRequest, stop: threading.Event, visitor: str = ""
@@ -99,7 +112,8 @@ class LocalBackend(Backend):
 
         with self._line.joined(visitor, request) as turn:
             yield from self._line.waited(turn, stopped)
-            job = _Job(request.with_seed_drawn(), stopped, turn)
+            name = request.model or EMBEDDED_MODEL
+            job = _Job(name, request.with_seed_drawn(), stopped, turn)
             self._jobs.put(job)
             try:
                 yield from _updates(job)
@@ -109,8 +123,9 @@ class LocalBackend(Backend):
     def close(self) -> None:
         """Stop what is being made and free the model."""
         self._closed.set()
-        self._jobs.put(_Job(None, self._closed.is_set))  # for a worker that waits for one
-        self._worker.join()
+        self._jobs.put(_Job("", None, self._closed.is_set))  # for a worker that waits for one
+        if threading.current_thread() is not self._worker:  # which may be what collects garbage
+            self._worker.join()
 
     # The worker thread.
 
@@ -134,6 +149,8 @@ class LocalBackend(Backend):
         except _Stopped:
             return
         except BaseException as error:  # a panic of a library in Rust is no Exception
+            if not threading.main_thread().is_alive():  # the program ends: no thread can begin
+                return
             failure = _translated(error)
         # Only here is the memory of a failed take free, past the error that refers to it.
         try:
@@ -145,8 +162,7 @@ class LocalBackend(Backend):
     def _make(self, job: _Job) -> None:
         from musicgen_space.engine.generate import generate
 
-        request = job.request
-        name = (request.model if request else None) or EMBEDDED_MODEL
+        name, request = job.model, job.request
         model = self._model(name, job)
         if request is None:
             return
@@ -159,7 +175,7 @@ class LocalBackend(Backend):
                 for variation, samples in enumerate(piece.samples):
                     job.updates.put(Chunk(samples, rate, variation))
             elapsed = time.perf_counter() - started
-            job.updates.put(Progress(piece.seconds, request.new_seconds, elapsed))
+            job.updates.put(Progress(piece.seconds, request.duration, elapsed))
         takes = np.concatenate(chunks, axis=-1) if chunks else ()
         for variation, samples in enumerate(takes):
             job.updates.put(
@@ -199,15 +215,19 @@ class LocalBackend(Backend):
 
 
 class _Job:
-    """What the worker is to do; a job without a request only loads the default model.
+    """What the worker is to do with ``model``; without a request it only loads it.
 
     ``stopped`` says whether the listener pressed Stop or went away.
     """
 
     def __init__(
-        self, request: MusicRequest | None, stopped: Callable[[], bool], turn: Turn | None = None
+        self,
+        model: str,
+        request: MusicRequest | None,
+        stopped: Callable[[], bool],
+        turn: Turn | None = None,
     ) -> None:
-        self.request, self.stopped, self.turn = request, stopped, turn
+        self.model, self.request, self.stopped, self.turn = model, request, stopped, turn
         self.begun = False
         self.updates: queue.SimpleQueue[Update | MusicGenSpaceError | None] = queue.SimpleQueue()
 

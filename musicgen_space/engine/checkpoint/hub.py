@@ -85,6 +85,7 @@ def _is_of_download(error: Exception) -> bool:
 def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
     # Xet's downloads can't be stopped: they swallow what their progress callback raises.
     constants.HF_HUB_DISABLE_XET = True
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # else it tells what is installed here
     patterns = [*_DESCRIPTIONS, *chain(*_WEIGHTS)]
     offered = snapshot_download(repo_id, allow_patterns=patterns, dry_run=True)
     there = {file.filename: file.file_size or 0 for file in offered}

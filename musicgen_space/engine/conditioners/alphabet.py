@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from string import ascii_letters, ascii_lowercase, digits
 
+from musicgen_space.request import shortened
+
 __all__ = ["EMBEDDED", "NOTHING", "PARTLY", "T5", "Alphabet", "Knows", "remark"]
 
 # Whether a model knows all characters of a word.
@@ -88,10 +90,7 @@ def remark(text: str, knows: Knows) -> str:
 
 def _listed(words: list[str]) -> str:
     """Each once, the first of them, as one line."""
-    names = [
-        word if len(word) <= _LONGEST_NAME else f"{word[: _LONGEST_NAME - 1]}…"
-        for word in dict.fromkeys(words)
-    ]
+    names = [shortened(word, _LONGEST_NAME) for word in dict.fromkeys(words)]
     return ", ".join([*names[:_MOST_NAMED], *(["…"] if len(names) > _MOST_NAMED else [])])
 
 

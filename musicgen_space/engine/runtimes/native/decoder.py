@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,7 +102,7 @@ class NativeDecoder:
         )
         if not self._handle:
             raise MemoryError(f"No native decoder of these shapes on level {level!r}.")
-        weakref.finalize(self, self._library.musicgen_free, self._handle)
+        _freed_with(self, self._library.musicgen_free, self._handle)
         self._matrices: dict[str, tuple[int, int, int]] = {}  # layer, part and format by name
         self._copy_weights(decoder, packed)
 
@@ -148,7 +148,7 @@ class NativeDecoder:
         if not handle:
             raise MemoryError("There is no memory for another generation.")
         state = NativeState(condition.rows, handle, positions)
-        weakref.finalize(state, self._library.musicgen_end, handle)
+        _freed_with(state, self._library.musicgen_end, handle)
         return state
 
     def _advance(
@@ -240,6 +240,14 @@ _FAILURES = {
     -2: ValueError("The generation has no room for so many columns."),
     -3: ValueError("There is no such code."),
 }
+
+
+def _freed_with(owner: object, free: Callable[[int], None], handle: int) -> None:
+    """Have the kernel's memory freed when nobody has ``owner`` any more.
+
+    Not at the end of the program, when a thread may still compute with it.
+    """
+    weakref.finalize(owner, free, handle).atexit = False
 
 
 def _shape(config: DecoderConfig, *, in_bytes: bool) -> _Shape:
