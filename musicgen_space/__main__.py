@@ -24,8 +24,7 @@ from tqdm import tqdm
 
 from musicgen_space import __version__
 from musicgen_space.audio.clips import read_clip, told_of
-from musicgen_space.audio.files import FORMATS, encode
-from musicgen_space.audio.finish import apply_finish
+from musicgen_space.audio.files import format_by_ending
 from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
@@ -102,9 +101,7 @@ def _understood(
 ) -> tuple[Backend, MusicRequest]:
     """The options as a backend and a request; raises ``InvalidRequest``."""
     backend = backend_named(backends, options.backend or next(iter(backends)))
-    if options.output.suffix.lower().removeprefix(".") not in FORMATS:
-        endings = ", ".join(f".{ending}" for ending in FORMATS)
-        raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
+    format_by_ending(options.output, "output")
     if not options.output.resolve().parent.is_dir():
         raise InvalidRequest("output", str(options.output), "must lie in a folder that exists")
     fields = (*TEXTS, "model", *LIMITS, *CLIP_LIMITS)
@@ -212,9 +209,9 @@ def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
     """Write each take, then report; raises ``OSError`` if one can't be written, after all that."""
     report, failure = [], None
     for path, take in zip(paths, takes, strict=False):  # fewer if interrupted
-        finished = apply_finish(take, finish)
+        finished = take.finished(finish)
         try:
-            path.write_bytes(encode(finished, path.suffix.lower().removeprefix(".")))
+            finished.save(path)
         except OSError as error:
             failure = error  # told when the others are safe
             continue

@@ -25,7 +25,7 @@ from musicgen_space.audio.files import FORMATS, encode, formats_for
 from musicgen_space.backends import backend_named
 from musicgen_space.backends.base import Backend, Chunk, HostedBackend, Progress, Update
 from musicgen_space.clip import Clip
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
+from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, Stopped
 from musicgen_space.page.billing.spending import Spending, paid_by
 from musicgen_space.page.player.player import file_name
 from musicgen_space.page.player.progress import words
@@ -176,7 +176,7 @@ class Programs:
         backend, music_request = self._understood(job)
         take = job.last_of(backend.generate(music_request, job.stop, address_of(job.request)))
         if take is None:
-            return None, Made(status="Stopped before there was any sound.")
+            return None, Made(status=str(Stopped()))
         take = self._spending.without_balance(take, job.key)
         # A server's sound may have a rate or channels that only WAV holds for certain.
         ending = job.wish["format"]

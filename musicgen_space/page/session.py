@@ -24,7 +24,7 @@ from musicgen_space.backends.base import (
     Update,
 )
 from musicgen_space.clip import Clip
-from musicgen_space.errors import MusicGenSpaceError
+from musicgen_space.errors import MusicGenSpaceError, Stopped
 from musicgen_space.library import Library
 from musicgen_space.page.billing.purse import Purse
 from musicgen_space.page.billing.spending import Spending, is_given, paid_by
@@ -117,7 +117,7 @@ class Studio:
             return
         progress = TakeProgress(music_request, self._shelf, visitor)
         yield progress.view, gr.skip()
-        last: View = view("idle", "Stopped before there was any sound.")
+        last: View = view("idle", str(Stopped()))
         seed = gr.skip()
         takes: list[Take] = []
         finished = False

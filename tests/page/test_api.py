@@ -147,8 +147,9 @@ def test_models_are_listed_by_backend(client: Client) -> None:
         ({"prompt": " "}, "prompt must not be empty"),
         ({"prompt": 7}, "prompt must be text, got 7."),
         ({"prompt": "x" * 1001}, "prompt must be at most 1000 characters"),
-        ({"duration": 31}, "duration must be a number from 1 to 30 seconds, got 31."),
-        ({"duration": "long"}, "duration must be a number from 1 to 30 seconds, got 'long'."),
+        ({"duration": 301}, "duration must be a number from 1 to 300 seconds, got 301."),
+        ({"duration": "long"}, "duration must be a number from 1 to 300 seconds, got 'long'."),
+        ({"duration": 31, "backend": "segmind"}, "from 1 to 30 seconds on Segmind, got 31."),
         ({"seed": 10**30}, "seed must be a whole number from -1 to 9999, got 1000"),
         ({"seed": None}, "seed must be a whole number"),
         ({"negative_prompt": ["<b>"]}, "negative_prompt must be text"),
@@ -162,7 +163,7 @@ def test_models_are_listed_by_backend(client: Client) -> None:
         ({"backend": "segmind", "top_k": 7}, "top_k can't be chosen on Segmind, got 7."),
         ({"continue_from": "/etc/passwd"}, "continue_from must be a file that was uploaded"),
         ({"continue_from": {"path": "/etc/passwd"}}, "must be a file that was uploaded"),
-        ({"melody": 7}, "needs a melody model, such as facebook/musicgen-melody"),
+        ({"melody": 7}, "melody needs a melody model, such as facebook/musicgen-melody"),
     ],
 )
 def test_what_is_wrong_is_said_by_field_value_and_limit(
@@ -237,8 +238,9 @@ def test_mcp_offers_these_tools_with_their_limits(address: str) -> None:
     assert [tool.name for tool in tools] == ["generate_music", "list_models"]
     fields = tools[0].inputSchema["properties"]
     assert tools[0].inputSchema["required"] == ["prompt"]
-    assert (fields["duration"]["minimum"], fields["duration"]["maximum"]) == (1, 30)
-    assert fields["duration"]["description"].startswith("1 to 30 seconds")
+    assert (fields["duration"]["minimum"], fields["duration"]["maximum"]) == (1, 300)
+    assert fields["duration"]["description"].startswith("1 to 300 seconds")
+    assert "extend_to" not in fields
     assert fields["melody"]["type"] == "string"  # an address
     assert not any("key" in name for name in fields)
 
@@ -270,7 +272,7 @@ def test_what_the_model_can_not_read_comes_with_the_take(client: Client) -> None
 
 def test_mcp_is_told_what_is_wrong(address: str) -> None:
     for wish, words in [
-        ({"prompt": "jazz", "duration": 31}, "31 is greater than the maximum of 30"),
+        ({"prompt": "jazz", "duration": 301}, "301 is greater than the maximum of 300"),
         ({"prompt": " "}, "prompt must not be empty"),
     ]:
         result = call(address, **wish)

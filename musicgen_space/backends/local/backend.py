@@ -43,12 +43,23 @@ from musicgen_space.take import Take
 if TYPE_CHECKING:
     from musicgen_space.engine.generate import MusicGen
 
-__all__ = ["LocalBackend"]
+__all__ = ["LocalBackend", "torch_threads"]
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.1  # seconds between two looks at the Stop button, while something is loaded
 _FEW_WEIGHTS = 100_000_000
+
+
+def torch_threads(weights: int, chosen: int = 0) -> int:
+    """How many threads share what torch computes: EnCodec, and a decoder of ``weights``.
+
+    Small matrices are read in microseconds: a second thread gains a tenth on an idle
+    machine and costs a factor of three on a busy one, where each waits for the other.
+    ``chosen``: for larger ones, 0: as many as there are cores.
+    """
+    cores = os.cpu_count() or 1
+    return max(1, cores // 4) if weights < _FEW_WEIGHTS else chosen or cores
 
 
 class LocalBackend(Backend):
@@ -197,21 +208,11 @@ class LocalBackend(Backend):
 
         model = self._checkpoints.get(name, job.report)
         own = isinstance(model.decoder, torch.nn.Module)  # the others have threads of their own
-        torch.set_num_threads(self._torch_threads(model.decoder.config.weights if own else 0))
+        weights = model.decoder.config.weights if own else 0
+        torch.set_num_threads(torch_threads(weights, self._settings.threads))
         if job.request is not None:
             self._checkpoints.make_room(job.request, name, model)
         return model
-
-    def _torch_threads(self, weights: int) -> int:
-        """How many threads share what torch computes: EnCodec, and a decoder of ``weights``.
-
-        Small matrices are read in microseconds: a second thread gains a tenth on an idle
-        machine and costs a factor of three on a busy one, where each waits for the other.
-        """
-        cores = os.cpu_count() or 1
-        if weights < _FEW_WEIGHTS:
-            return max(1, cores // 4)
-        return self._settings.threads or cores
 
 
 class _Job:
