@@ -1,9 +1,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(PYTHON) -m tools.install $(VENV)
 AUDIOCRAFT := .venv-audiocraft
 
-.PHONY: demo test check browser benchmark kernels parity-audiocraft train-smoke clean
+.PHONY: demo test check browser benchmark kernels parity-audiocraft train-smoke requirements docs clean
 
 demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
 	$(BIN)/python app.py
@@ -38,6 +39,12 @@ parity-audiocraft: $(VENV)/dev.installed $(AUDIOCRAFT)/installed  ## AudioCraft 
 train-smoke: $(VENV)/training.installed  ## Make a tiny checkpoint, stage by stage: runs/smoke.
 	$(BIN)/python -m training run --preset smoke
 
+requirements:  ## Write the requirements*.txt from pyproject.toml.
+	$(PYTHON) -m tools.requirements
+
+docs: $(VENV)/demo.installed  ## Write the pages of documentation that are made of the code.
+	$(BIN)/python -m tools.docs
+
 clean:
 	rm -rf $(VENV) $(AUDIOCRAFT)
 
@@ -45,17 +52,19 @@ $(AUDIOCRAFT)/installed: $(wildcard tests/audiocraft/install.py tests/audiocraft
 	$(PYTHON) tests/audiocraft/install.py $(AUDIOCRAFT)
 	@touch $@
 
+# Of tinysoundfont not what it says it depends on: pyaudio needs a compiler and PortAudio's headers
+# to install, and only plays sound.
 $(VENV)/training.installed: requirements-training.txt $(VENV)/demo.installed
-	$(BIN)/pip install -q -r requirements-training.txt
+	$(INSTALL) requirements-training.txt
 	@$(BIN)/pip install -q --no-deps "tinysoundfont>=0.3.7,<0.4" \
 	|| echo "No tinysoundfont (ready-made for Python 3.11 and 3.12): no music is rendered, its tests skip."
 	@touch $@
 
 $(VENV)/dev.installed: requirements-dev.txt $(VENV)/demo.installed
-	$(BIN)/pip install -q -r requirements-dev.txt
+	$(INSTALL) requirements-dev.txt
 	@touch $@
 
 $(VENV)/demo.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -r requirements.txt
+	$(INSTALL) requirements.txt
 	@touch $@

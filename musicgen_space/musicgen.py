@@ -23,7 +23,7 @@ from musicgen_space.errors import BackendError, InvalidRequest, InvalidSetting, 
 from musicgen_space.key import ApiKey
 from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import LIMITS, MusicRequest
-from musicgen_space.settings import Settings
+from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.stream import Report, Stream, Updates
 from musicgen_space.take import Take
 
@@ -31,14 +31,14 @@ __all__ = ["Fields", "MusicGen", "Segmind", "TextToMusic"]
 
 _ANY_NUMBER = 1000  # of threads that wait for their takes
 
-# An option → the variable that it goes before.
-_VARIABLES = {
-    "device": "MUSICGEN_DEVICE",
-    "dtype": "MUSICGEN_DTYPE",
-    "quantize": "MUSICGEN_QUANT",
-    "threads": "MUSICGEN_THREADS",
-    "base_url": "SEGMIND_BASE_URL",
-    "api": "SEGMIND_API",
+# An option → the setting that it goes before.
+_SETTINGS = {
+    "device": "device",
+    "dtype": "dtype",
+    "quantize": "quant",
+    "threads": "threads",
+    "base_url": "segmind_base_url",
+    "api": "segmind_api",
 }
 
 
@@ -268,14 +268,15 @@ class Segmind(TextToMusic):
 @contextmanager
 def _settings(**options: Any) -> Iterator[Settings]:
     """The environment's settings with ``options``; what is wrong with these is told by name."""
-    given = {name: str(value) for name, value in options.items() if value not in (None, "auto", 0)}
-    chosen = {_VARIABLES[name]: value for name, value in given.items()}
+    given = {name: value for name, value in options.items() if value not in (None, "auto", 0)}
+    variables = {name: VARIABLES[_SETTINGS[name]].name for name in given}
     try:
+        chosen = {variables[name]: str(value) for name, value in given.items()}
         yield Settings.from_environment(chosen=chosen)
     except InvalidSetting as error:
         words = str(error)
-        for name in given:
-            words = words.replace(_VARIABLES[name], name)
+        for name, variable in variables.items():
+            words = words.replace(variable, name)
         raise InvalidSetting(words) from None
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from musicgen_space.errors import InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
 from musicgen_space.process.addresses import Origin, in_url, is_loopback, own_address
 
-__all__ = ["Settings", "environment_without_keys"]
+__all__ = ["VARIABLES", "Settings", "Variable", "environment_without_keys"]
 
 # The hub's proxies, before a Space: any address that is none of the internet's.
 _INNER = (
@@ -22,52 +23,12 @@ _INNER = (
 )
 # Where one reaches a page that listens on all addresses.
 _ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_SEGMIND = "https://api.segmind.com"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this installation runs. Every field has an environment variable.
-
-    GRADIO_SERVER_NAME    `host`         the address the page is served on: 0.0.0.0 are all of
-                                         IPv4, :: all of IPv6
-    GRADIO_SERVER_PORT    `port`         its port
-    GRADIO_TEMP_DIR       `files`        the folder of files that pages are given, for a day; else
-                                         one for this process alone
-    MUSICGEN_PROXIES      `proxies`      the addresses and networks of reverse proxies before the
-                                         page, separated by commas: only they are believed whom
-                                         they speak for (X-Forwarded-For)
-    MUSICGEN_MODELS       `models`       more checkpoints to offer: hub ids or folders,
-                                         separated by commas
-    MUSICGEN_DEVICE       `device`       auto (a CUDA card, else the CPU), cpu, cuda, cuda:N
-                                         or mps; the page doesn't start without it
-    MUSICGEN_DTYPE        `dtype`        numbers of the decoder: float32, bfloat16, float16, or
-                                         auto: float32, on a CUDA card bfloat16 where it
-                                         computes in that, else float16
-    MUSICGEN_QUANT        `quant`        how the decoder's weights are kept on a CPU: auto, none
-                                         (as published), int8 or int4
-    MUSICGEN_NATIVE       `native`       0: torch computes, without our kernel
-    MUSICGEN_CACHE        `cache`        the folder of converted weights, and of a compiled kernel
-    MUSICGEN_MAX_MODELS   `max_models`   models that stay in memory, 1 to 16, where they fit; the
-                                         one that was not used for longest goes first
-    MUSICGEN_THREADS      `threads`      CPU threads of the decoder; 0 goes by the model's size
-    MUSICGEN_MAX_WAITING  `max_waiting`  takes that may wait before the queue is full
-    MUSICGEN_VISITOR_WAITING  `visitor_waiting`  how many of them each visitor's may be, where
-                                         others than the owner can open the page
-    MUSICGEN_AUDIOCRAFT_PYTHON  `audiocraft_python`  the Python of an environment that has
-                                         AudioCraft in it
-    MUSICGEN_LIBRARY      `library`      the folder where finished takes are kept, or off; else one
-                                         for data of this user, on a Space its own storage
-    MUSICGEN_LIBRARY_MB   `library_mb`   the most that all takes in it may have
-    MUSICGEN_VISITOR_MB   `visitor_mb`   the most that each visitor's may have, where others than
-                                         the owner can open the page
-    SEGMIND_API_KEY       `segmind_key`  the owner's key for the hosted API, or nothing
-    SEGMIND_API           `segmind_api`  v1 (one blocking call) or v2 (a job that is polled)
-    SEGMIND_BASE_URL      `segmind_base_url`   where the API is: https, or http on loopback
-    SEGMIND_SHARE_KEY     `segmind_share_key`  1 lets visitors of a public page spend the
-                                               owner's credits
-    SEGMIND_TAKES_PER_VISITOR  `segmind_takes_per_visitor`  how many takes an hour each of
-                                               them may have with the owner's key
-    """
+    """How this installation runs; ``VARIABLES`` tells what each field means and its variable."""
 
     host: str = "127.0.0.1"
     port: int = 7860
@@ -89,7 +50,7 @@ class Settings:
     visitor_mb: int = 200
     segmind_key: ApiKey | None = None
     segmind_api: str = "v1"
-    segmind_base_url: str = "https://api.segmind.com"
+    segmind_base_url: str = _SEGMIND
     segmind_share_key: bool = False
     segmind_takes_per_visitor: int = 3
 
@@ -129,45 +90,29 @@ class Settings:
     def from_environment(
         cls, environ: Mapping[str, str] = os.environ, chosen: Mapping[str, str] | None = None
     ) -> Settings:
-        """Read the variables above; raises ``InvalidSetting`` for one that makes no sense.
+        """Read the variables; raises ``InvalidSetting`` for one that makes no sense.
 
         Those that are ``chosen``, as by options of the command line, go before ``environ``.
         """
         environ = {**environ, **(chosen or {})}
-        default = cls()
-        # A Space is reached through a proxy, so there the page listens on every address.
-        on_space = bool(environ.get("SPACE_ID"))
-        host = "0.0.0.0" if on_space else default.host
-        models = (name.strip() for name in environ.get("MUSICGEN_MODELS", "").split(","))
-        return cls(
-            host=_host(environ, "GRADIO_SERVER_NAME", host),
-            port=_whole(environ, "GRADIO_SERVER_PORT", default.port, 1, 65535),
-            files=_folder(environ, "GRADIO_TEMP_DIR"),
-            proxies=_networks(environ, "MUSICGEN_PROXIES", _INNER if on_space else ()),
-            models=tuple(name for name in models if name),
-            device=_device(environ, "MUSICGEN_DEVICE"),
-            dtype=_one_of(environ, "MUSICGEN_DTYPE", ("auto", "float32", "bfloat16", "float16")),
-            quant=_one_of(environ, "MUSICGEN_QUANT", ("auto", "none", "int8", "int4")),
-            native=_one_of(environ, "MUSICGEN_NATIVE", ("1", "0")) == "1",
-            cache=_folder(environ, "MUSICGEN_CACHE"),
-            max_models=_whole(environ, "MUSICGEN_MAX_MODELS", default.max_models, 1, 16),
-            threads=_whole(environ, "MUSICGEN_THREADS", default.threads, 0, 256),
-            max_waiting=_whole(environ, "MUSICGEN_MAX_WAITING", default.max_waiting, 0, 1000),
-            visitor_waiting=_whole(
-                environ, "MUSICGEN_VISITOR_WAITING", default.visitor_waiting, 0, 1000
-            ),
-            audiocraft_python=_file(environ, "MUSICGEN_AUDIOCRAFT_PYTHON"),
-            library=_library(environ, "MUSICGEN_LIBRARY"),
-            library_mb=_whole(environ, "MUSICGEN_LIBRARY_MB", default.library_mb, 1, 10**8),
-            visitor_mb=_whole(environ, "MUSICGEN_VISITOR_MB", default.visitor_mb, 1, 10**8),
-            segmind_key=_key(environ, "SEGMIND_API_KEY"),
-            segmind_api=_one_of(environ, "SEGMIND_API", ("v1", "v2")),
-            segmind_base_url=_base_url(environ, "SEGMIND_BASE_URL", default.segmind_base_url),
-            segmind_share_key=_one_of(environ, "SEGMIND_SHARE_KEY", ("0", "1")) == "1",
-            segmind_takes_per_visitor=_whole(
-                environ, "SEGMIND_TAKES_PER_VISITOR", default.segmind_takes_per_visitor, 0, 1000
-            ),
-        )
+        return cls(**{field: each.read(environ, each.name) for field, each in VARIABLES.items()})
+
+
+_Environ = Mapping[str, str]
+_Reader = Callable[[_Environ, str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable: its default and its meaning are for people.
+
+    ``read`` makes a setting of an environment, or raises ``InvalidSetting``.
+    """
+
+    name: str
+    default: str
+    read: _Reader
+    about: str
 
 
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -175,7 +120,43 @@ def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[st
     return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
 
 
-def _host(environ: Mapping[str, str], name: str, default: str) -> str:
+def _whole(default: int, low: int, high: int) -> _Reader:
+    def read(environ: _Environ, name: str) -> int:
+        text = environ.get(name, "").strip() or str(default)
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise InvalidSetting(
+                f"{name} must be a whole number from {low} to {high}, got {text!r}."
+            )
+        return int(text)
+
+    return read
+
+
+def _one_of(*allowed: str) -> _Reader:
+    """One of these texts; the first is the default."""
+
+    def read(environ: _Environ, name: str) -> str:
+        text = environ.get(name, "").strip().lower() or allowed[0]
+        if text not in allowed:
+            raise InvalidSetting(f"{name} must be one of {', '.join(allowed)}, got {text!r}.")
+        return text
+
+    return read
+
+
+def _switch(default: bool) -> _Reader:
+    read = _one_of(*("1", "0") if default else ("0", "1"))
+    return lambda environ, name: read(environ, name) == "1"
+
+
+def _models(environ: _Environ, name: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in environ.get(name, "").split(","))
+    return tuple(part for part in parts if part)
+
+
+def _host(environ: _Environ, name: str) -> str:
+    # A Space is reached through a proxy, so there the page listens on every address.
+    default = "0.0.0.0" if _on_a_space(environ) else "127.0.0.1"
     text = environ.get(name, "").strip() or default
     try:
         return own_address(text)
@@ -186,8 +167,9 @@ def _host(environ: Mapping[str, str], name: str, default: str) -> str:
         ) from None
 
 
-def _networks(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+def _networks(environ: _Environ, name: str) -> tuple[str, ...]:
     """Networks, and addresses as networks of one, in one spelling."""
+    default = _INNER if _on_a_space(environ) else ()
     parts = [part.strip() for part in environ.get(name, "").split(",")]
     try:
         return tuple(str(ip_network(part, strict=False)) for part in parts if part) or default
@@ -198,29 +180,14 @@ def _networks(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -
         ) from None
 
 
-def _whole(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = environ.get(name, "").strip() or str(default)
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise InvalidSetting(f"{name} must be a whole number from {low} to {high}, got {text!r}.")
-    return int(text)
-
-
-def _one_of(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
-    """The variable's value; the first allowed one is the default."""
-    text = environ.get(name, "").strip().lower() or allowed[0]
-    if text not in allowed:
-        raise InvalidSetting(f"{name} must be one of {', '.join(allowed)}, got {text!r}.")
-    return text
-
-
-def _device(environ: Mapping[str, str], name: str) -> str:
+def _device(environ: _Environ, name: str) -> str:
     text = environ.get(name, "").strip().lower() or "auto"
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?|mps", text):
         raise InvalidSetting(f"{name} must be auto, cpu, cuda, cuda:N or mps, got {text!r}.")
     return text
 
 
-def _file(environ: Mapping[str, str], name: str) -> str | None:
+def _file(environ: _Environ, name: str) -> str | None:
     text = environ.get(name, "").strip()
     path = os.path.abspath(os.path.expanduser(text))
     if text and not os.path.isfile(path):
@@ -228,7 +195,7 @@ def _file(environ: Mapping[str, str], name: str) -> str | None:
     return path if text else None
 
 
-def _folder(environ: Mapping[str, str], name: str) -> Path | None:
+def _folder(environ: _Environ, name: str) -> Path | None:
     """A folder that is made when it is needed; None where none is named."""
     text = environ.get(name, "").strip()
     path = Path(os.path.abspath(os.path.expanduser(text)))
@@ -237,19 +204,19 @@ def _folder(environ: Mapping[str, str], name: str) -> Path | None:
     return path if text else None
 
 
-def _library(environ: Mapping[str, str], name: str) -> Path | None:
+def _library(environ: _Environ, name: str) -> Path | None:
     if environ.get(name, "").strip().lower() == "off":
         return None
     return _folder(environ, name) or _data_folder(environ)
 
 
-def _data_folder(environ: Mapping[str, str]) -> Path:
+def _data_folder(environ: _Environ) -> Path:
     """Where programs keep data: specifications.freedesktop.org/basedir, on a Space its storage.
 
     A Space without storage of its own forgets all files when it restarts.
     """
     storage = Path("/data")
-    if environ.get("SPACE_ID") and os.access(storage, os.W_OK):
+    if _on_a_space(environ) and os.access(storage, os.W_OK):
         parent = storage
     else:
         given = environ.get("XDG_DATA_HOME", "")
@@ -258,7 +225,7 @@ def _data_folder(environ: Mapping[str, str]) -> Path:
     return parent / "musicgen-space"
 
 
-def _key(environ: Mapping[str, str], name: str) -> ApiKey | None:
+def _key(environ: _Environ, name: str) -> ApiKey | None:
     text = environ.get(name, "").strip()
     try:
         return ApiKey(text) if text else None
@@ -266,9 +233,9 @@ def _key(environ: Mapping[str, str], name: str) -> ApiKey | None:
         raise InvalidSetting(f"{name}: {error}") from None
 
 
-def _base_url(environ: Mapping[str, str], name: str, default: str) -> str:
+def _base_url(environ: _Environ, name: str) -> str:
     """A server's address without a slash at its end, safe to send a key to."""
-    url = environ.get(name, "").strip().rstrip("/") or default
+    url = environ.get(name, "").strip().rstrip("/") or _SEGMIND
     try:
         origin = Origin.of(url)
     except ValueError as error:
@@ -278,3 +245,93 @@ def _base_url(environ: Mapping[str, str], name: str, default: str) -> str:
     if origin.scheme != "https" and not origin.loopback:
         raise InvalidSetting(f"{name} must be https: over http the key could be read on the way.")
     return url
+
+
+def _on_a_space(environ: _Environ) -> bool:
+    return bool(environ.get("SPACE_ID"))
+
+
+# fmt: off
+# By field of Settings. `musicgen-space serve --help` and docs/settings.md are made of this.
+VARIABLES: dict[str, Variable] = {
+    "host": Variable(
+        "GRADIO_SERVER_NAME", "127.0.0.1 (a Space: 0.0.0.0)", _host,
+        "where the page is served: an address or a name of this machine; `0.0.0.0` is "
+        "every address of IPv4, `::` of IPv6"),
+    "port": Variable(
+        "GRADIO_SERVER_PORT", "7860", _whole(7860, 1, 65535),
+        "its port"),
+    "files": Variable(
+        "GRADIO_TEMP_DIR", "a private one, deleted at the end", _folder,
+        "the folder of files that pages are given and send, for a day: up to 200 MB from "
+        "each visitor"),
+    "proxies": Variable(
+        "MUSICGEN_PROXIES", "(a Space: the hub's)", _networks,
+        "reverse proxies in front of the page, addresses or networks separated by commas:"
+        " `X-Forwarded-For` counts only from these"),
+    "models": Variable(
+        "MUSICGEN_MODELS", "", _models,
+        "more checkpoints to offer, hub ids or folders separated by commas"),
+    "device": Variable(
+        "MUSICGEN_DEVICE", "auto", _device,
+        "`auto` (a CUDA card, else the CPU), `cpu`, `cuda`, `cuda:1` …, or `mps` (Apple's"
+        " GPU: never tried)"),
+    "dtype": Variable(
+        "MUSICGEN_DTYPE", "auto", _one_of("auto", "float32", "bfloat16", "float16"),
+        "the decoder's numbers: `float32`, `bfloat16`, `float16`; `auto` is bfloat16 on a"
+        " CUDA card (float16 on an older one), else float32"),
+    "quant": Variable(
+        "MUSICGEN_QUANT", "auto", _one_of("auto", "none", "int8", "int4"),
+        "how the decoder's weights are kept on a CPU: `int8` (`auto`), `none` (as "
+        "published), `int4`"),
+    "native": Variable(
+        "MUSICGEN_NATIVE", "1", _switch(True),
+        "0: torch computes, without our kernel"),
+    "cache": Variable(
+        "MUSICGEN_CACHE", "~/.cache/musicgen-space", _folder,
+        "where converted weights are kept, and a kernel that had to be compiled: up to 8 "
+        "GB, of which musicgen-small takes 0.45; on a nearly full disk nothing"),
+    "max_models": Variable(
+        "MUSICGEN_MAX_MODELS", "1", _whole(1, 1, 16),
+        "models kept in memory, up to 16, where they fit; the least recently used goes "
+        "first"),
+    "threads": Variable(
+        "MUSICGEN_THREADS", "0", _whole(0, 0, 256),
+        "CPU threads of the decoder; 0 chooses by the model's size"),
+    "max_waiting": Variable(
+        "MUSICGEN_MAX_WAITING", "8", _whole(8, 0, 1000),
+        "takes that may wait; one is made at a time, turns go round, and short takes go "
+        "first"),
+    "visitor_waiting": Variable(
+        "MUSICGEN_VISITOR_WAITING", "3", _whole(3, 0, 1000),
+        "the most of them for each visitor, where others can open the page"),
+    "audiocraft_python": Variable(
+        "MUSICGEN_AUDIOCRAFT_PYTHON", "", _file,
+        "the Python of an environment that has AudioCraft"),
+    "library": Variable(
+        "MUSICGEN_LIBRARY", "~/.local/share/musicgen-space (a Space: /data/musicgen-space)",
+        _library,
+        "the folder where finished takes are kept; `off` keeps none"),
+    "library_mb": Variable(
+        "MUSICGEN_LIBRARY_MB", "2000", _whole(2000, 1, 10**8),
+        "the most they may take together"),
+    "visitor_mb": Variable(
+        "MUSICGEN_VISITOR_MB", "200", _whole(200, 1, 10**8),
+        "the most for each visitor, where others can open the page"),
+    "segmind_key": Variable(
+        "SEGMIND_API_KEY", "", _key,
+        "the owner's key"),
+    "segmind_api": Variable(
+        "SEGMIND_API", "v1", _one_of("v1", "v2"),
+        "`v1`: one blocking call; `v2`: a job that is polled"),
+    "segmind_base_url": Variable(
+        "SEGMIND_BASE_URL", "https://api.segmind.com", _base_url,
+        "any compatible server: https, or http on loopback"),
+    "segmind_share_key": Variable(
+        "SEGMIND_SHARE_KEY", "0", _switch(False),
+        "1 lets visitors of a public page spend the owner's credits"),
+    "segmind_takes_per_visitor": Variable(
+        "SEGMIND_TAKES_PER_VISITOR", "3", _whole(3, 0, 1000),
+        "takes an hour that each of them may have with the owner's key"),
+}
+# fmt: on

@@ -15,10 +15,11 @@ import pytest
 import soundfile
 
 from musicgen_space import __version__
-from musicgen_space.__main__ import main
 from musicgen_space.audio.files import read_settings
 from musicgen_space.backends.base import Backend, ModelChoice, Progress, Update
+from musicgen_space.cli import main
 from musicgen_space.request import MusicRequest
+from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.take import Take
 
 
@@ -38,8 +39,54 @@ def test_a_prompt_becomes_a_file(
 
 
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--list-models"]) == 0
+    assert main(["models"]) == 0
     assert "musicgen-nano" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prompt", ["serve", "models", "generate"])
+def test_a_prompt_may_be_called_like_a_command(prompt: str, studio: Studio) -> None:
+    assert main(["generate", prompt]) == 0
+    assert studio.asked[0].prompt == prompt
+
+
+def test_help_names_the_commands_and_how_the_page_is_set(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = {}
+    for command in ((), ("serve",), ("models",)):
+        with pytest.raises(SystemExit, match="0"):
+            main([*command, "--help"])
+        told[command] = capsys.readouterr().out
+    assert "serve | models" in told[()]
+    assert "list the models" in told["models",].lower()
+    options = {"--host", "--port", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"}
+    variables = {each.name for each in VARIABLES.values()}
+    assert VARIABLES.keys() == Settings.__dataclass_fields__.keys()
+    assert not {name for name in options | variables if name not in told["serve",]}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("port", "99999", "--port must be a whole number from 1 to 65535, got '99999'"),
+        ("host", "192.0.2.1", "--host must be an address or a name of this machine, got '192.0.2"),
+    ],
+)
+def test_a_page_that_can_not_be_served_as_wished_is_told_by_the_option(
+    option: str, value: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve", f"--{option}", value])
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_page_that_can_not_be_served_as_set_is_told_by_the_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "none")
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve", "--host", "127.0.0.1"])
+    assert "GRADIO_SERVER_PORT must be a whole number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -130,7 +177,7 @@ class Studio(Backend):
 def studio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Studio:
     """The only backend; the folder of the test is where files are."""
     backend = Studio()
-    monkeypatch.setattr("musicgen_space.__main__.open_backends", lambda _: {"studio": backend})
+    monkeypatch.setattr("musicgen_space.cli.open_backends", lambda _: {"studio": backend})
     monkeypatch.chdir(tmp_path)
     return backend
 

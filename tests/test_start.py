@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from app import check_address, check_folder
 from musicgen_space.errors import InvalidSetting
+from musicgen_space.serve import check_address, check_folder
 from musicgen_space.settings import Settings
 from tests.process.watched import asked, written
 from tests.servers.app import ROOT, serving

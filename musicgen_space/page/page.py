@@ -13,6 +13,7 @@ from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
 from musicgen_space.page.api import Programs
+from musicgen_space.page.calls import Page
 from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.examples.gallery import (
     build_gallery,
@@ -78,7 +79,7 @@ def build_page(
     notes = TextNotes(backends)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
-    with gr.Blocks(
+    with Page(
         title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)
     ) as page:
         last_seed = gr.State(int(LIMITS["seed"].default))

@@ -85,7 +85,7 @@ def test_a_device_that_is_not_there_is_told_at_the_start() -> None:
 
 def test_the_command_line_tells_it_as_wrong_usage() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "musicgen_space", "--list-models"],
+        [sys.executable, "-m", "musicgen_space", "models"],
         env={"MUSICGEN_DEVICE": "cuda:99"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 2

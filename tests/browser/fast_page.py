@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from app import main
 from musicgen_space.audio.resample import fit
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
 from musicgen_space.request import MusicRequest
+from musicgen_space.serve import serve
+from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
 RATE = 32000
@@ -62,4 +63,4 @@ class Humming(Backend):
 
 
 if __name__ == "__main__":
-    main(lambda _: {"local": Humming()})
+    serve(Settings.from_environment(), lambda _: {"local": Humming()})

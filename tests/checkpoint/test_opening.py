@@ -23,15 +23,19 @@ import yaml
 from musicgen_space.engine import memory
 from musicgen_space.engine.checkpoint import loader, tensors
 from musicgen_space.engine.checkpoint.loader import load
+from musicgen_space.engine.checkpoint.opening import check_weights, read_bounded
 from musicgen_space.engine.placement import CPU
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, OutOfMemory
 from tests.checkpoint.adapters import write_adapter
 from tests.checkpoint.audiocraft_format import audiocraft_from
 
+ENDS_OTHERWISE = r"pytorch_model\.bin is damaged: it ends unlike what torch\.save writes"
+
 resource: Any = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
 
 MEGABYTE = 2**20
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.int64, torch.bool)
 
 
 @pytest.fixture
@@ -126,6 +130,16 @@ def test_json_of_gigabytes_is_not_read(folder: Path, name: str) -> None:
     refused(folder, rf"{name} has 4,294,967,296 bytes, at most 4,194,304 are read")
 
 
+def test_a_file_that_is_longer_than_it_says_is_cut() -> None:
+    endless = Path("/proc/self/maps")  # which says that it has no bytes
+    assert len(read_bounded(endless, 100)) == 100
+
+
+def test_weights_are_no_device() -> None:
+    with pytest.raises(InvalidCheckpoint, match="/dev/zero is no regular file"):
+        check_weights(Path("/dev/zero"))
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "added_tokens.json"])
 def test_a_tokenizer_of_gigabytes_is_not_read(folder: Path, name: str) -> None:
     with (folder / name).open("wb") as file:
@@ -186,7 +200,96 @@ def test_an_archive_that_two_readers_would_see_differently_is_refused(folder: Pa
     whole = file.read_bytes()
     for ending in (b"\0" * 30, b"PK\5\6" + bytes(18)):
         file.write_bytes(whole + ending)
-        refused(folder, r"pytorch_model\.bin is damaged: it ends unlike what torch\.save writes")
+        refused(folder, ENDS_OTHERWISE)
+
+
+# What torch.save writes last: a record, where that is, and a record in the old form.
+RECORD, LOCATOR, LAST = -98, -42, -22
+
+
+@pytest.mark.parametrize(
+    ("place", "content"),
+    [
+        (RECORD, b"PK\6\5"),
+        (RECORD + 40, b"\1"),  # how long the directory is
+        (LOCATOR, b"PK\6\5"),
+        (LOCATOR + 8, b"\1"),  # where the record is
+        (LAST, b"PK\5\7"),
+        (-2, b"\1"),  # how long a comment is that follows
+    ],
+)
+def test_an_archive_that_does_not_end_as_torch_writes_it_is_refused(
+    folder: Path, place: int, content: bytes
+) -> None:
+    file = as_pickle(folder)
+    whole = bytearray(file.read_bytes())
+    assert whole[RECORD:][:4] + whole[LOCATOR:][:4] + whole[LAST:][:4] == b"PK\6\6PK\6\7PK\5\6"
+    whole[len(whole) + place : len(whole) + place + len(content)] = content
+    file.write_bytes(whole)
+    refused(folder, ENDS_OTHERWISE)
+
+
+def test_a_directory_of_many_megabytes_is_not_read(folder: Path) -> None:
+    file = as_pickle(folder)
+    with zipfile.ZipFile(file, "a") as archive:
+        for number in range(80):
+            archive.writestr(f"a/data/{number:060000}", b"")
+    refused(folder, r"The directory of pytorch_model\.bin has 4,8\d\d,\d\d\d bytes, at most")
+
+
+@pytest.mark.parametrize("name", ["archive/DATA.PKL", "archive/constants.PKL", "x/code/a.pkl"])
+def test_every_pickle_in_an_archive_is_looked_at(folder: Path, name: str) -> None:
+    """torch looks for names whatever their case."""
+    file = as_pickle(folder)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(name, pickle.dumps(os.system, 2))
+    refused(folder, r"to be read it wants to use \w+\.system\.")
+
+
+def test_a_folder_of_another_name_holds_no_numbers(folder: Path) -> None:
+    file = as_pickle(folder)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("archive/more/data/0", bytes(5 * MEGABYTE))
+    refused(folder, r"archive/more/data/0 in pytorch_model\.bin has 5,242,880 bytes, at most")
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_each_pickle_of_the_old_format_is_looked_at(folder: Path, place: int) -> None:
+    file = as_pickle(folder)
+    pickles = [pickle.dumps({}, 2)] * 5
+    pickles[place] = pickle.dumps(os.system, 2)
+    file.write_bytes(b"".join(pickles))
+    refused(folder, r"to be read it wants to use \w+\.system\.")
+
+
+def test_of_the_old_format_too_no_pickle_of_many_small_things_is_read(folder: Path) -> None:
+    file = as_pickle(folder)
+    lists = b"\x80\x02(" + b"]" * (5 * MEGABYTE) + b"l."
+    file.write_bytes(pickle.dumps({}, 2) * 3 + lists + pickle.dumps([], 2))
+    refused(folder, "pickle exhausted before seeing STOP")
+
+
+def test_a_name_that_only_begins_like_one_of_tensors_is_none(folder: Path) -> None:
+    file = as_pickle(folder)
+    file.write_bytes(b"\x80\x02ccollections\nOrderedDict.fromkeys\n.")
+    refused(folder, r"it wants to use collections\.OrderedDict\.fromkeys")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(10, struct.pack("<H", zipfile.ZIP_DEFLATED)), (24, struct.pack("<I", 9 * MEGABYTE))],
+    ids=["method", "size"],
+)
+def test_an_archive_that_says_to_be_compressed_is_refused(
+    folder: Path, field: int, value: bytes
+) -> None:
+    file = as_pickle(folder)
+    rezip(file, lambda _, content: content, zipfile.ZIP_STORED)
+    whole = bytearray(file.read_bytes())
+    place = whole.index(b"PK\1\2") + field  # of the first member, as the directory has it
+    whole[place : place + len(value)] = value
+    file.write_bytes(whole)
+    refused(folder, r"pytorch_model\.bin is compressed \(")
 
 
 def test_few_numbers_can_not_pose_as_many(folder: Path) -> None:
@@ -214,6 +317,42 @@ def test_a_header_of_many_megabytes_is_not_read(folder: Path) -> None:
         file.write(struct.pack("<Q", 90 * MEGABYTE))
         file.truncate(100 * MEGABYTE)
     refused(folder, r"The header of model\.safetensors has 94,371,840 bytes")
+
+
+# What torch itself writes.
+
+
+def parameters() -> dict[str, torch.nn.Parameter]:
+    return dict(torch.nn.Linear(8, 8).named_parameters())
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: torch.nn.TransformerDecoderLayer(16, 2).state_dict(),  # with its versions
+        parameters,
+        lambda: {f"layers.{n}.weight": torch.zeros(8) for n in range(2000)},
+        lambda: {str(dtype): torch.ones(2, 3, dtype=dtype) for dtype in DTYPES},
+        lambda: {"tied": (one := torch.ones(9, 9)), "view": one[3:], "turned": one.T},
+    ],
+    ids=["module", "parameters", "many", "kinds", "shared"],
+)
+def test_what_torch_saves_is_read(
+    tmp_path: Path, content: Callable[[], dict[str, torch.Tensor]], zipped: bool
+) -> None:
+    torch.save(content(), tmp_path / "a.bin", _use_new_zipfile_serialization=zipped)
+    assert tensors.read_pickle(tmp_path / "a.bin").keys() == content().keys()
+
+
+def test_an_archive_of_many_gigabytes_is_read(tmp_path: Path) -> None:
+    """Offsets that need more than 32 bits are elsewhere in it."""
+    with torch.serialization.skip_data():  # leaves room for numbers, which takes none on disk
+        torch.save(
+            {f"layers.{n}.weight": torch.zeros(600, 2**20) for n in range(3)}, tmp_path / "a"
+        )
+    assert (tmp_path / "a").stat().st_size > 2**32
+    assert tensors.read_pickle(tmp_path / "a")["layers.2.weight"].shape == (600, 2**20)
 
 
 # Configurations that ask for much.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import namedtuple
 from collections.abc import Callable
@@ -316,15 +318,38 @@ def test_the_newest_stays_however_large(tmp_path: Path, monkeypatch: pytest.Monk
     assert conversion.read(len) == len(ARRAYS)
 
 
-def test_what_a_killed_process_was_writing_is_swept_away(tmp_path: Path) -> None:
-    old, new = tmp_path / "unfinished-old", tmp_path / "unfinished-new"
-    for folder in (old, new):
-        folder.mkdir()
-        (folder / "a.npz").write_bytes(b"half of it")
-    os.utime(old, (time.time() - 7200,) * 2)
-    Conversion(tmp_path / "b.npz").write(ARRAYS)
-    assert not old.exists()
-    assert new.exists()  # somebody may still be writing
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+from musicgen_space.engine.checkpoint.weight_cache import Conversion
+
+def wait(*_, **arrays):
+    print("half of it", flush=True)
+    sys.stdin.read()
+
+np.savez = wait
+Conversion(Path(sys.argv[1])).write({"a": np.ones(9)})
+"""
+
+
+def test_what_a_killed_process_was_writing_is_swept_away_at_the_next_start(tmp_path: Path) -> None:
+    conversion = Conversion(tmp_path / "a.npz")
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITE, conversion.file],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half of it\n"
+        assert conversion.read(len) is None
+        assert len([*tmp_path.iterdir()]) == 1  # somebody is writing
+        writer.kill()
+    assert conversion.read(len) is None
+    assert [*tmp_path.iterdir()] == []
+    conversion.write(ARRAYS)
+    assert conversion.read(len) == len(ARRAYS)
 
 
 # The setting.

@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from tests.servers.segmind import KEY, Segmind, running
 
 SECOND = {"duration": 1, "api_name": "/generate"}
 BY_HEADER = {"x-segmind-key": KEY}
+ELSEWHERE = handle_file("http://sounds.invalid/tone.wav")
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,8 @@ def test_models_are_listed_by_backend(client: Client) -> None:
         ({"continue_from": "/etc/passwd"}, "continue_from must be a file that was uploaded"),
         ({"continue_from": {"path": "/etc/passwd"}}, "must be a file that was uploaded"),
         ({"melody": 7}, "melody needs a melody model, such as facebook/musicgen-melody"),
+        ({"melody": ELSEWHERE}, "Files are not fetched from other addresses, got 'http://"),
+        ({"prompt": ELSEWHERE}, "Files are not fetched from other addresses, got 'http://"),
     ],
 )
 def test_what_is_wrong_is_said_by_field_value_and_limit(
@@ -188,6 +192,13 @@ def test_ones_own_sound_is_continued(client: Client, tone: str) -> None:
     settings = read_settings(Path(file).read_bytes())
     assert settings is not None
     assert settings["continue_from"]["name"] == "tone.wav"
+
+
+def test_an_address_of_a_file_stands_for_what_the_page_serves_and_no_more(address: str) -> None:
+    served = f"{address}/gradio_api/file="
+    for path in ("/etc/passwd", "", "%00", "/etc", "../" * 9 + "etc/passwd"):
+        wish = {"prompt": "jazz", "continue_from": handle_file(served + path)}
+        assert "event: error" in asked(address, wish)
 
 
 def test_a_file_that_is_no_sound_is_told(client: Client, tmp_path: Path) -> None:
@@ -250,6 +261,16 @@ def test_mcp_makes_music(address: str) -> None:
     [file] = re.findall(r"http://\S+?\.wav", shown(result))
     assert format_of(httpx.get(file).content) == "wav"
     assert "'seed': 42" in shown(result)
+
+
+def test_mcp_goes_on_from_what_it_made_and_from_a_file_that_it_brings(
+    address: str, tone: str
+) -> None:
+    [made] = re.findall(r"http://\S+?\.wav", shown(call(address, prompt="jazz", duration=1)))
+    brought = "data:audio/wav;base64," + b64encode(Path(tone).read_bytes()).decode()
+    for file, seconds in [(made, 2), (brought, 3)]:
+        result = call(address, prompt="jazz", duration=1, continue_from=file)
+        assert f"'duration': {seconds}" in shown(result)
 
 
 def test_a_sound_that_was_made_quieter_is_told_of_with_the_take(

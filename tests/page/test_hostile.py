@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import socket
 import threading
 import time
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import gradio as gr
 import httpx
@@ -19,6 +23,8 @@ import pytest
 from gradio.routes import App
 
 from musicgen_space.page.visitors.gate import is_open
+from tests.audio.test_bombs import hours_of_vorbis
+from tests.page.test_api import call
 from tests.servers.app import serving
 from tests.servers.slow_page import PATIENCE, UPLOAD_BYTES, UPLOAD_BYTES_EACH
 
@@ -70,9 +76,10 @@ class Visitor:
                     break
         return heard
 
-    def send(self, size: int) -> Path:
-        """Upload a file; → where it is."""
-        files = {"files": ("sound.wav", os.urandom(size))}
+    def send(self, content: int | bytes) -> Path:
+        """Upload a file, or so many bytes of noise; → where it is."""
+        data = os.urandom(content) if isinstance(content, int) else content
+        files = {"files": ("sound.wav", data)}
         answer = httpx.post(f"{self._page}/gradio_api/upload", files=files, **self._known)
         return Path(answer.json()[0])
 
@@ -156,6 +163,58 @@ def test_behind_a_proxy_that_is_named_each_visitor_has_their_own(page: str) -> N
     assert all(paid(address) for address in several)
 
 
+def test_all_of_mcp_has_as_many_of_the_owners_takes_as_one_visitor(page: str) -> None:
+    hosted = {"prompt": "paid", "backend": "hosted", "model": "model"}
+    visitors = [{"x-forwarded-for": f"8.8.7.{n}", "x-gradio-user": "api"} for n in range(5)]
+    made = [not call(page, headers=headers, **hosted).isError for headers in visitors]
+    assert made == [True, True, True, False, False]
+
+
+def test_nobody_stops_anothers_take_without_knowing_its_session(page: str, folder: Path) -> None:
+    visitor, other = Visitor(page, "8.8.7.8"), Visitor(page, "8.8.7.9")
+    news = visitor.ask("lasting", duration=20)
+    endpoints = httpx.get(f"{page}/config").json()["dependencies"]
+    numbers = {each["api_name"]: each["id"] for each in endpoints}
+    until(lambda: bool(told(folder, "lasting")))
+    for session in ("", None, "lasting", "null", "*"):
+        body = {"session_hash": session, "event_id": session, "fn_index": numbers["generate"]}
+        for path in ("cancel", "reset"):
+            httpx.post(f"{page}/gradio_api/{path}", json=body)
+        for name in ("stop", "leave"):
+            pressed = {"session_hash": session, "fn_index": numbers[name], "data": []}
+            httpx.post(f"{page}/gradio_api/queue/join", json=pressed)
+    assert '"status": "Done"' in visitor.hear(news)
+    assert told(folder, "lasting") == ["began lasting", "made lasting"]
+    assert '"status": "Done"' in other.hear(other.ask("short", **SHORT))
+
+
+def test_those_who_never_read_what_they_ask_for_delay_nobody(page: str) -> None:
+    visitor = Visitor(page, "8.8.7.7")
+    file = visitor.send(300_000)
+    paths = ["/config", "/healthz", "/", "/gradio_api/info", f"/gradio_api/file={file}"]
+    paths += [f"/gradio_api/{path}" for path in ("queue/data?session_hash=x", "heartbeat/x")]
+    place = urlsplit(page)
+    with ExitStack() as readers:
+        for number in range(70):
+            address = (str(place.hostname), place.port or 80)
+            reader = readers.enter_context(socket.create_connection(address, 10))
+            reader.sendall(
+                f"GET {paths[number % len(paths)]} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * 9
+            )
+        for path in ("/config", f"/gradio_api/file={file}", "/healthz"):
+            assert httpx.get(page + path, timeout=10).status_code == 200
+        assert '"status": "Done"' in visitor.hear(visitor.ask("read", **SHORT))
+
+
+def test_a_small_file_of_hours_is_refused_and_delays_nobody(page: str) -> None:
+    greedy, modest = Visitor(page, "8.8.7.5"), Visitor(page, "8.8.7.6")
+    bomb = greedy.send(hours_of_vorbis(3600))
+    sent = {"path": str(bomb), "meta": {"_type": "gradio.FileData"}}
+    calls = [greedy.ask("bomb", continue_from=sent) for _ in range(3)]
+    assert '"status": "Done"' in modest.hear(modest.ask("modest", **SHORT))
+    assert all("longer than 10 minutes" in greedy.hear(each) for each in calls)
+
+
 def test_uploads_are_bounded_for_each_visitor_and_for_all(page: str) -> None:
     greedy, modest = Visitor(page, "8.8.6.1"), Visitor(page, "8.8.6.2")
     own = modest.send(100_000)
@@ -165,6 +224,19 @@ def test_uploads_are_bounded_for_each_visitor_and_for_all(page: str) -> None:
         many.append(Visitor(page, f"8.8.6.{number}").send(UPLOAD_BYTES_EACH // 2))
     assert sum(path.stat().st_size for path in many if path.exists()) <= UPLOAD_BYTES
     assert own.exists()  # those who hold more lose theirs first
+
+
+def test_files_that_come_by_mcp_are_bounded_like_uploads(page: str, folder: Path) -> None:
+    before = files_of(folder)
+    for _ in range(8):
+        data = b64encode(os.urandom(150_000)).decode()
+        call(page, prompt="jazz", continue_from=f"data:audio/wav;base64,{data}")
+    # Twice: Gradio sends what MCP brought to itself, as an upload from here.
+    assert (
+        0
+        < sum(path.stat().st_size for path in files_of(folder) - before)
+        <= (2 * UPLOAD_BYTES_EACH)
+    )
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(page: str, folder: Path) -> None:
@@ -222,6 +294,47 @@ def test_what_makes_no_sense_is_refused_and_takes_one_line_of_the_log(
     before = (folder / "log").read_text()
     assert httpx.post(f"{page}/gradio_api/{path}", json=body).status_code == 400
     assert (folder / "log").read_text().removeprefix(before).count("\n") == 1
+
+
+NO_UPLOAD = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.mark.parametrize("given", [[], ["nowhere"] * 20, [NO_UPLOAD] * 20, [{}] * 20])
+def test_inputs_that_make_no_sense_are_refused_and_take_at_most_one_line_of_the_log(
+    page: str, folder: Path, given: list[Any]
+) -> None:
+    before = (folder / "log").read_text()
+    endpoints = httpx.get(f"{page}/config").json()["dependencies"]
+    number = next(each["id"] for each in endpoints if each["api_name"] == "begin")
+    assert '"success":false' in pressed(page, number, given)
+    assert (folder / "log").read_text().removeprefix(before).count("\n") <= 1
+
+
+def test_what_only_a_browser_does_is_refused_in_one_line(page: str, folder: Path) -> None:
+    before = (folder / "log").read_text()
+    endpoints = httpx.get(f"{page}/config").json()["dependencies"]
+    number = next(each["id"] for each in endpoints if not each["backend_fn"])
+    assert '"success":false' in pressed(page, number, [""] * 9)
+    assert (folder / "log").read_text().removeprefix(before).count("\n") == 1
+
+
+def test_a_message_of_mcp_that_makes_no_sense_takes_one_line_of_the_log(
+    page: str, folder: Path
+) -> None:
+    before = (folder / "log").read_text()
+    accepted = {"accept": "application/json, text/event-stream"}
+    body = {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "x"}}
+    answer = httpx.post(f"{page}/gradio_api/mcp/", json=body, headers=accepted)
+    assert answer.status_code < 500
+    assert (folder / "log").read_text().removeprefix(before).count("\n") <= 1
+
+
+def pressed(page: str, number: int, given: list[Any]) -> str:
+    """What a page is told that has this handler called with these inputs."""
+    session = {"session_hash": uuid4().hex}
+    body = {"data": given, "fn_index": number, **session}
+    assert httpx.post(f"{page}/gradio_api/queue/join", json=body).status_code == 200
+    return httpx.get(f"{page}/gradio_api/queue/data", params=session, timeout=30).text
 
 
 def test_an_unknown_session_takes_nothing_of_the_log(page: str, folder: Path) -> None:

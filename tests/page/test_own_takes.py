@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import open_library
 from musicgen_space.backends.base import Backend, ModelChoice, Update
 from musicgen_space.errors import LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Library
@@ -24,6 +23,7 @@ from musicgen_space.page.form.recall import recalled
 from musicgen_space.page.takes.own_takes import PAGE, OwnTakes
 from musicgen_space.page.visitors.identity import OWNER, Visitors
 from musicgen_space.request import MusicRequest
+from musicgen_space.serve import open_library
 from musicgen_space.settings import Settings
 from musicgen_space.take import Receipt, Take
 

@@ -21,7 +21,7 @@ SLOW = """
 import os, sys, time
 from musicgen_space.process.ending import end_quietly
 end_quietly()
-from musicgen_space import __main__ as command_line
+from musicgen_space import cli as command_line
 from tests.test_cli import Studio
 
 def encode(*_):
@@ -36,8 +36,9 @@ PAGE = """
 import os
 from musicgen_space.process.ending import end_quietly
 end_quietly()
-import app
 from musicgen_space.library import Library
+from musicgen_space.serve import serve
+from musicgen_space.settings import Settings
 from tests.test_cli import Studio
 
 class Told(Studio):
@@ -50,7 +51,7 @@ def close(library, close=Library.close):
 
 Library.close = close
 print("process", os.getpid(), flush=True)
-print("code", app.main(lambda _: {"studio": Told()}))
+print("code", serve(Settings.from_environment(), lambda _: {"studio": Told()}))
 """
 
 

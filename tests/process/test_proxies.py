@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from musicgen_space.__main__ import main
+from musicgen_space.cli import main
 from musicgen_space.errors import InvalidSetting
 from musicgen_space.process.proxies import proxy_for, proxy_variables
 
@@ -52,7 +52,7 @@ def test_the_command_line_refuses_a_proxy_that_can_not_be_used(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:1080")
     with pytest.raises(SystemExit) as caught:
-        main(["--list-models"])
+        main(["models"])
     assert caught.value.code == 2
     assert "ALL_PROXY must be" in capsys.readouterr().err
 

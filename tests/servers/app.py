@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def serving(log: Path, *command: str, host: str = "127.0.0.1", **environment: str) -> Iterator[str]:
+def serving(
+    log: Path,
+    *command: str,
+    host: str = "127.0.0.1",
+    python: Path = Path(sys.executable),
+    cwd: Path = ROOT,
+    **environment: str,
+) -> Iterator[str]:
     """Run ``app.py`` as a user would, or another command; yields the page's address.
 
     ``host`` is where it is looked for, IPv6 in brackets.
@@ -30,8 +37,8 @@ def serving(log: Path, *command: str, host: str = "127.0.0.1", **environment: st
     ours["MUSICGEN_LIBRARY"] = str(folder / "library")  # never the one of whoever runs the tests
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *(command or ["app.py"])],
-            cwd=ROOT,
+            [python, *(command or ["app.py"])],
+            cwd=cwd,
             env={**os.environ, **ours, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -46,7 +53,7 @@ def serving(log: Path, *command: str, host: str = "127.0.0.1", **environment: st
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # as patient as with its start
 
 
 def answers(url: str) -> bool:

@@ -11,10 +11,10 @@ from unittest.mock import patch
 
 import numpy as np
 
-from app import main
 from musicgen_space.backends.base import Backend, ModelChoice, Progress, Update
 from musicgen_space.backends.queue import Line
 from musicgen_space.request import MusicRequest
+from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 from tests.page.test_session import Hosted
@@ -54,8 +54,11 @@ class Slow(Backend):
 
 if __name__ == "__main__":
     with (
-        patch("app._PATIENCE", PATIENCE),
+        patch("musicgen_space.serve._PATIENCE", PATIENCE),
         patch("musicgen_space.page.visitors.uploads._MOST_BYTES", UPLOAD_BYTES),
         patch("musicgen_space.page.visitors.uploads._MOST_BYTES_EACH", UPLOAD_BYTES_EACH),
     ):
-        main(lambda settings: {"local": Slow(settings), "hosted": Hosted()})
+        serve(
+            Settings.from_environment(),
+            lambda settings: {"local": Slow(settings), "hosted": Hosted()},
+        )

@@ -54,6 +54,7 @@ class Conversion:
 
     def read(self, make: Callable[[Arrays], Made]) -> Made | None:
         """What ``make`` makes of the arrays; None if there are none, or damaged ones."""
+        tidy(self.file.parent)
         try:
             with zipfile.ZipFile(self.file) as archive:
                 made = make(_Archived(archive))
@@ -86,7 +87,6 @@ class Conversion:
         else:
             log.info("Converted weights are kept in %s", self.file)
             _keep_the_last(folder)
-            tidy(folder)
 
 
 class _Archived(Mapping[str, np.ndarray]):

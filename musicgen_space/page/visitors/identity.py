@@ -15,10 +15,10 @@ import gradio as gr
 from musicgen_space.process.addresses import without_mapping
 from musicgen_space.settings import Settings
 
-__all__ = ["OWNER", "Visitors", "address_of", "network_of"]
+__all__ = ["BY_MCP", "OWNER", "Visitors", "address_of", "network_of"]
 
 OWNER = "owner"  # not of a token's shape, so nobody can pass for the owner
-_BY_MCP = "mcp"
+BY_MCP = "mcp"  # as Gradio calls it, too
 
 _TOKEN = re.compile(r"[0-9a-f]{48}")  # 192 bits
 
@@ -43,8 +43,8 @@ def address_of(request: gr.Request) -> str:
     MCP calls come from this server itself, with their visitors' headers and without their
     addresses: all of them are one visitor.
     """
-    if request.headers.get("x-gradio-user") == _BY_MCP:
-        return _BY_MCP
+    if request.headers.get("x-gradio-user") == BY_MCP:
+        return BY_MCP
     return network_of(str(request.client.host))
 
 

@@ -46,6 +46,14 @@ class Uploads:
         """The route in place of Gradio's."""
         return Route(UPLOAD, self._upload, methods=["POST"])
 
+    def keep(self, paths: list[str], visitor: str) -> None:
+        """Count files as sent by a visitor; others go for them."""
+        with self._lock:
+            for path in paths:
+                size = os.path.getsize(path) if os.path.exists(path) else 0
+                for gone in self._shares.put(path, visitor, size):
+                    remove_file(gone)
+
     async def _upload(self, request: Request) -> Response:
         """Answers like Gradio's: the paths of the files that were sent."""
         assert request.client is not None
@@ -57,7 +65,7 @@ class Uploads:
                 status = 413 if "maximum allowed size" in error.message else 400
                 raise HTTPException(status, error.message) from None
         request.app.get_blocks().upload_file_set.update(paths)  # which Gradio deletes in time
-        await anyio.to_thread.run_sync(self._make_room, visitor, paths)
+        await anyio.to_thread.run_sync(self.keep, paths, visitor)
         return JSONResponse(paths)
 
     @contextmanager
@@ -88,13 +96,6 @@ class Uploads:
                 upload_progress=file_upload_statuses if upload_id else None,
             )
             return [_moved(Path(file), sent, folder) for file in files]
-
-    def _make_room(self, visitor: str, paths: list[str]) -> None:
-        with self._lock:
-            for path in paths:
-                size = os.path.getsize(path) if os.path.exists(path) else 0
-                for gone in self._shares.put(path, visitor, size):
-                    remove_file(gone)
 
 
 def _moved(file: Path, sent: str, folder: Path) -> str:

@@ -1,0 +1,169 @@
+"""Serve the page: settings → environment → backends → page."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from musicgen_space.backends import open_backends
+from musicgen_space.backends.base import Backend
+from musicgen_space.errors import InvalidSetting, LibraryUnavailable
+from musicgen_space.library import Library
+from musicgen_space.process.addresses import in_url
+from musicgen_space.process.ending import Ending, ending
+from musicgen_space.process.environment import prepared_environment
+from musicgen_space.settings import Settings
+
+__all__ = ["check_address", "check_folder", "on_one_line", "open_library", "serve"]
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 15  # seconds that a take is made or waits while nobody listens
+
+
+def serve(
+    settings: Settings, opened: Callable[[Settings], dict[str, Backend]] = open_backends
+) -> int:
+    """Serve the page over the backends that are ``opened``, until told to end; → the exit code.
+
+    Raises ``InvalidSetting`` where it can't be served as the settings say.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "mcp"):  # a line or more for each call of a program
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger().addFilter(on_one_line)
+    check_address(settings)
+    check_folder(settings)
+    with prepared_environment(settings):
+        return _show(settings, opened(settings))
+
+
+def on_one_line(record: logging.LogRecord) -> bool:
+    """Shorten what is logged by no name: MCP's library has 120 lines for each senseless message."""
+    first, *_ = record.getMessage().splitlines() or [""]
+    record.msg, record.args = first[:200], None
+    return True
+
+
+def _show(settings: Settings, backends: dict[str, Backend]) -> int:
+    """Show the page, and close everything at the end; → the exit code."""
+    # Not before: Gradio reads its environment while it is imported.
+    from musicgen_space.page.page import build_page, launch_options
+    from musicgen_space.page.visitors.audience import Audience
+    from musicgen_space.page.visitors.gate import Gate
+    from musicgen_space.page.visitors.named_files import bound_named_files
+    from musicgen_space.page.visitors.uploads import Uploads
+
+    for backend in backends.values():
+        backend.warm_up()
+
+    library = open_library(settings)
+
+    audience = Audience(patience=_PATIENCE)
+    uploads = Uploads()
+    bound_named_files(uploads)
+
+    def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok", "backends": [*backends]})
+
+    try:
+        page = build_page(backends, settings, library, audience)
+        with ending() as told:
+            page.launch(
+                server_name=in_url(settings.host),
+                server_port=settings.port,
+                share=False,  # a public tunnel would let strangers spend the owner's key
+                app_kwargs={
+                    "routes": [Route("/healthz", healthz), uploads.route()],
+                    "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
+                },
+                quiet=True,
+                prevent_thread_lock=True,
+                **launch_options(),
+            )
+            print(f"The page is on {settings.url}", flush=True)
+            wait_for_the_end(page, told)
+        return told.code
+    finally:
+        for backend in backends.values():
+            backend.close()
+        if library is not None:
+            library.close()
+
+
+def wait_for_the_end(page: Any, told: Ending) -> None:
+    """Until a signal came; then nobody new is served."""
+    while not told.is_set():
+        time.sleep(0.1)
+    page.server.should_exit = True  # its own close would wait for every tab that is open
+
+
+def check_address(settings: Settings) -> None:
+    """Raise ``InvalidSetting`` where the page can't be served: Gradio would not say why.
+
+    It asks IPv4 whether a port is free, so a page on IPv6 needs it there, too.
+    """
+    families = {settings.host: socket.AF_INET}
+    if ":" in settings.host:
+        families = {settings.host: socket.AF_INET6, "127.0.0.1": socket.AF_INET}
+    for host, family in families.items():
+        try:
+            socket.create_server((host, settings.port), family=family).close()
+        except OSError as error:
+            raise _unusable(host, settings.port, error) from None
+
+
+def _unusable(host: str, port: int, error: OSError) -> InvalidSetting:
+    """Why a socket can't listen there, as the setting that it is about."""
+    if error.errno == errno.EADDRINUSE:
+        return InvalidSetting(f"GRADIO_SERVER_PORT must be free, {port} on {host} is in use.")
+    if error.errno == errno.EACCES:
+        return InvalidSetting(
+            f"GRADIO_SERVER_PORT must be a port that this user may listen on, got {port}."
+        )
+    return InvalidSetting(
+        f"GRADIO_SERVER_NAME must be an address or a name of this machine, got {host!r}."
+    )
+
+
+def check_folder(settings: Settings) -> None:
+    """Raise ``InvalidSetting`` where the files that pages are given can't be written."""
+    if settings.files is None:
+        return
+    try:
+        settings.files.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=settings.files).close()
+    except OSError as error:
+        raise InvalidSetting(
+            "GRADIO_TEMP_DIR must be the path of a folder that can be written to, "
+            f"got '{settings.files}': {error.strerror}."
+        ) from None
+
+
+def open_library(settings: Settings) -> Library | None:
+    """Where finished takes are kept; None where none are to be, or can't be."""
+    if settings.library is None:
+        return None
+    from musicgen_space.page.visitors.identity import OWNER  # not before: it imports Gradio
+
+    try:
+        return Library(
+            settings.library,
+            total_bytes=settings.library_bytes,
+            visitor_bytes=settings.visitor_bytes,
+            owner=None if settings.strangers else OWNER,
+        )
+    except LibraryUnavailable as error:
+        log.error("Takes are not kept. %s", error)
+        return None
