@@ -311,8 +311,8 @@ def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
 def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
     """Say what of the texts the model can't read; → whether there was anything to say."""
     remarks = backend.remarks(request)
-    for field, words in remarks.items():
-        _say(f"{_option(field)}: {words}", sys.stderr)
+    for field, remark in remarks.items():
+        _say(f"{_option(field)}: {remark}", sys.stderr)
     return bool(remarks)
 
 
@@ -325,7 +325,7 @@ def _watched(backend: Backend, request: MusicRequest, stop: Ending) -> list[Take
             if isinstance(update, Take):
                 takes.append(update)
             elif isinstance(update, Loading):
-                bar.set_description_str(_shown(update.what))
+                bar.set_description_str(_shown(str(update.what)))
             elif isinstance(update, Waiting):
                 bar.set_description_str(f"Waiting, place {update.place}")
             elif isinstance(update, Progress):

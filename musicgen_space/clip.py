@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from musicgen_space.errors import InvalidRequest
+from musicgen_space.message import Message
 
 __all__ = ["Clip", "ClipFacts", "check_stretch"]
 
@@ -94,12 +95,14 @@ class Clip:
         return replace(self, samples=self.samples[:, first:last].copy(), start=self.start + start)
 
     @property
-    def note(self) -> str:
-        """What a person should know of how it was read; "" for nothing."""
+    def note(self) -> Message | None:
+        """What a person should know of how it was read, if anything."""
         if self.lowered < _HEARD:
-            return ""
-        high = f"{self.lowered:.1f} dB above full scale"
-        return f"Its peaks were {high}, so all of it was made quieter."
+            return None
+        return Message(
+            "Its peaks were {high:.1f} dB above full scale, so all of it was made quieter.",
+            high=self.lowered,
+        )
 
     @property
     def facts(self) -> ClipFacts:

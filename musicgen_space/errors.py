@@ -51,6 +51,8 @@ from __future__ import annotations
 import errno
 from datetime import datetime
 
+from musicgen_space.message import Message, Text
+
 __all__ = [
     "AccessDenied",
     "AllowanceSpent",
@@ -97,7 +99,16 @@ __all__ = [
 
 
 class MusicGenSpaceError(Exception):
-    """Base of every error of this project; its text can be shown to a user."""
+    """Base of every error of this project; its text can be shown to a user.
+
+    It is made with a ``Message`` where it is told in the user's language, else with English text.
+    """
+
+    @property
+    def told(self) -> Text:
+        """What to tell the user."""
+        first = self.args[0] if self.args else ""
+        return first if isinstance(first, Message) else Exception.__str__(self)
 
 
 class InvalidRequest(MusicGenSpaceError, ValueError):
@@ -162,11 +173,17 @@ class QueueFull(BackendError):
     """Too many takes are waiting already; ``own``: of whoever asks for one more."""
 
     def __init__(self, waiting: int, own: bool = False) -> None:
-        whose = f"{waiting} of yours wait already" if own else f"{waiting} waiting"
-        super().__init__(
-            f"The queue is full{' for you' * own}: {whose}. "
-            "Nothing is lost: press Generate again in a minute."
+        yours = Message(
+            "The queue is full for you: {waiting} of yours wait already. "
+            "Nothing is lost: press Generate again in a minute.",
+            waiting=waiting,
         )
+        everybodys = Message(
+            "The queue is full: {waiting} waiting. "
+            "Nothing is lost: press Generate again in a minute.",
+            waiting=waiting,
+        )
+        super().__init__(yours if own else everybodys)
 
 
 class Stopped(BackendError):
@@ -189,11 +206,18 @@ class SegmindError(BackendError):
     may_be_billed = False
     request_id: str | None = None
 
+    @property
+    def told(self) -> Text:
+        """What to tell the user, with what is known of the money and the job."""
+        told = super().told
+        if self.may_be_billed and "billed" not in str(told):
+            told = Message("{what} It may have been billed.", what=told)
+        if self.request_id:
+            told = Message("{what} (The job's id at Segmind: {id}.)", what=told, id=self.request_id)
+        return told
+
     def __str__(self) -> str:
-        text = super().__str__()
-        if self.may_be_billed and "billed" not in text:
-            text += " It may have been billed."
-        return f"{text} (The job's id at Segmind: {self.request_id}.)" if self.request_id else text
+        return str(self.told)
 
 
 class UnusableKey(SegmindError, ValueError):
@@ -219,8 +243,10 @@ class StoppedButBilled(OutcomeUnknown):
 
     def __init__(self) -> None:
         super().__init__(
-            "Stopped waiting. Segmind cannot cancel a job once it is sent: "
-            "it runs on and may still be billed."
+            Message(
+                "Stopped waiting. Segmind cannot cancel a job once it is sent: "
+                "it runs on and may still be billed."
+            )
         )
 
 

@@ -39,7 +39,7 @@ NEVER = {
 # These import only the standard library, numpy and each other; but for, within a function,
 # what reads and writes files of sound.
 PLAIN = [
-    *("request.py", "take.py", "clip.py", "errors.py", "settings.py", "key.py"),
+    *("request.py", "take.py", "clip.py", "errors.py", "message.py", "settings.py", "key.py"),
     *("engine/conditioners/alphabet.py", "process/addresses.py", "process/ending.py"),
     *("process/environment.py", "process/proxies.py"),
 ]

@@ -18,6 +18,7 @@ import numpy as np
 from musicgen_space.clip import Clip
 from musicgen_space.engine.conditioners.alphabet import T5, Knows, remark
 from musicgen_space.errors import InvalidRequest
+from musicgen_space.message import Message, Text
 from musicgen_space.request import (
     CLIP_LIMITS,
     LIMITS,
@@ -67,7 +68,7 @@ class Waiting:
 class Loading:
     """Something has to happen before the first note; ``fraction`` is 0 … 1 or unknown."""
 
-    what: str
+    what: Message
     fraction: float | None = None
 
 
@@ -117,8 +118,8 @@ class Backend(ABC):
     """
 
     name: str
-    label: str
-    about: str
+    label: Text
+    about: Text
     knobs: frozenset[str]
     limits: Mapping[str, Limit] = LIMITS
 
@@ -186,11 +187,11 @@ class Backend(ABC):
         """What a model knows of texts; None: only loading it will tell."""
         return T5.knows  # which every MusicGen of AudioCraft's reads with
 
-    def remarks(self, request: MusicRequest) -> dict[str, str]:
+    def remarks(self, request: MusicRequest) -> dict[str, Message]:
         """What to tell about the texts of ``request``, by field: what its model can't read."""
         knows = self.reader(request.model or self.models()[0].name)
         said = {field: remark(getattr(request, field), knows) for field in TEXTS if knows}
-        return {field: words for field, words in said.items() if words}
+        return {field: message for field, message in said.items() if message}
 
     def warm_up(self) -> None:  # noqa: B027  (most backends are ready at once)
         """Start getting ready for a first take; returns at once."""
@@ -207,7 +208,7 @@ def _is_usual(name: str, value: object) -> bool:
     return plain and value == MusicRequest.__dataclass_fields__[name].default
 
 
-def _check_narrower(name: str, value: object, limit: Limit, label: str) -> None:
+def _check_narrower(name: str, value: object, limit: Limit, label: Text) -> None:
     """Raise ``InvalidRequest`` for a number beyond one backend's own limit."""
     try:
         checked_number(name, value, limit)

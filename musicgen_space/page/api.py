@@ -26,9 +26,10 @@ from musicgen_space.backends import backend_named
 from musicgen_space.backends.base import Backend, Chunk, HostedBackend, Progress, Update
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, Stopped
+from musicgen_space.message import english
 from musicgen_space.page.billing.spending import Spending, paid_by
 from musicgen_space.page.player.player import file_name
-from musicgen_space.page.player.progress import words
+from musicgen_space.page.player.progress import status
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.made_files import MadeFiles
@@ -217,7 +218,7 @@ class _Job:
                 take = update
             elif not isinstance(update, Chunk):
                 self._progress = update if isinstance(update, Progress) else None
-                self.status = words(update)
+                self.status = english(status(update))
         return take
 
     @property
@@ -334,7 +335,7 @@ def _warnings(backend: Backend, request: MusicRequest) -> list[str]:
     """What was not taken as it was given: words that are not known, sounds that were changed."""
     clips = {field: getattr(request, field) for field in CLIP_LIMITS}
     notes = {field: clip.note for field, clip in clips.items() if clip and clip.note}
-    return [f"{field}: {words}" for field, words in (backend.remarks(request) | notes).items()]
+    return [f"{field}: {note}" for field, note in (backend.remarks(request) | notes).items()]
 
 
 def _made_of(take: Take, ending: str, warnings: list[str]) -> Made:

@@ -12,6 +12,7 @@ from musicgen_space.audio.clips import MAX_CLIP_BYTES
 from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
+from musicgen_space.message import as_json
 from musicgen_space.page.api import Programs
 from musicgen_space.page.calls import Page
 from musicgen_space.page.clip.picker import OwnSound
@@ -41,7 +42,7 @@ from musicgen_space.page.form.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
-from musicgen_space.page.session import Studio
+from musicgen_space.page.session import Studio, introduction
 from musicgen_space.page.takes.library_panel import (
     NEW_TAKES,
     build_library_panel,
@@ -163,14 +164,15 @@ def _header(backends: dict[str, Backend]) -> tuple[gr.Radio, gr.HTML, gr.Textbox
         with gr.Column(scale=5, min_width=240):
             gr.HTML("<h1>MusicGen Space</h1>", apply_default_css=False)
             money = widget(
-                f"{first.label}: {first.about}.",
-                "i18n/retold.js",
+                as_json([introduction(first)]),
+                "i18n/sentences.html",
+                "i18n/sentences.js",
                 elem_id="money",
             )
             gr.HTML(missing, apply_default_css=False, visible=bool(missing))
         with gr.Column(scale=6, min_width=240):
             backend = gr.Radio(
-                [(say(backend.label), name) for name, backend in backends.items()],
+                [(say(str(backend.label)), name) for name, backend in backends.items()],
                 value=first.name,
                 label=say("Where the music is made"),
                 show_label=False,

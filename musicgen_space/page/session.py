@@ -24,8 +24,9 @@ from musicgen_space.backends.base import (
     Update,
 )
 from musicgen_space.clip import Clip
-from musicgen_space.errors import MusicGenSpaceError, Stopped
+from musicgen_space.errors import MusicGenSpaceError
 from musicgen_space.library import Library
+from musicgen_space.message import Message, as_json
 from musicgen_space.page.billing.purse import Purse
 from musicgen_space.page.billing.spending import Spending, is_given, paid_by
 from musicgen_space.page.clip.own_sound import (
@@ -47,9 +48,12 @@ from musicgen_space.request import MusicRequest, shortened
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
-__all__ = ["Studio"]
+__all__ = ["Studio", "introduction"]
 
 log = logging.getLogger(__name__)
+
+_CHANGED = Message("The settings changed meanwhile: press Generate again.")
+_BROKEN = Message("Something went wrong here, not with your prompt. Please try again.")
 
 _SECONDS_BETWEEN_VIEWS = 0.25
 _MOST_VISITS = 10_000  # as many sessions as Gradio itself keeps (its state_session_capacity)
@@ -108,16 +112,16 @@ class Studio:
         visit, visitor = self._visit(request), address_of(request)
         stop, permit, visit.permit = visit.stop, visit.permit, None
         if permit != _without_key(wish):
-            yield view("failed", "The settings changed meanwhile: press Generate again."), gr.skip()
+            yield view("failed", _CHANGED), gr.skip()
             return
         try:
             backend, music_request = self._understood(*wish)
         except MusicGenSpaceError as error:  # its own sound may be forgotten since
-            yield view("failed", str(error)), gr.skip()
+            yield view("failed", error.told), gr.skip()
             return
         progress = TakeProgress(music_request, self._shelf, visitor)
         yield progress.view, gr.skip()
-        last: View = view("idle", str(Stopped()))
+        last: View = view("idle", Message("Stopped before there was any sound."))
         seed = gr.skip()
         takes: list[Take] = []
         finished = False
@@ -128,11 +132,10 @@ class Studio:
                     yield current, gr.skip()
             finished = True
         except MusicGenSpaceError as error:
-            last = view("failed", str(error), title=music_request.prompt)
+            last = view("failed", error.told, title=music_request.prompt)
         except Exception:
             log.exception("A take failed")
-            message = "Something went wrong here, not with your prompt. Please try again."
-            last = view("failed", message, title=music_request.prompt)
+            last = view("failed", _BROKEN, title=music_request.prompt)
         finally:
             takes = [self.spending.without_balance(take, wish[1]) for take in takes]
             for take in takes:
@@ -208,24 +211,31 @@ class Studio:
             asked = {**whose, "ids": [said["kept"]]} if isinstance(whose, dict) else {}
             self.takes.favour_take({**asked, "favourite": True})
 
-    def money(self, request: gr.Request, backend_name: str, key: str) -> str:
-        """What the chosen backend costs, in words, with the balance of the key if there is one."""
+    def money(self, request: gr.Request, backend_name: str, key: str) -> Any:
+        """What the chosen backend costs, with the balance of the key if there is one.
+
+        Sentences for ``sentences.js``.
+        """
         backend = backend_named(self._backends, backend_name)
-        words = f"{backend.label}: {backend.about}"
-        if not isinstance(backend, HostedBackend):
-            return f"{words}."
-        purse = self._visit(request).purse
+        sentences = [introduction(backend)]
+        if isinstance(backend, HostedBackend):
+            sentences += self._balance(self._visit(request).purse, backend, key)
+        return as_json(sentences)
+
+    def _balance(self, purse: Purse, backend: HostedBackend, key: str) -> list[Message]:
+        """Who pays, or what is left, where there is anything to tell of it."""
         try:
             paying = paid_by(backend, key)
             if not paying.has_key:
-                return f"{words}."
+                return []
             if not self.spending.is_own(key):
-                return f"{words}. It is on the owner of this page."
-            purse.look_into(paying.balance())
+                return [Message("The page's owner pays for this.")]
+            balance = paying.balance()
         except MusicGenSpaceError as error:
             purse.look_into(None)
-            return f"{words}. The balance is not known: {html.escape(str(error))}"
-        return f"{words}, <strong>{purse.credits:.2f} credits</strong> left."
+            return [Message("The balance is not known: {reason}", reason=error.told)]
+        purse.look_into(balance)
+        return [Message("{credits:.2f} credits left.", credits=balance)]
 
     def _understood(
         self, backend_name: str, key: str, model: str, prompt: str, *rest: Any
@@ -268,6 +278,11 @@ class _Visit:
         self.purse = Purse()
         self.permit: tuple[Any, ...] | None = None  # the wish that was checked, without its key
         self.sound: str | None = None  # the id of the visitor's own sound
+
+
+def introduction(backend: Backend) -> Message:
+    """What a place is, in one sentence."""
+    return Message("{place}: {about}.", place=backend.label, about=backend.about)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ _PAGE = Path(__file__).parent
 def widget(value: Any, *files: str, **options: Any) -> gr.HTML:
     """A component of ``files``, named by their paths in ``page/``: its HTML, if any, and scripts.
 
-    The scripts can use ``translated`` and ``retold``, and what the scripts before them define.
+    The scripts can use ``translated`` and ``told``, and what the scripts before them define.
     ``options`` are those of ``gr.HTML``.
     """
     html = "".join(source(file) for file in files if file.endswith(".html"))

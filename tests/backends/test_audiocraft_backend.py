@@ -26,6 +26,7 @@ from musicgen_space.errors import (
     OutOfMemory,
     QueueFull,
 )
+from musicgen_space.message import Message
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
@@ -104,7 +105,7 @@ def test_the_seed_drawn_for_minus_one_makes_the_take_again(backend: AudioCraftBa
 
 def test_a_model_is_loaded_once_and_kept(backend: AudioCraftBackend) -> None:
     first = made(backend, model="facebook/musicgen-medium")
-    assert Loading("Loading facebook/musicgen-medium") in first
+    assert Loading(Message("Loading {model}", model="facebook/musicgen-medium")) in first
     again = made(backend, model="facebook/musicgen-medium")
     assert not any(isinstance(update, Loading) for update in again)
 
@@ -224,7 +225,7 @@ def test_a_folder_named_like_a_model_of_audiocraft_is_the_folder(
     (tmp_path / "melody" / "state_dict.bin").write_bytes(b"weights")
     monkeypatch.chdir(tmp_path)
     updates = made(backend, model="melody")
-    assert Loading(f"Loading {tmp_path / 'melody'}") in updates
+    assert Loading(Message("Loading {model}", model=str(tmp_path / "melody"))) in updates
     assert take_of(updates).model == "melody"
 
 

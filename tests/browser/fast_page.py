@@ -10,6 +10,7 @@ import numpy as np
 
 from musicgen_space.audio.resample import fit
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
+from musicgen_space.backends.local.backend import LocalBackend
 from musicgen_space.request import MusicRequest
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
@@ -25,7 +26,7 @@ class Humming(Backend):
     From seed 1000 on every fourth take is as loud as usual, those after it are quieter.
     """
 
-    name, label, about = "local", "This machine", "free, private, speed of your hardware"
+    name, label, about = "local", LocalBackend.label, LocalBackend.about
     knobs = frozenset(MusicRequest.__dataclass_fields__)
 
     def models(self) -> list[ModelChoice]:

@@ -9,27 +9,29 @@ from pathlib import Path
 
 from musicgen_space.page.examples.gallery import EXAMPLES
 from musicgen_space.page.form.chips import VOCABULARY
-from musicgen_space.page.i18n.translate import TOLD
 
-PAGE = Path(__file__).parents[2] / "musicgen_space" / "page"
+SOURCE = Path(__file__).parents[2] / "musicgen_space"
+PAGE = SOURCE / "page"
 ATTRIBUTES = {"aria-label", "title", "placeholder", "alt"}
 
 
 def texts() -> set[str]:
     """The English of everything that the tables must have."""
-    return said() | translated() | written() | {*TOLD, *VOCABULARY, *EXAMPLES.values()}
+    said = {text for text in first_of("say") if text is not None}
+    messages = {text for text in first_of("Message") if text is not None}
+    return said | messages | translated() | written() | {*VOCABULARY, *EXAMPLES.values()}
 
 
-def said() -> set[str]:
-    """What is passed to ``say``; what is no literal is in ``TOLD``."""
-    calls = [
+def first_of(function: str) -> list[str | None]:
+    """What stands first in each call of a function; None: no literal."""
+    calls = (
         node
-        for module in PAGE.rglob("*.py")
+        for module in SOURCE.rglob("*.py")
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say"
-    ]
-    first = [call.args[0] for call in calls]
-    return {arg.value for arg in first if isinstance(arg, ast.Constant)}
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == function
+    )
+    firsts = [call.args[0] for call in calls]
+    return [arg.value if isinstance(arg, ast.Constant) else None for arg in firsts]
 
 
 def translated() -> set[str]:

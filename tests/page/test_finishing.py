@@ -17,6 +17,7 @@ from musicgen_space.audio.files import read_settings
 from musicgen_space.audio.loudness import loudness
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.errors import InvalidRequest
+from musicgen_space.message import english
 from musicgen_space.page.player.finishing import Finishing, finish_of
 from musicgen_space.page.player.player import build_player, names, view, view_of_takes
 from musicgen_space.page.player.shelf import Shelf
@@ -25,6 +26,7 @@ from musicgen_space.page.visitors.page_work import PageWork
 from musicgen_space.request import MusicRequest
 from musicgen_space.take import Finish, Take
 from tests.page.test_session import visitor
+from tests.page.told import told
 
 RATE = 32000
 HUGE = "9" * 10_000  # int() refuses so many digits
@@ -64,7 +66,7 @@ def test_a_finish_is_heard_and_drawn_and_the_raw_take_stays(shelf: Shelf) -> Non
     assert heard is not None
     assert heard[0]["wanted"] == pytest.approx(1.1, abs=0.1)
     assert max(heard[0]["peaks"]) > 2 * max(view_of_takes([raw], "x")["takes"][0]["peaks"])
-    assert heard[0]["notes"] == ["0.9 s of its tail cut off", "now −14.0 LUFS"]
+    assert told(heard[0]["notes"]) == "0.9 s of its tail cut off · now -14.0 LUFS"
     assert finishing.take(address, Finish()) is raw
     assert (raw.samples == before).all()
 
@@ -116,14 +118,14 @@ def test_a_take_that_peaks_keep_quiet_says_so(shelf: Shelf) -> None:
     clicks.samples[:, :: RATE // 2] = 0.8
     heard = Finishing(shelf).heard([f"{put(shelf, clicks)}/0"], Finish(normalise=True))
     assert heard is not None
-    assert heard[0]["notes"][0].endswith(" LUFS, as far as its peaks allow")
+    assert told(heard[0]["notes"]).endswith(" LUFS, as far as its peaks allow")
 
 
 def test_a_single_take_is_not_measured(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyloudnorm", None)  # to import it is an error now
     heard = Finishing(shelf).heard([f"{put(shelf, take())}/0"], Finish(fade_out=1, trim=True))
     assert heard is not None
-    assert (heard[0]["gain"], heard[0]["notes"]) == (1, ["no tail to cut off", "fade-out 1 s"])
+    assert (heard[0]["gain"], told(heard[0]["notes"])) == (1, "no tail to cut off · fade-out 1 s")
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,6 @@ def test_takes_of_different_prompts_each_tell_their_own(shelf: Shelf) -> None:
 
 
 def test_a_name_is_what_tells_takes_apart() -> None:
-    assert names([take(seed=1), take(seed=2)]) == ["seed 1", "seed 2"]
-    assert names([take(prompt="jazz"), take(prompt="techno")]) == ["jazz", "techno"]
-    assert names([take(seed=5)]) == ["seed 5"]
+    assert english(names([take(seed=1), take(seed=2)])) == "seed 1 · seed 2"
+    assert english(names([take(prompt="jazz"), take(prompt="techno")])) == "jazz · techno"
+    assert english(names([take(seed=5)])) == "seed 5"

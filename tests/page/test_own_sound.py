@@ -18,6 +18,7 @@ from musicgen_space.page.clip.own_sound import (
     picked,
 )
 from musicgen_space.request import CLIP_LIMITS
+from tests.page.told import told
 
 
 def ramp(seconds: float) -> Clip:
@@ -51,7 +52,9 @@ def test_too_short_a_sound_is_refused_in_words() -> None:
 def test_what_was_done_to_the_sound_is_told_with_it() -> None:
     assert picked("key", ramp(60), CONTINUE)["note"] == ""
     loud = dataclasses.replace(ramp(60), lowered=11.13)
-    assert picked("key", loud, CONTINUE)["note"].startswith("Its peaks were 11.1 dB above full")
+    assert told(picked("key", loud, CONTINUE)["note"]).startswith(
+        "Its peaks were 11.1 dB above full"
+    )
 
 
 def test_the_waveform_is_small_however_long_the_sound() -> None:

@@ -19,6 +19,7 @@ import pytest
 from musicgen_space.backends.base import Backend, ModelChoice, Update
 from musicgen_space.errors import LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Library
+from musicgen_space.message import Message
 from musicgen_space.page.form.recall import recalled
 from musicgen_space.page.takes.own_takes import PAGE, OwnTakes
 from musicgen_space.page.visitors.identity import OWNER, Visitors
@@ -26,6 +27,7 @@ from musicgen_space.request import MusicRequest
 from musicgen_space.serve import open_library
 from musicgen_space.settings import Settings
 from musicgen_space.take import Receipt, Take
+from tests.page.told import told
 
 RATE = 32000
 ME = {"visitor": "0123456789abcdef" * 3}
@@ -101,7 +103,7 @@ def test_a_row_tells_what_made_the_take(takes: OwnTakes) -> None:
     takes.keep(ME, [hosted])
     [row] = takes.list_takes(ME)["rows"]
     assert (row["name"], row["prompt"], row["favourite"]) == ("jazz", "jazz", False)
-    assert row["facts"] == "deaf · This machine · seed 7 · 1 s (stopped) · 0.0371 credits"
+    assert told(row["facts"]) == "deaf · This machine · seed 7 · 1 s (stopped) · 0.0371 credits"
     assert row["sound"] is False
     assert json.loads(json.dumps(row)) == {**row, "peaks": [*row["peaks"]]}
 
@@ -124,7 +126,7 @@ def test_a_take_is_named_favoured_deleted_and_brought_back(takes: OwnTakes) -> N
     assert takes.favour_take({**this, "favourite": True})["row"]["favourite"]
     assert names(takes.list_takes({**ME, "favourites": True})) == ["Sunday"]
     assert takes.rename_take({**this, "name": ""})["row"]["name"] == "jazz"
-    assert "120 characters" in takes.rename_take({**this, "name": "x" * 10**6})["trouble"]
+    assert "120 characters" in told(takes.rename_take({**this, "name": "x" * 10**6})["trouble"])
     assert takes.delete_takes(this) == {"ids": [id]}
     assert takes.list_takes(ME)["any"] is False
     assert takes.restore_takes(this) == {"ids": [id]}
@@ -145,13 +147,15 @@ def test_another_visitor_finds_nothing_and_changes_nothing(takes: OwnTakes, tmp_
     theirs = {**OTHER, "ids": [id], "name": "mine now", "favourite": True}
     nothing = {"rows": [], "count": 0, "any": False, "gone": [id]}
     assert takes.list_takes({**OTHER, "marked": [id]}) == nothing
-    assert "not there" in takes.rename_take(theirs)["trouble"]
-    assert "not there" in takes.favour_take(theirs)["trouble"]
+    assert "not there" in told(takes.rename_take(theirs)["trouble"])
+    assert "not there" in told(takes.favour_take(theirs)["trouble"])
     assert takes.delete_takes(theirs) == {"ids": []}
     for look in (takes.takes, takes.entry):
         with pytest.raises(MusicGenSpaceError, match="not there any more"):
             look(theirs)
-    assert takes.export_takes(OTHER, tmp_path) == {"trouble": "There is nothing to export."}
+    nothing = takes.export_takes(OTHER, tmp_path)
+    assert isinstance(nothing, dict)
+    assert told(nothing["trouble"]) == "There is nothing to export."
     assert names(takes.list_takes(ME)) == ["jazz"]
 
 
@@ -216,7 +220,7 @@ def test_what_can_not_be_kept_is_told_and_never_raised(
 ) -> None:
     many = take()
     many = Take(np.zeros((9, 100), np.float32), RATE, many.request, "home", "deaf", 1.0)
-    assert takes.keep(ME, [many]) == ([], "Not kept in your takes, so download it.")
+    assert takes.keep(ME, [many]) == ([], Message("Not kept in your takes, so download it."))
 
     def full(*_: object) -> None:
         raise LibraryUnavailable("The library of takes can't be used: the disk is full.")
@@ -224,7 +228,7 @@ def test_what_can_not_be_kept_is_told_and_never_raised(
     monkeypatch.setattr(library, "keep", full)
     ids, note = takes.keep(ME, [take()])
     assert ids == []
-    assert note.endswith("the disk is full.")
+    assert str(note).endswith("the disk is full.")
 
 
 def test_the_list_says_so_while_nothing_can_be_kept(
@@ -238,7 +242,7 @@ def test_the_list_says_so_while_nothing_can_be_kept(
     with monkeypatch.context() as disk:
         disk.setattr("musicgen_space.library.library.write_whole", full)
         assert takes.keep(ME, [take()])[0] == []
-        assert "Deleting some makes room" in takes.list_takes(ME)["note"]
+        assert "Deleting some makes room" in told(takes.list_takes(ME)["note"])
         assert takes.delete_takes({**ME, "ids": [id]}) == {"ids": [id]}
     kept(takes, "funk")
     assert "note" not in takes.list_takes(ME)
@@ -248,7 +252,7 @@ def test_nothing_is_kept_for_nobody_or_without_a_library(takes: OwnTakes, librar
     assert takes.keep({"visitor": "nobody"}, [take()]) == ([], "")
     without = OwnTakes(None, SHARED, {})
     assert without.keep(ME, [take()]) == ([], "")
-    assert "reload" in without.list_takes(ME)["trouble"]
+    assert "reload" in told(without.list_takes(ME)["trouble"])
 
 
 def test_a_library_that_can_not_be_opened_is_one_line_in_the_log(

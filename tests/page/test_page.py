@@ -15,11 +15,13 @@ from musicgen_space.audio.peaks import peaks, peaks_per_second
 from musicgen_space.audio.spectrogram import spectrogram
 from musicgen_space.backends.base import Chunk, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
+from musicgen_space.message import Message, english
 from musicgen_space.page.player.player import facts, file_name
-from musicgen_space.page.player.progress import TakeProgress, words
+from musicgen_space.page.player.progress import TakeProgress, status
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
+from tests.page.told import told
 
 RATE = 32000
 
@@ -61,7 +63,7 @@ def test_every_sound_has_a_spectrogram_of_bounded_size(samples: np.ndarray) -> N
     [
         (Waiting(1), "You are next."),
         (Waiting(3), "Place 3 in the queue."),
-        (Loading("Loading musicgen-nano"), "Loading musicgen-nano …"),
+        (Loading(Message("Loading {model}", model="musicgen-nano")), "Loading musicgen-nano …"),
         (Progress(0.0, 10, 0.2), "0.0 of 10 s"),
         (Progress(7.2, 10, 4.0), "7.2 of 10 s · 1.8× real time · 2 s left"),
         (Progress(47.3, 300, 47.3), "0:47 of 5:00 · 1.0× real time · 4:13 left"),
@@ -69,15 +71,15 @@ def test_every_sound_has_a_spectrogram_of_bounded_size(samples: np.ndarray) -> N
     ],
 )
 def test_updates_are_told_in_a_musicians_words(update: object, expected: str) -> None:
-    assert words(update) == expected  # type: ignore[arg-type]
+    assert english(status(update)) == expected  # type: ignore[arg-type]
 
 
 def test_several_takes_are_told_as_such() -> None:
     assert (
-        words(Progress(1, 2, 1), takes=4)
+        english(status(Progress(1, 2, 1), takes=4))
         == "4 takes at once · 1.0 of 2 s · 1.0× real time · 1 s left"
     )
-    assert words(Waiting(1), takes=4) == "You are next."
+    assert english(status(Waiting(1), takes=4)) == "You are next."
 
 
 def test_a_take_grows_in_the_player_and_can_be_downloaded_when_it_is_done() -> None:
@@ -94,7 +96,7 @@ def test_a_take_grows_in_the_player_and_can_be_downloaded_when_it_is_done() -> N
     [shown] = done["takes"]
     assert shown["formats"] == ["wav", "flac", "ogg", "mp3"]
     assert len(shown["peaks"]) == 40
-    assert "seed 42" in shown["facts"]
+    assert "seed 42" in told(shown["facts"])
     assert shelf.take(done["take"], 0) is take
 
 
@@ -109,11 +111,11 @@ def test_the_first_of_several_variations_is_heard_while_they_are_made() -> None:
         for seed in (42, 43)
     ]
     done = progress.finish(takes)
-    assert [shown["facts"][:24] for shown in done["takes"]] == [
+    assert [told(shown["facts"])[:24] for shown in done["takes"]] == [
         "musicgen-nano · seed 42 ",
         "musicgen-nano · seed 43 ",
     ]
-    assert done["announcement"] == "2 takes are ready."
+    assert told(done["announcement"]) == "2 takes are ready."
 
 
 def test_a_continued_take_shows_where_the_new_music_begins() -> None:
@@ -125,7 +127,7 @@ def test_a_continued_take_shows_where_the_new_music_begins() -> None:
     done = progress.finish([take])
     assert (done["wanted"], done["begins"]) == (5.0, 3.0)
     # Two seconds are new, and they took two seconds: what was there does not count.
-    assert facts(take) == (
+    assert english(facts(take)) == (
         "musicgen-nano · seed 42 · 5 s · goes on from riff.wav · made in 2.0 s, 1.0× real time"
     )
 
@@ -140,7 +142,7 @@ def test_five_minutes_in_odd_chunks_keep_their_place_in_the_waveform() -> None:
 
 
 def test_long_lengths_are_told_in_minutes() -> None:
-    assert " · 5:00 · " in facts(take_of(np.zeros((1, 300 * RATE))))
+    assert " · 5:00 · " in english(facts(take_of(np.zeros((1, 300 * RATE)))))
 
 
 @given(st.text(min_size=1, max_size=300))

@@ -26,6 +26,7 @@ from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.request import LIMITS, MusicRequest
 from musicgen_space.settings import Settings
 from musicgen_space.take import Receipt, Take
+from tests.page.told import told
 
 RATE = 32000
 ME = {"visitor": "0123456789abcdef" * 3}
@@ -225,8 +226,8 @@ def test_a_balance_below_the_price_warns_once(studio: Studio, hosted: Hosted) ->
 
 
 def test_visitors_do_not_see_the_owners_balance(studio: Studio) -> None:
-    assert "5.00" not in studio.money(visitor(), "hosted", "")
-    assert "5.00 credits" in studio.money(visitor(), "hosted", "mine")
+    assert "5.00" not in told(studio.money(visitor(), "hosted", ""))
+    assert "5.00 credits" in told(studio.money(visitor(), "hosted", "mine"))
 
 
 def test_what_somebody_typed_is_no_html_in_an_error(studio: Studio) -> None:
@@ -277,7 +278,7 @@ def test_variations_come_as_takes_to_choose_from(studio: Studio) -> None:
     what = wish_at_home(variations=3, seed=7)
     studio.begin(visitor(), *what)
     done, seed = [*studio.make(visitor(), None, *what)][-1]
-    assert [take["facts"].split(" · ")[1] for take in done["takes"]] == [
+    assert [told(take["facts"]).split(" · ")[1] for take in done["takes"]] == [
         "seed 7",
         "seed 8",
         "seed 9",
@@ -379,7 +380,7 @@ def test_a_sound_that_is_gone_when_its_turn_comes_is_told(studio: Studio, riff: 
     studio.begin(visitor(), *what)
     studio.put_away(visitor())
     last = [*studio.make(visitor(), None, *what)][-1][0]
-    assert (last["phase"], "choose it again" in last["status"]) == ("failed", True)
+    assert (last["phase"], "choose it again" in told(last["status"])) == ("failed", True)
 
 
 def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
@@ -423,7 +424,7 @@ def test_a_take_that_can_not_be_kept_is_on_the_page_all_the_same(
     monkeypatch.setattr(library, "keep", full)
     done = made_for(keeping, ME, *wish_at_home())
     assert (done["phase"], len(done["takes"])) == ("done", 1)
-    assert done["status"] == "Not kept in your takes, so download it. The disk is full."
+    assert told(done["status"]) == "Not kept in your takes, so download it. The disk is full."
 
 
 def test_what_was_finished_before_a_failure_is_kept(
@@ -472,9 +473,9 @@ def test_a_take_with_ones_own_sound_is_opened_as_it_was_when_it_was_made(
     made = made_for(keeping, ME, *wish_at_home("melodious", own=own, duration=2))
     [entry] = library.search(ME["visitor"])
     opened = keeping.open_takes(visitor(), {**ME, "ids": [entry.id]})
-    told = {"melody": "melody of riff.wav · made in 1.0 s, 2.0× real time"}
-    told["continue_from"] = "goes on from riff.wav · made in 1.0 s, 2.0× real time"
-    assert opened["takes"][0]["facts"].endswith(told[use])
+    facts = {"melody": "melody of riff.wav · made in 1.0 s, 2.0× real time"}
+    facts["continue_from"] = "goes on from riff.wav · made in 1.0 s, 2.0× real time"
+    assert told(opened["takes"][0]["facts"]).endswith(facts[use])
     assert opened["takes"][0]["link"].endswith(f"&{use}=own")
     assert opened["begins"] == (5 if use == "continue_from" else 0)
     for field in ("title", "facts", "begins", "link", "wanted", "peaks"):

@@ -75,7 +75,7 @@ def test_every_header_of_an_answer_may_be_absent(segmind: LocalSegmind) -> None:
 
 def test_the_page_learns_what_segmind_is_doing(segmind: LocalSegmind) -> None:
     updates = updates_of(segmind.backend("v2"), "lo-fi")
-    words = [update.what for update in updates if isinstance(update, Loading)]
+    words = [str(update.what) for update in updates if isinstance(update, Loading)]
     assert "Waiting in Segmind's queue · 0 s" in words
     assert "Segmind is making the music · 0 s" in words
 

@@ -35,6 +35,7 @@ from musicgen_space.errors import (
     OutOfMemory,
     is_out_of_memory,
 )
+from musicgen_space.message import Message
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings, environment_without_keys
 from musicgen_space.take import Take
@@ -54,7 +55,7 @@ class AudioCraftBackend(Backend):
 
     name = "audiocraft"
     label = "AudioCraft"
-    about = "the original code, for comparison; no sound before the end"
+    about = Message("the original code, for comparison; no sound before the end")
     knobs = frozenset({"prompt", "model", *_NUMBERS})
 
     @classmethod
@@ -129,7 +130,7 @@ class AudioCraftBackend(Backend):
         if answer.kind == "error":
             raise self._translated(facts, name)
         if answer.kind == "loading":
-            yield Loading(facts["what"])
+            yield Loading(_loading(facts["model"]))
         if answer.kind == "progress":
             made = facts["fraction"] * request.duration
             yield Progress(made, request.duration, facts["seconds"])
@@ -163,14 +164,16 @@ class AudioCraftBackend(Backend):
         kind, message = facts["type"], facts["message"]
         reason = (message.strip() or kind).splitlines()[0]
         if is_out_of_memory(_raised_there(kind, message)):
-            return OutOfMemory("The memory is full. Choose a smaller model or a shorter length.")
+            return OutOfMemory(
+                Message("The memory is full. Choose a smaller model or a shorter length.")
+            )
         if kind in ("ImportError", "ModuleNotFoundError"):
             return BackendError(f"{self._python} can't import AudioCraft: {reason}.")
         if facts["loading"] and facts["unreachable"]:
             return ModelUnavailable(f"AudioCraft can't get all that {name} needs: {reason}")
         if facts["loading"] and is_folder(name):
             return InvalidCheckpoint(f"AudioCraft can't read {name}: {reason}")
-        return BackendError("Making the music failed in AudioCraft; its log says why.")
+        return BackendError(Message("Making the music failed in AudioCraft; its log says why."))
 
 
 def _answers_to(child: Child, order: Mapping[str, Any], stop: threading.Event) -> Iterator[Answer]:
@@ -205,6 +208,10 @@ def _calmed(child: Child) -> bool:
 def _raised_there(kind: str, message: str) -> BaseException:
     """An error like the one in the other process, for whoever tells errors by name and words."""
     return MemoryError() if kind == "MemoryError" else type(kind, (RuntimeError,), {})(message)
+
+
+def _loading(model: str | None) -> Message:
+    return Message("Loading {model}", model=model) if model else Message("Starting AudioCraft")
 
 
 def _readable(name: str) -> bool:

@@ -9,7 +9,7 @@ answer with ``bytes`` is followed by that many. While a take is made, ``stop`` m
              "temperature", "guidance_scale", "device": "cpu" | "cuda" | null, "threads"}
             {"order": "stop"}
 
-    answer  {"answer": "loading", "what"}                     on the way, any number
+    answer  {"answer": "loading", "model": name | null}       on the way; null: AudioCraft itself
             {"answer": "progress", "fraction", "seconds"}     of making it, without loading
             {"answer": "take", "sample_rate", "shape": [channels, samples], "stopped",
              "seconds", "bytes"}                              float32, little-endian
@@ -121,13 +121,13 @@ class Workshop:
         name = order["model"]
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None  # free the memory before more is needed
-            self._answer("loading", what="Starting AudioCraft")
+            self._answer("loading", model=None)
             import torch
             from audiocraft.models import MusicGen
 
             if order["threads"]:
                 torch.set_num_threads(order["threads"])
-            self._answer("loading", what=f"Loading {name}")
+            self._answer("loading", model=name)
             self._loaded = (name, MusicGen.get_pretrained(name, device=order["device"]))
         return self._loaded[1]
 

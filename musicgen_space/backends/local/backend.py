@@ -35,6 +35,7 @@ from musicgen_space.errors import (
     OutOfMemory,
     is_out_of_memory,
 )
+from musicgen_space.message import Message
 from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -66,8 +67,8 @@ class LocalBackend(Backend):
     """AudioCraft's MusicGen checkpoints, run by this project's own engine."""
 
     name = "local"
-    label = "This machine"
-    about = "free, private, speed of your hardware"
+    label = Message("This machine")
+    about = Message("free, private, speed of your hardware")
     knobs = frozenset(MusicRequest.__dataclass_fields__)
 
     def __init__(self, settings: Settings) -> None:
@@ -267,7 +268,10 @@ def _translated(error: BaseException) -> MusicGenSpaceError:
         return error.with_traceback(None)
     if is_out_of_memory(error):
         return OutOfMemory(
-            "The memory is full. A shorter length, fewer variations or a smaller model needs less."
+            Message(
+                "The memory is full. "
+                "A shorter length, fewer variations or a smaller model needs less."
+            )
         )
     log.error("A take failed", exc_info=error)
-    return BackendError("Making the music failed on this machine; its log says why.")
+    return BackendError(Message("Making the music failed on this machine; its log says why."))

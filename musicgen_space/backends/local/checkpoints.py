@@ -22,6 +22,7 @@ from musicgen_space.errors import (
     OutOfMemory,
     is_out_of_memory,
 )
+from musicgen_space.message import Message
 from musicgen_space.models import EMBEDDED_MODEL, embedded_folder
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -144,7 +145,7 @@ class Checkpoints:
             return _local_folder(part) or _download(part, report, tokenizer_only)
 
         folder = fetch(name)
-        report(Loading(f"Loading {name}"))
+        report(Loading(Message("Loading {model}", model=name)))
         need = checkpoint_bytes(whole_folder(folder, fetch), self._placement)
         self._check(name, need)
 
@@ -227,7 +228,12 @@ def _download(name: str, report: Report, tokenizer_only: bool) -> Path:
     from musicgen_space.engine.checkpoint.hub import fetch
 
     def report_bytes(done: int, total: int) -> None:
-        what = f"Downloading {name}: {done / 1e9:.1f} of {total / 1e9:.1f} GB"
+        what = Message(
+            "Downloading {model}: {done:.1f} of {total:.1f} GB",
+            model=name,
+            done=done / 1e9,
+            total=total / 1e9,
+        )
         report(Loading(what, done / max(total, 1)))
 
     return fetch(name, report_bytes, tokenizer_only=tokenizer_only)

@@ -56,6 +56,7 @@ from musicgen_space.errors import (
     UnusableResult,
 )
 from musicgen_space.key import ApiKey
+from musicgen_space.message import Message
 from musicgen_space.process.addresses import Origin
 from musicgen_space.request import LIMITS, MusicRequest
 from musicgen_space.settings import Settings
@@ -67,7 +68,8 @@ MODEL = "meta-musicgen-medium"
 _JOB_RETRIES = 7  # about 30 s: a paid job is worth some patience
 _BALANCE_RETRIES = 2
 _NOT_TAKEN = frozenset({500, 503})  # answers of a v2 submit that leave no job behind
-_PHASES = {"QUEUED": "Waiting in Segmind's queue", "PROCESSING": "Segmind is making the music"}
+_MAKING = Message("Segmind is making the music")
+_PHASES = {"QUEUED": Message("Waiting in Segmind's queue"), "PROCESSING": _MAKING}
 
 
 class SegmindBackend(HostedBackend):
@@ -78,7 +80,7 @@ class SegmindBackend(HostedBackend):
 
     name = "segmind"
     label = "Segmind"
-    about = "hosted, about 22 seconds and $0.04 a take"
+    about = Message("hosted, about 22 seconds and $0.04 a take")
     knobs = frozenset({"prompt", "duration", "seed"})
     limits = MappingProxyType(  # as Segmind documents them
         {**LIMITS, "duration": dataclasses.replace(LIMITS["duration"], maximum=30.0)}
@@ -180,7 +182,7 @@ class SegmindBackend(HostedBackend):
         self, calls: Calls, request: MusicRequest, worker: Worker
     ) -> tuple[Answer, str | None]:
         """One blocking call; its answer and the id under which it was billed."""
-        worker.tell("Segmind is making the music")
+        worker.tell(_MAKING)
         answer = calls.post(f"/v1/{MODEL}", _body(request), worker)
         return answer, receipt_of(answer, self._key).request_id
 
@@ -188,7 +190,7 @@ class SegmindBackend(HostedBackend):
         self, calls: Calls, request: MusicRequest, worker: Worker
     ) -> tuple[Answer, str | None]:
         """Submit a job and follow it to its end; its last answer and its id."""
-        worker.tell("Sending the request to Segmind")
+        worker.tell(Message("Sending the request to Segmind"))
         answer = calls.post(f"/v2/{MODEL}", _body(request), worker, _NOT_TAKEN)
         links = job_links(answer, self._key)
         request_id = links.request_id or None
@@ -199,7 +201,7 @@ class SegmindBackend(HostedBackend):
         deadline = time.monotonic() + self._pace.poll_for
         phase = "QUEUED"
         while time.monotonic() < deadline:
-            worker.tell(_PHASES.get(phase, "Segmind is working"))
+            worker.tell(_PHASES.get(phase, Message("Segmind is working")))
             worker.pause(self._pace.poll_every)
             phase, _ = self._looked_up(calls, links.status_url)
             if phase == "COMPLETED":
@@ -226,7 +228,7 @@ class SegmindBackend(HostedBackend):
         """The samples in a successful answer, or at the address that it gives."""
         file = result_in(answer, self._key)
         if isinstance(file, str):
-            worker.tell("Fetching the music")
+            worker.tell(Message("Fetching the music"))
             fetched = download(
                 file, loopback_allowed=self._loopback, pace=self._pace, pause=worker.pause
             )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from musicgen_space.backends.base import Loading
 from musicgen_space.errors import OutcomeUnknown, StoppedButBilled
+from musicgen_space.message import Message
 from musicgen_space.take import Take
 
 __all__ = ["Abandoned", "Worker"]
@@ -33,13 +34,13 @@ class Worker:
 
     def __init__(self, make: Callable[[Worker], Take]) -> None:
         self._make = make
-        self._news: queue.SimpleQueue[str | Take | Exception] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Message | Take | Exception] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
         self._sent = False
 
-    def tell(self, phase: str) -> None:
-        """Say what is going on, in words for the page; raises ``Abandoned`` when nobody waits."""
+    def tell(self, phase: Message) -> None:
+        """Say what is going on; raises ``Abandoned`` when nobody waits."""
         self.pause(0)
         self._news.put(phase)
 
@@ -75,7 +76,7 @@ class Worker:
         if stop.is_set():
             return
         started = time.monotonic()
-        phase, shown = "Connecting", ""
+        phase, shown = Message("Connecting"), ""
         threading.Thread(target=self._run, name="segmind", daemon=True).start()
         while True:
             news = self._next_news()
@@ -91,16 +92,16 @@ class Worker:
                 self.abandon()
                 raise OutcomeUnknown(f"No take after {seconds:.0f} seconds; it may be billed.")
             phase = news or phase
-            words = f"{phase} · {seconds:.0f} s"
-            if words != shown:
-                shown = words
-                yield Loading(words)
+            what = Message("{phase} · {seconds:.0f} s", phase=phase, seconds=seconds)
+            if str(what) != shown:
+                shown = str(what)
+                yield Loading(what)
 
     def _leave(self) -> None:
         if self.abandon():
             raise StoppedButBilled
 
-    def _next_news(self) -> str | Take | Exception | None:
+    def _next_news(self) -> Message | Take | Exception | None:
         try:
             return self._news.get(timeout=_LOOK_EVERY)
         except queue.Empty:

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from string import ascii_letters, ascii_lowercase, digits
 
+from musicgen_space.message import Message
 from musicgen_space.request import shortened
 
-__all__ = ["EMBEDDED", "NOTHING", "PARTLY", "T5", "Alphabet", "Knows", "remark"]
+__all__ = ["EMBEDDED", "T5", "Alphabet", "Knows", "remark"]
 
 # Whether a model knows all characters of a word.
 Knows = Callable[[str], bool]
-
-PARTLY = "The model does not know: {}"
-NOTHING = "The model knows nothing of this, so the music does not follow it: {}. Try English."
 
 _MOST_NAMED = 5
 _LONGEST_NAME = 24  # characters
@@ -75,17 +73,23 @@ T5 = Alphabet(
 EMBEDDED = Alphabet(frozenset(ascii_lowercase + digits + "!&',-.?"), _plain)
 
 
-def remark(text: str, knows: Knows) -> str:
-    """What to tell of a text that a model does not know, or not all of: names it. Else ""."""
+def remark(text: str, knows: Knows) -> Message | None:
+    """What to tell of a text that a model does not know, or not all of: names it. Else None."""
     words = [*_words(text)] or text.split()
     unknown = [word for word in words if not knows(word)]
     if not unknown:
-        return ""
+        return None
     # Of a word of which it knows some letters, it makes something.
     lost = len(unknown) == len(words) and not any(
         knows(character) for word in words for character in word if character.isalnum()
     )
-    return (NOTHING if lost else PARTLY).format(_listed(unknown))
+    named = _listed(unknown)
+    if not lost:
+        return Message("The model does not know: {words}", words=named)
+    return Message(
+        "The model knows nothing of this, so the music does not follow it: {words}. Try English.",
+        words=named,
+    )
 
 
 def _listed(words: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from musicgen_space.audio.peaks import outline
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
+from musicgen_space.message import Message, as_json
 from musicgen_space.page.visitors.kept import Kept
 from musicgen_space.request import CLIP_LIMITS
 
@@ -16,8 +17,8 @@ __all__ = ["CONTINUE", "FOLLOW", "NOTHING_PICKED", "Picked", "clip_fields", "new
 CONTINUE, FOLLOW = CLIP_LIMITS  # the fields of a request that a clip can be
 
 # What the picker shows and sends back: ``clip`` (id, "" for none), ``name``, ``note`` (what was
-# done to it), ``seconds``, ``peaks`` (percent), ``from`` and ``to`` (seconds), ``least`` and
-# ``most`` (seconds from ``from`` to ``to``).
+# done to it, for the scripts' ``told``), ``seconds``, ``peaks`` (percent), ``from`` and ``to``
+# (seconds), ``least`` and ``most`` (seconds from ``from`` to ``to``).
 Picked = dict[str, Any]
 
 NOTHING_PICKED: Picked = {"clip": "", "name": "", "note": "", "seconds": 0.0, "peaks": []}
@@ -45,7 +46,7 @@ def picked(key: str, clip: Clip, use: str) -> Picked:
     return {
         "clip": key,
         "name": clip.name,
-        "note": clip.note,
+        "note": as_json(clip.note or ""),
         "seconds": clip.duration,
         "peaks": outline(clip.samples, _BARS),
         "from": start,
@@ -68,7 +69,7 @@ def clip_fields(sounds: Kept[Clip], choice: Picked | None, use: str) -> dict[str
         raise InvalidRequest("your own sound", use, f"is for one of {[*CLIP_LIMITS]}")
     clip = sounds.get(str(key))
     if clip is None:
-        raise UnreadableAudio("Your own sound is not kept here any more: choose it again.")
+        raise UnreadableAudio(Message("Your own sound is not kept here any more: choose it again."))
     return {use: clip.cut(_seconds("from", choice), _seconds("to", choice))}
 
 

@@ -134,7 +134,7 @@ function watchTheEnd() {
 
 function show() {
   part("name").textContent = sound.name;
-  part("note").textContent = retold(sound.note);
+  part("note").textContent = told(sound.note);
   for (const end of ENDS) {
     const handle = part(end);
     handle.style.left = `${(sound[end] / seconds()) * 100}%`;
@@ -150,8 +150,9 @@ function show() {
   }
   part("band").style.left = `${(sound.from / seconds()) * 100}%`;
   part("band").style.width = `${((sound.to - sound.from) / seconds()) * 100}%`;
-  part("length").textContent = 
-    translated("{n} of {n} s", (sound.to - sound.from).toFixed(1), seconds().toFixed(1));
+  part("length").textContent = translated("{length:.1f} of {whole:.1f} s", {
+    length: (sound.to - sound.from).toFixed(1), whole: seconds().toFixed(1),
+  });
   const button = part("play");
   button.setAttribute("aria-label", playing ? translated("Pause") : translated("Play the stretch"));
   button.toggleAttribute("data-playing", playing);

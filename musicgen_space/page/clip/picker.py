@@ -15,6 +15,7 @@ from gradio.components import Component
 from musicgen_space.audio.clips import wav
 from musicgen_space.backends.base import MELODY_NEEDS, Backend
 from musicgen_space.clip import Clip
+from musicgen_space.message import Message, as_json
 from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
 from musicgen_space.page.form.fields import QUIET, folded
 from musicgen_space.page.i18n.translate import say
@@ -28,7 +29,7 @@ __all__ = ["OwnSound"]
 
 _CHOICES = [(say("Continue it"), CONTINUE), (say("Follow its melody"), FOLLOW)]
 _MELODY_NEEDS = say("Following a melody needs a melody model, such as facebook/musicgen-melody.")
-_ABOUT = "A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one."
+_ABOUT = Message("A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class OwnSound:
                 section,
                 widget(
                     _about(backend, model),
-                    "i18n/retold.js",
+                    "i18n/sentences.html",
+                    "i18n/sentences.js",
                     "clip/microphone.js",
                     elem_id="own-about",
                 ),
@@ -124,8 +126,10 @@ class OwnSound:
         ]
 
 
-def _about(backend: Backend, model: str) -> str:
-    return _ABOUT if _possible(backend, model) else f"Not on {backend.label}."
+def _about(backend: Backend, model: str) -> Any:
+    """A sentence about what can be chosen, for ``sentences.js``."""
+    able = _possible(backend, model)
+    return as_json([_ABOUT if able else Message("Not on {place}.", place=backend.label)])
 
 
 def _uses(backend: Backend, model: str, used: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import gradio as gr
 
 from musicgen_space.audio.files import read_settings, read_take
 from musicgen_space.backends.base import Backend
+from musicgen_space.message import Message
 from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.form.recall import Recall, recalled
 from musicgen_space.page.player.player import View, view, view_of_takes
@@ -47,7 +48,8 @@ def view_of_example(key: str = f"{_PREFIX}{next(iter(EXAMPLES))}") -> View:
     take = example(key)
     if take is None:
         return view("idle")
-    return view_of_takes([take], key, status=f"An example, made by {take.model}")
+    status = Message("An example, made by {model}", model=take.model)
+    return view_of_takes([take], key, status=status)
 
 
 def build_gallery() -> gr.HTML:

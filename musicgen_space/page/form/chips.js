@@ -43,7 +43,7 @@ function press(chip) {
   props.value = next;
   trigger("input");
   show();
-  say(there ? translated("{} taken out", word) : translated("{} added", word));
+  say(there ? translated("{word} taken out", { word }) : translated("{word} added", { word }));
 }
 
 const say = (text) => {

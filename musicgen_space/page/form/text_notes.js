@@ -8,7 +8,7 @@ let asked = 0;
 async function look() {
   const mine = ++asked;
   const words = await server.remarks(props.value);
-  if (mine === asked) note.textContent = retold(words);
+  if (mine === asked) note.textContent = told(words);
 }
 
 watch("value", () => {

@@ -13,6 +13,7 @@ import gradio as gr
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.engine.conditioners.alphabet import remark
+from musicgen_space.message import as_json
 from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.widget import widget
 from musicgen_space.request import MAX_PROMPT_CHARACTERS
@@ -33,7 +34,7 @@ class TextNotes:
     def below(self, field: gr.Textbox) -> None:
         """Add a note here, for ``field``; it is empty while there is nothing to tell."""
 
-        def remarks(asked: Any) -> str:
+        def remarks(asked: Any) -> Any:
             return self._remark(asked)
 
         note = widget(
@@ -51,10 +52,10 @@ class TextNotes:
             for event in (field.change, backend.change, model.change):
                 event(None, [field, backend, model], note, js=_WITH_PLACE, **QUIET)
 
-    def _remark(self, asked: Any) -> str:
-        """What a note says; nothing in ``asked`` is trusted."""
+    def _remark(self, asked: Any) -> Any:
+        """What a note says, for the scripts' ``told``; nothing in ``asked`` is trusted."""
         asked = asked if isinstance(asked, dict) else {}
         backend = self._backends.get(str(asked.get("backend")))
         knows = backend.reader(str(asked.get("model"))) if backend else None
         text = str(asked.get("text") or "")[:MAX_PROMPT_CHARACTERS]
-        return remark(text, knows) if knows else ""
+        return as_json((knows and remark(text, knows)) or "")

@@ -12,8 +12,8 @@ const compared = () => many() > 1;
 const takeIn = (row) => order[row] ?? row;
 const rowOf = (index) => (order.length ? order.indexOf(index) : index);
 
-// What tells a take apart: its seed in words, or a prompt or a model as they are.
-const nameOf = ({ name }) => (/^seed \d+$/.test(name) ? retold(name) : name);
+// What tells a take apart: its seed, its prompt or its model.
+const nameOf = ({ name }) => told(name);
 
 // What a row shows: of takes that are still being made, only the first one's sound is there.
 const rowTake = (row) => takes[takeIn(row)] ?? (row ? { ...view, peaks: [] } : view);
@@ -68,8 +68,9 @@ function decide() {
   blind = "told";
   winner = id;
   showAll();
-  const what = [LETTERS[rowOf(chosen)], chosen + 1, nameOf(takes[chosen])];
-  part("announcement").textContent = translated("You chose {}: take {n}, {}.", ...what);
+  part("announcement").textContent = translated("You chose {letter}: take {number}, {name}.", {
+    letter: LETTERS[rowOf(chosen)], number: chosen + 1, name: nameOf(takes[chosen]),
+  });
   trigger("select", { take: id, kept });
 }
 
@@ -103,10 +104,10 @@ function showRow(node, row) {
   const entry = takes[index];
   const won = !!entry && entry.id === winner;
   const letter = LETTERS[row];
-  const label = blindly() ? letter : translated("Take {n}", index + 1);
+  const label = blindly() ? letter : translated("Take {number}", { number: index + 1 });
   node.disabled = !entry;
   node.setAttribute("aria-checked", index === chosen);
-  node.setAttribute("aria-label", won ? translated("{}, chosen", label) : label);
+  node.setAttribute("aria-label", won ? translated("{take}, chosen", { take: label }) : label);
   node.title = blindly() || !entry ? "" : entry.title;
   node.tabIndex = index === chosen ? 0 : -1;
   node.toggleAttribute("data-won", won);
@@ -120,7 +121,7 @@ function showTools() {
   part("match").setAttribute("aria-pressed", matched);
   part("blind").setAttribute("aria-pressed", blind !== "");
   part("verdict").hidden = !blindly();
-  part("winner").textContent = translated("Choose {}", LETTERS[rowOf(chosen)] ?? "");
+  part("winner").textContent = translated("Choose {letter}", { letter: LETTERS[rowOf(chosen)] ?? "" });
 }
 
 function newRow(row) {

@@ -13,6 +13,7 @@ from musicgen_space.audio.finish import apply_finish
 from musicgen_space.audio.loudness import LOUDNESS, gains_to_match, loudness
 from musicgen_space.audio.peaks import waveform
 from musicgen_space.errors import InvalidRequest
+from musicgen_space.message import Message, as_json
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.take import Finish, Take
 
@@ -53,7 +54,7 @@ class Finishing:
     def heard(self, addresses: Sequence[object], finish: Finish) -> list[dict[str, Any]] | None:
         """What differs from the raw takes, for the player: of each its ``wanted`` (seconds),
         ``peaks``, ``peaks_per_second``, ``gain`` (which makes it as loud as the quietest) and
-        ``notes`` (what was done to it, in words). None when one of them is not there any more.
+        ``notes`` (what was done to it, for ``told``). None when one of them is not there any more.
         """
         raw = [self._shelf.take_at(address) for address in addresses]
         takes = [take for address in addresses if (take := self.take(address, finish))]
@@ -67,7 +68,9 @@ class Finishing:
             {
                 **waveform(take),
                 "gain": max(gain, _LEAST_GAIN),
-                "notes": _notes(before, take, finish, levels[index] if measured else math.nan),
+                "notes": as_json(
+                    _notes(before, take, finish, levels[index] if measured else math.nan)
+                ),
             }
             for index, (before, take, gain) in enumerate(zip(raw, takes, gains, strict=True))
             if before is not None
@@ -89,18 +92,24 @@ def finish_of(settings: object) -> Finish:
     return Finish(**settings)
 
 
-def _notes(before: Take, take: Take, finish: Finish, level: float) -> list[str]:
+def _notes(before: Take, take: Take, finish: Finish, level: float) -> list[Message]:
     """What a finish did, as far as it did something."""
     cut = before.duration - take.duration
-    return [
-        *([f"{cut:.1f} s of its tail cut off"] if cut > 0.05 else []),
-        *(["no tail to cut off"] if finish.trim and cut <= 0.05 else []),
-        *([f"fade-in {finish.fade_in:g} s"] if finish.fade_in else []),
-        *([f"fade-out {finish.fade_out:g} s"] if finish.fade_out else []),
-        *([_level(level)] if finish.normalise and math.isfinite(level) else []),
-    ]
+    notes = []
+    if cut > 0.05:
+        notes.append(Message("{seconds:.1f} s of its tail cut off", seconds=cut))
+    elif finish.trim:
+        notes.append(Message("no tail to cut off"))
+    if finish.fade_in:
+        notes.append(Message("fade-in {seconds:g} s", seconds=finish.fade_in))
+    if finish.fade_out:
+        notes.append(Message("fade-out {seconds:g} s", seconds=finish.fade_out))
+    if finish.normalise and math.isfinite(level):
+        notes.append(_level(level))
+    return notes
 
 
-def _level(level: float) -> str:
-    words = f"now {level:.1f} LUFS".replace("-", "−")
-    return words if level > LOUDNESS - 0.5 else f"{words}, as far as its peaks allow"
+def _level(level: float) -> Message:
+    if level > LOUDNESS - 0.5:
+        return Message("now {level:.1f} LUFS", level=level)
+    return Message("now {level:.1f} LUFS, as far as its peaks allow", level=level)

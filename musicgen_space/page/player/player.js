@@ -147,7 +147,8 @@ function showTime() {
   part("whole").textContent = blindly() ? "" : ` / ${clock(whole)}`;
   wave.setAttribute("aria-valuemax", whole.toFixed(1));
   wave.setAttribute("aria-valuenow", at.toFixed(1));
-  wave.setAttribute("aria-valuetext", blindly() ? clock(at) : translated("{n} of {n}", clock(at), clock(whole)));
+  const words = translated("{at} of {whole}", { at: clock(at), whole: clock(whole) });
+  wave.setAttribute("aria-valuetext", blindly() ? clock(at) : words);
 }
 
 function show() {
@@ -158,10 +159,10 @@ function show() {
   const button = part("play");
   button.disabled = !available();
   button.setAttribute("aria-label", playing ? translated("Pause") : translated("Play"));
-  part("status").textContent = retold(view.status);
+  part("status").textContent = told(view.status);
   part("title").textContent = shown().title;
   const notes = finishing ? [translated("finishing …")] : shown().notes ?? [];
-  part("facts").textContent = retold([shown().facts, ...notes].join(" · "));
+  part("facts").textContent = told([...shown().facts, ...notes]);
   showTime();
 }
 
@@ -180,7 +181,7 @@ function showDownloads() {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = ending.toUpperCase();
-      button.setAttribute("aria-label", translated("Download as {}", ending.toUpperCase()));
+      button.setAttribute("aria-label", translated("Download as {format}", { format: ending.toUpperCase() }));
       button.addEventListener("click", () => download(ending, button));
       return button;
     })
@@ -193,7 +194,7 @@ function showSeam() {
   const { begins } = shown();
   seam.hidden = compared() || !(begins > 0 && begins < length());
   if (seam.hidden) return;
-  const words = translated("The new music begins at {n}", clock(begins));
+  const words = translated("The new music begins at {time}", { time: clock(begins) });
   seam.style.left = `${(begins / length()) * 100}%`;
   seam.title = words;
   seam.setAttribute("aria-label", words);

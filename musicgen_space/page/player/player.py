@@ -6,7 +6,7 @@ scripts that make up its behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,6 +16,7 @@ from musicgen_space.audio.peaks import waveform
 from musicgen_space.audio.spectrogram import spectrogram
 from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
+from musicgen_space.message import Message, Text, as_json
 from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW
 from musicgen_space.page.form.links import query_of
 from musicgen_space.page.player.finishing import MOST_TAKES, Finishing, finish_of
@@ -25,7 +26,15 @@ from musicgen_space.page.visitors.page_work import PageWork
 from musicgen_space.page.widget import widget
 from musicgen_space.take import Receipt, Take
 
-__all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_takes"]
+__all__ = [
+    "View",
+    "build_player",
+    "clock",
+    "length_fact",
+    "seed_fact",
+    "view",
+    "view_of_takes",
+]
 
 View = dict[str, Any]
 
@@ -48,7 +57,7 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     each its ``id`` and what ``_shown`` says. Of what is being made, the first take: ``title``,
     ``facts``, ``wanted`` (seconds), ``begins`` (seconds of the clip that is continued), ``rate``
     (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time), ``peaks``
-    and ``peaks_per_second``.
+    and ``peaks_per_second``. Texts are JSON for the scripts' ``told``.
 
     Which finish takes are heard with, and which of them, is up to each browser. Its event
     ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
@@ -79,7 +88,7 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
             takes = [*wish["takes"]][:MOST_TAKES]
             return finishing.heard(takes, finish_of(wish.get("finish")))
         except InvalidRequest as error:
-            return {"trouble": str(error)}
+            return {"trouble": as_json(error.told)}
         except _NOT_OURS:
             return None
 
@@ -92,12 +101,12 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     return player
 
 
-def view(phase: str, status: str = "", **changes: Any) -> View:
+def view(phase: str, status: Text | Sequence[Text] = "", **changes: Any) -> View:
     """A ``View`` with everything empty but what is given."""
     return {
         "phase": phase,
-        "status": status,
-        "announcement": status,
+        "status": as_json(status),
+        "announcement": as_json(status),
         "take": "",
         "wanted": 0.0,
         "begins": 0.0,
@@ -108,7 +117,7 @@ def view(phase: str, status: str = "", **changes: Any) -> View:
         "peaks": [],
         "peaks_per_second": 1,
         "title": "",
-        "facts": "",
+        "facts": [],
         "variations": 1,
         "takes": [],
         **changes,
@@ -124,14 +133,14 @@ def view_of_takes(
     """
     ids = kept or [""] * len(takes)
     shown = [
-        {"id": f"{key}/{index}", "kept": kept_as, "name": name, **_shown(take)}
+        {"id": f"{key}/{index}", "kept": kept_as, "name": as_json(name), **_shown(take)}
         for index, (take, kept_as, name) in enumerate(zip(takes, ids, names(takes), strict=True))
     ]
     of_all = ("title", "wanted", "begins", "rate", "channels", "peaks_per_second")
     return view(
         "done",
         **{
-            "announcement": _announcement(len(takes)),
+            "announcement": as_json(_announcement(len(takes))),
             "take": key,
             "variations": len(takes),
             "takes": shown,
@@ -141,11 +150,11 @@ def view_of_takes(
     )
 
 
-def names(takes: Sequence[Take]) -> list[str]:
+def names(takes: Sequence[Take]) -> Sequence[Text]:
     """What tells these takes apart in a word or two."""
-    ways = [
+    ways: list[Sequence[Text]] = [
         [take.request.prompt for take in takes],
-        [f"seed {take.request.seed}" for take in takes],
+        [seed_fact(take.request.seed) for take in takes],
         [take.model for take in takes],
     ]
     return max(ways, key=lambda way: len({*way})) if len(takes) > 1 else ways[1]
@@ -156,22 +165,37 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def length_words(seconds: float, stopped: bool) -> str:
+def seed_fact(seed: int | None) -> Message:
+    """Which seed made a take."""
+    return Message("seed {seed}", seed=str(seed))
+
+
+def length_fact(seconds: float, stopped: bool) -> Text:
     """How long a take is, and whether it was to be longer."""
-    length = f"{seconds:.4g} s" if seconds < 60 else clock(seconds)
-    return length + " (stopped)" * stopped
+    short = seconds < 60
+    length = Message("{seconds:.4g} s", seconds=seconds) if short else clock(seconds)
+    return Message("{length} (stopped)", length=length) if stopped else length
 
 
-def facts(take: Take) -> str:
-    """One line about where a take came from."""
-    length = length_words(take.duration, take.stopped)
-    parts = [take.made_by, f"seed {take.request.seed}", length]
-    parts += _clip_words(take.clips)
+def facts(take: Take) -> list[Text]:
+    """Where a take came from, to be told in one line."""
+    parts = [
+        take.made_by,
+        seed_fact(take.request.seed),
+        length_fact(take.duration, take.stopped),
+        *_clip_facts(take.clips),
+    ]
     if take.receipt is not None:
-        parts += _receipt_words(take.receipt)
+        parts += _receipt_facts(take.receipt)
     elif take.seconds_taken:
-        parts.append(f"made in {take.seconds_taken:.1f} s, {take.real_time_factor:.1f}× real time")
-    return " · ".join(parts)
+        parts.append(
+            Message(
+                "made in {seconds:.1f} s, {speed:.1f}× real time",
+                seconds=take.seconds_taken,
+                speed=take.real_time_factor,
+            )
+        )
+    return parts
 
 
 def file_name(take: Take) -> str:
@@ -186,7 +210,7 @@ def _shown(take: Take) -> dict[str, Any]:
     return {
         **waveform(take),
         "title": take.request.prompt,
-        "facts": facts(take),
+        "facts": as_json(facts(take)),
         "begins": take.given_seconds,
         "rate": take.sample_rate,
         "channels": take.samples.shape[0],
@@ -201,23 +225,26 @@ def _file_of(take: Take, ending: str) -> bytes:
     return encode(take, ending)
 
 
-def _announcement(takes: int) -> str:
-    return "The take is ready." if takes == 1 else f"{takes} takes are ready."
+def _announcement(takes: int) -> Message:
+    if takes == 1:
+        return Message("The take is ready.")
+    return Message("{takes} takes are ready.", takes=takes)
 
 
-def _clip_words(clips: Mapping[str, ClipFacts]) -> list[str]:
+def _clip_facts(clips: Mapping[str, ClipFacts]) -> Iterator[Message]:
     """Which sounds of somebody's own are in a take."""
     continued, followed = clips.get(CONTINUE), clips.get(FOLLOW)
-    return [
-        *([f"goes on from {continued.name}"] if continued else []),
-        *([f"melody of {followed.name}"] if followed else []),
-    ]
+    if continued:
+        yield Message("goes on from {sound}", sound=continued.name)
+    if followed:
+        yield Message("melody of {sound}", sound=followed.name)
 
 
-def _receipt_words(receipt: Receipt) -> list[str]:
+def _receipt_facts(receipt: Receipt) -> Iterator[Message]:
     """What a hosted take cost, as far as it is known."""
-    return [
-        *([f"cost {receipt.cost:.4g} credits"] if receipt.cost is not None else []),
-        *([f"made in {receipt.generation_seconds:.1f} s"] if receipt.generation_seconds else []),
-        *([f"request {receipt.request_id}"] if receipt.request_id else []),
-    ]
+    if receipt.cost is not None:
+        yield Message("cost {credits:.4g} credits", credits=receipt.cost)
+    if receipt.generation_seconds:
+        yield Message("made in {seconds:.1f} s", seconds=receipt.generation_seconds)
+    if receipt.request_id:
+        yield Message("request {id}", id=receipt.request_id)

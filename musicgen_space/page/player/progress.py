@@ -8,12 +8,13 @@ import numpy as np
 
 from musicgen_space.audio.peaks import peaks, peaks_per_second
 from musicgen_space.backends.base import Chunk, Loading, Progress, Waiting
+from musicgen_space.message import Message, Text, as_json
 from musicgen_space.page.player.player import View, clock, view, view_of_takes
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
 
-__all__ = ["TakeProgress"]
+__all__ = ["TakeProgress", "status"]
 
 _LONG = 60  # seconds from which on lengths are told in minutes
 
@@ -26,7 +27,7 @@ class TakeProgress:
         self._unseen: np.ndarray | None = None  # sound that does not fill a peak yet
         self.view: View = view(
             "busy",
-            "Getting ready",
+            Message("Getting ready"),
             take=shelf.start(visitor),
             wanted=request.total_seconds,
             begins=request.given_seconds,
@@ -45,12 +46,12 @@ class TakeProgress:
         if isinstance(update, Chunk):
             # Of variations, the first is heard while they are made.
             return self.view if update.variation else self._add_chunk(update)
-        self.view = {**self.view, "status": words(update, self.view["variations"])}
+        self.view = {**self.view, "status": as_json(status(update, self.view["variations"]))}
         if isinstance(update, Progress):
             self.view["speed"] = round(update.real_time_factor, 3)
         return self.view
 
-    def finish(self, takes: Sequence[Take], kept: Sequence[str] = (), note: str = "") -> View:
+    def finish(self, takes: Sequence[Take], kept: Sequence[str] = (), note: Text = "") -> View:
         """Take in what came of it, at least one take; → the view of it.
 
         ``kept`` are their ids in the library, ``note`` is what there is to say of them.
@@ -86,24 +87,30 @@ class TakeProgress:
         return peaks(sound[:, :seen], chunk.sample_rate, a_second) if seen else []
 
 
-def words(update: Waiting | Loading | Progress, takes: int = 1) -> str:
-    """An update in a musician's words."""
+def status(update: Waiting | Loading | Progress, takes: int = 1) -> list[Message]:
+    """An update in a musician's words, in one line."""
     if isinstance(update, Waiting):
-        return "You are next." if update.place == 1 else f"Place {update.place} in the queue."
+        if update.place == 1:
+            return [Message("You are next.")]
+        return [Message("Place {place} in the queue.", place=update.place)]
     if isinstance(update, Loading):
-        return f"{update.what} …"
-    parts = [f"{takes} takes at once"] if takes > 1 else []
+        return [Message("{what} …", what=update.what)]
+    parts = [Message("{takes} takes at once", takes=takes)] if takes > 1 else []
     parts.append(_made(update))
     if update.seconds_left is not None:
-        parts += [f"{update.real_time_factor:.1f}× real time", f"{_left(update.seconds_left)} left"]
-    return " · ".join(parts)
+        speed = Message("{speed:.1f}× real time", speed=update.real_time_factor)
+        parts += [speed, _left(update.seconds_left)]
+    return parts
 
 
-def _made(progress: Progress) -> str:
-    if progress.seconds_wanted < _LONG:
-        return f"{progress.seconds_made:.1f} of {progress.seconds_wanted:g} s"
-    return f"{clock(progress.seconds_made)} of {clock(progress.seconds_wanted)}"
+def _made(progress: Progress) -> Message:
+    made, wanted = progress.seconds_made, progress.seconds_wanted
+    if wanted < _LONG:
+        return Message("{made:.1f} of {wanted:g} s", made=made, wanted=wanted)
+    return Message("{at} of {whole}", at=clock(made), whole=clock(wanted))
 
 
-def _left(seconds: float) -> str:
-    return f"{seconds:.0f} s" if round(seconds) < _LONG else clock(round(seconds))
+def _left(seconds: float) -> Message:
+    if round(seconds) < _LONG:
+        return Message("{seconds:.0f} s left", seconds=seconds)
+    return Message("{time} left", time=clock(round(seconds)))

@@ -18,7 +18,7 @@ function update() {
     if (!listed) element.scrollIntoView({ block: "nearest" });
   }
   if (view.phase !== before.phase || another) {
-    part("announcement").textContent = retold(view.announcement);
+    part("announcement").textContent = told(view.announcement);
   }
   hear();
   if (view.phase === "done" && !playing && !(startAlone && view.chunks)) source = "file";

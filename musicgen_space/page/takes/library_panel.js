@@ -46,14 +46,14 @@ const visitor = props.shared ? thisVisitor() : "";
 props.value = { visitor };
 const about = forgetful
   ? translated("This browser keeps nothing: your takes are found in this tab only.")
-  : retold(props.about);
+  : told(props.about);
 
 // ---- The server ---------------------------------------------------------------------
 
 async function ask(name, fields = {}) {
   try {
     const answer = await server[name]({ visitor, ...fields });
-    if (answer.trouble) say(retold(answer.trouble));
+    if (answer.trouble) say(told(answer.trouble));
     return answer.trouble ? null : answer;
   } catch {
     say(translated("The server did not answer. Please try again."));
@@ -86,7 +86,7 @@ async function reload() {
     found.push(...answer.rows);
   } while (answer.rows.length && found.length < Math.min(wanted, answer.count));
   show(found, answer);
-  part("kept").textContent = answer.note ? retold(answer.note) : about;
+  part("kept").textContent = answer.note ? told(answer.note) : about;
 }
 
 async function more() {
@@ -121,13 +121,13 @@ function show(found, answer) {
   part("tools").hidden = !answer.any;
   part("more").hidden = rows.length >= count;
   part("count").textContent = answer.any ? `${count}` : "";
-  const many = count === 1 ? translated("1 take") : translated("{n} takes", count);
+  const many = count === 1 ? translated("1 take") : translated("{takes} takes", { takes: count });
   part("count-words").textContent = answer.any ? many : "";
   part("empty").hidden = rows.length > 0;
   part("empty").textContent =
     !answer.any ? translated("What you make is kept here: press Generate.")
-    : words.trim() && favourites ? translated("No favourite with “{}”.", words.trim())
-    : words.trim() ? translated("No take with “{}”.", words.trim())
+    : words.trim() && favourites ? translated("No favourite with “{words}”.", { words: words.trim() })
+    : words.trim() ? translated("No take with “{words}”.", { words: words.trim() })
     : translated("No favourites yet: press a star.");
   showMarks();
   showPlaying();
@@ -180,14 +180,14 @@ function fill(item, row) {
   const put = (selector, words) => { item.querySelector(selector).textContent = words; };
   put(".name", row.name);
   put(".prompt-of", named ? row.prompt : "");
-  put(".facts-of span", ` · ${retold(row.facts)}`);
+  put(".facts-of span", ` · ${told(row.facts)}`);
   item.querySelector(".prompt-of").hidden = !named;
   item.querySelector(".words-of").title = row.prompt;
-  item.querySelector(".mark").setAttribute("aria-label", translated("Mark to compare: {}", called));
-  item.querySelector(".listen").setAttribute("aria-label", translated("Listen to {}", called));
-  item.querySelector(".dots").setAttribute("aria-label", translated("More for {}", called));
+  item.querySelector(".mark").setAttribute("aria-label", translated("Mark to compare: {take}", { take: called }));
+  item.querySelector(".listen").setAttribute("aria-label", translated("Listen to {take}", { take: called }));
+  item.querySelector(".dots").setAttribute("aria-label", translated("More for {take}", { take: called }));
   const star = item.querySelector(".star");
-  star.setAttribute("aria-label", translated("Favourite: {}", called));
+  star.setAttribute("aria-label", translated("Favourite: {take}", { take: called }));
   star.setAttribute("aria-pressed", row.favourite);
   star.title = row.favourite ? translated("No longer a favourite") : translated("Favourite");
   item.querySelector(".wave-of path").setAttribute("d", bars(row.peaks));
@@ -213,9 +213,9 @@ function ago(date) {
   const minutes = Math.floor((Date.now() - date) / 60000);
   const days = Math.floor(minutes / 1440);
   if (minutes < 1) return translated("just now");
-  if (minutes < 60) return translated("{n} min ago", minutes);
-  if (days < 1) return translated("{n} h ago", Math.floor(minutes / 60));
-  if (days < 7) return days === 1 ? translated("yesterday") : translated("{n} days ago", days);
+  if (minutes < 60) return translated("{minutes} min ago", { minutes });
+  if (days < 1) return translated("{hours} h ago", { hours: Math.floor(minutes / 60) });
+  if (days < 7) return days === 1 ? translated("yesterday") : translated("{days} days ago", { days });
   return date.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
 }
 
@@ -264,7 +264,7 @@ function showMarks() {
     mark.disabled = !mark.checked && marked.size >= props.most;
   }
   part("compare").disabled = marked.size < 2;
-  part("compare").textContent = marked.size < 2 ? translated("Compare") : translated("Compare {n}", marked.size);
+  part("compare").textContent = marked.size < 2 ? translated("Compare") : translated("Compare {takes}", { takes: marked.size });
 }
 
 function showPlaying() {
@@ -408,7 +408,7 @@ async function remove(row) {
   if (focused) (next?.querySelector(".dots") ?? part("heading")).focus();
   deleted = [...deleted, row.id];
   const many = deleted.length > 1;
-  say(many ? translated("{n} takes deleted", deleted.length) : translated("Take deleted"), { undo: true });
+  say(many ? translated("{takes} takes deleted", { takes: deleted.length }) : translated("Take deleted"), { undo: true });
   reload();
 }
 

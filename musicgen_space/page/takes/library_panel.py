@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen_space.backends.base import Backend
+from musicgen_space.message import Message, as_json
 from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.form.recall import Recall
@@ -35,13 +36,15 @@ _SHOW_SOUND = """() => {
   document.querySelector("#picker .play")?.focus({ preventScroll: true });
 }"""
 
-_ABOUT_OWN = "Kept on this machine until you delete them, or until their room is used up."
-_ABOUT_SHARED = (
+_ABOUT_OWN = Message("Kept on this machine until you delete them, or until their room is used up.")
+_ABOUT_SHARED = Message(
     "Kept on this page's server, for this browser only, until you delete them or until their "
     "room is used up."
 )
-_NOT_KEPT = "Takes are not kept at the moment; what the app printed when it started says why."
-_NOT_KEPT_SHARED = "Takes are not kept here at the moment: download what you like."
+_NOT_KEPT = Message(
+    "Takes are not kept at the moment; what the app printed when it started says why."
+)
+_NOT_KEPT_SHARED = Message("Takes are not kept here at the moment: download what you like.")
 
 
 def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
@@ -83,7 +86,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
         ],
         shared=takes.strangers,
         there=takes.are_kept,
-        about=about,
+        about=as_json(about),
         most=MOST_AT_ONCE,
         visible=wanted,
         elem_id="library",

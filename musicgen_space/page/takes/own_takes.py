@@ -14,7 +14,8 @@ from typing import Any
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidRequest, LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Entry, Library
-from musicgen_space.page.player.player import length_words
+from musicgen_space.message import Message, Text, as_json
+from musicgen_space.page.player.player import length_fact, seed_fact
 from musicgen_space.page.visitors.identity import Visitors
 from musicgen_space.request import CLIP_LIMITS, LIMITS
 from musicgen_space.settings import Settings
@@ -24,11 +25,11 @@ __all__ = ["MOST_AT_ONCE", "PAGE", "Answer", "OwnTakes", "Row"]
 
 log = logging.getLogger(__name__)
 
-# What a row of the list shows: ``id``, ``name``, ``prompt``, ``facts`` (a line), ``created``
-# (ISO 8601), ``favourite``, ``peaks`` (percent) and ``sound``: whether somebody's own sound
-# was in it, which settings alone don't bring back.
+# What a row of the list shows: ``id``, ``name``, ``prompt``, ``facts`` (for the scripts'
+# ``told``), ``created`` (ISO 8601), ``favourite``, ``peaks`` (percent) and ``sound``: whether
+# somebody's own sound was in it, which settings alone don't bring back.
 Row = dict[str, Any]
-# What a page gets for what it asks: ``trouble`` (words) where that was not possible.
+# What a page gets for what it asks: ``trouble`` (for ``told``) where that was not possible.
 Answer = dict[str, Any]
 
 PAGE = 30  # rows that are sent at a time
@@ -38,12 +39,15 @@ _MOST_IDS = 100
 _LONGEST = 200  # characters of an id or of search words that are looked at
 _EXPORT_SECONDS = 3600.0  # how long an export can be fetched
 
-_GONE = "This take is not there any more."
-_NO_ROOM = (
+_GONE = Message("This take is not there any more.")
+_NO_ROOM = Message(
     "New takes can't be kept at the moment: the disk is full or read-only. Deleting some makes "
     "room."
 )
-_NOBODY = "This page doesn't know whose takes to show: reload it."
+_NOBODY = Message("This page doesn't know whose takes to show: reload it.")
+_NO_TAKES = Message("There is nothing to export.")
+_BUSY = Message("Other takes are being packed: try again in a moment.")
+_NO_SPACE = Message("The server has no room for that at the moment.")
 
 
 class OwnTakes:
@@ -71,7 +75,7 @@ class OwnTakes:
         """Whether there is a library at all."""
         return self._library is not None
 
-    def keep(self, sent: object, takes: Sequence[Take]) -> tuple[list[str], str]:
+    def keep(self, sent: object, takes: Sequence[Take]) -> tuple[list[str], Text]:
         """Keep what was made together; → ids, and why there are none if something went wrong.
 
         Never raises: what can't be kept is on the page all the same.
@@ -83,10 +87,12 @@ class OwnTakes:
             return self._library.keep(visitor, takes), ""
         except LibraryUnavailable as error:
             log.error("Takes were not kept: %s", error)
-            return [], f"Not kept in your takes, so download it. {error}"
+            return [], Message(
+                "Not kept in your takes, so download it. {reason}", reason=error.told
+            )
         except Exception:  # above all a sound that FLAC can't hold
             log.exception("Takes were not kept")
-            return [], "Not kept in your takes, so download it."
+            return [], Message("Not kept in your takes, so download it.")
 
     def takes(self, sent: object, most: int = MOST_AT_ONCE) -> dict[str, Take]:
         """The first takes that are asked for as ``ids``, in that order; raises our errors."""
@@ -122,7 +128,7 @@ class OwnTakes:
             there = bool(count) or library.count(visitor) > 0
             gone = [id for id in _marked(sent) if library.entry(visitor, id) is None]
             rows = [self._row(entry) for entry in found]
-            note = {} if library.writable else {"note": _NO_ROOM}
+            note = {} if library.writable else {"note": as_json(_NO_ROOM)}
             return {"rows": rows, "count": count, "any": there, "gone": gone, **note}
 
         return self._answer(sent, answer)
@@ -165,9 +171,9 @@ class OwnTakes:
 
         def answer(visitor: str, library: Library) -> Answer:
             if not library.count(visitor):
-                return {"trouble": "There is nothing to export."}
+                return _trouble(_NO_TAKES)
             if not self._exporting.acquire(blocking=False):
-                return {"trouble": "Other takes are being packed: try again in a moment."}
+                return _trouble(_BUSY)
             try:
                 self._clear_exports(visitor)
                 path = folder / secrets.token_urlsafe(24) / "musicgen-takes.zip"
@@ -200,31 +206,37 @@ class OwnTakes:
         try:
             return answer(*self._known(sent))
         except MusicGenSpaceError as error:
-            return {"trouble": str(error)}
+            return _trouble(error.told)
         except OSError as error:
             log.error("An export failed: %s", error)
-            return {"trouble": "The server has no room for that at the moment."}
+            return _trouble(_NO_SPACE)
 
     def _changed(self, entry: Entry | None) -> Answer:
-        return {"trouble": _GONE} if entry is None else {"row": self._row(entry)}
+        return _trouble(_GONE) if entry is None else {"row": self._row(entry)}
 
     def _row(self, entry: Entry) -> Row:
         return {
             "id": entry.id,
             "name": entry.name,
             "prompt": entry.prompt,
-            "facts": self._facts(entry),
+            "facts": as_json(self._facts(entry)),
             "created": entry.created.isoformat(),
             "favourite": entry.favourite,
             "peaks": entry.peaks,
             "sound": any(entry.settings.get(field) for field in CLIP_LIMITS),
         }
 
-    def _facts(self, entry: Entry) -> str:
-        length = length_words(entry.duration, entry.stopped)
-        parts = [entry.model, self._labels.get(entry.backend, entry.backend), f"seed {entry.seed}"]
-        cost = [] if entry.cost is None else [f"{entry.cost:.4g} credits"]
-        return " · ".join([*filter(None, parts), length, *cost])
+    def _facts(self, entry: Entry) -> list[Text]:
+        place = self._labels.get(entry.backend, entry.backend)
+        parts = [entry.model, place, seed_fact(entry.seed)]
+        parts.append(length_fact(entry.duration, entry.stopped))
+        if entry.cost is not None:
+            parts.append(Message("{credits:.4g} credits", credits=entry.cost))
+        return [part for part in parts if part]
+
+
+def _trouble(text: Text) -> Answer:
+    return {"trouble": as_json(text)}
 
 
 def _field(sent: object, name: str) -> object:
