@@ -100,6 +100,7 @@ def musicgen_space(options: Namespace) -> Loaded:
     import torch
 
     from benchmarks.decoder import prepared
+    from musicgen_space.backends.local.backend import torch_threads
     from musicgen_space.engine.checkpoint.loader import load
     from musicgen_space.engine.generate import generate
     from musicgen_space.engine.placement import choose_placement
@@ -107,7 +108,7 @@ def musicgen_space(options: Namespace) -> Loaded:
     from musicgen_space.request import MusicRequest
 
     cores = os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // 4))  # as backends/local.py does
+    torch.set_num_threads(torch_threads(weights=0))
     placement = choose_placement("cpu", quant=options.quant, threads=cores, cache=default_cache())
     model = load(options.model, placement)
     request = MusicRequest(PROMPT, duration=options.seconds)

@@ -51,13 +51,13 @@ def main() -> None:
     torch.set_num_threads(1)
     model = load(options.model)
     requests = [
-        MusicRequest(PROMPTS[take % len(PROMPTS)], seed=take, extend_to=options.seconds)
+        MusicRequest(PROMPTS[take % len(PROMPTS)], seed=take, duration=options.seconds)
         for take in range(options.takes)
     ]
     takes = []
     for request in requests:
         takes.append(made(model, request))
-        print(f"made {request.new_seconds:g} s: {request.prompt}", flush=True)
+        print(f"made {request.duration:g} s: {request.prompt}", flush=True)
     rate = model.codec.frame_rate
     seams = [
         (window.start + window.known) / rate

@@ -16,14 +16,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
 from musicgen_space import __version__
-from musicgen_space.audio.clips import read_clip
-from musicgen_space.audio.files import FORMATS, encode
-from musicgen_space.audio.finish import apply_finish
+from musicgen_space.audio.clips import read_clip, told_of
+from musicgen_space.audio.files import format_by_ending
 from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
@@ -152,16 +151,12 @@ def _understood(
 ) -> tuple[Backend, MusicRequest]:
     """The options as a backend and a request; raises ``InvalidRequest``."""
     backend = backend_named(backends, options.backend or next(iter(backends)))
-    if options.output.suffix.lower().removeprefix(".") not in FORMATS:
-        endings = ", ".join(f".{ending}" for ending in FORMATS)
-        raise InvalidRequest("output", str(options.output), f"must end in one of {endings}")
+    format_by_ending(options.output, "output")
     if not options.output.resolve().parent.is_dir():
         raise InvalidRequest("output", str(options.output), "must lie in a folder that exists")
-    given = {field: getattr(options, field) for field in (*LIMITS, *TEXTS[1:], *CLIP_LIMITS)}
-    wish = {field: value for field, value in given.items() if value != _default(field)}
-    backend.check_knobs(wish)
-    clips = {field: _clip(field, wish[field]) for field in CLIP_LIMITS if field in wish}
-    request = MusicRequest(options.prompt, model=options.model, **{**wish, **clips})
+    fields = (*TEXTS, "model", *LIMITS, *CLIP_LIMITS)
+    given = {field: getattr(options, field) for field in fields}
+    request = backend.request(given, _clip, any_model=True)
     for path in _paths(options.output, request):
         _check_writable(path)
     return backend, request
@@ -182,10 +177,6 @@ def _check_writable(path: Path) -> None:
         raise InvalidRequest("output", str(path), "must be a file that can be written to")
 
 
-def _default(field: str) -> Any:
-    return MusicRequest.__dataclass_fields__[field].default
-
-
 def _option(field: str) -> str:
     """A field as the command line calls it: --continue reads better than --continue-from."""
     return field.removesuffix("_from").replace("_", "-")
@@ -195,12 +186,8 @@ def _clip(field: str, given: str) -> Clip:
     """The sound that FILE or FILE@FROM-TO names; a file may have an @ in its own name."""
     found = None if Path(given).is_file() else _STRETCH.fullmatch(given)
     stretch = (float(found["start"]), float(found["end"])) if found else None
-    try:
+    with told_of(field, f"{_option(field)} {given}"):
         clip = read_clip(Path(found["file"] if found else given), stretch=stretch)
-    except UnreadableAudio as error:
-        raise UnreadableAudio(f"{_option(field)} {given}: {error}") from error
-    except InvalidRequest as error:  # "clip", says the clip
-        raise InvalidRequest(field, error.value, error.limit) from error
     if clip.note:
         _say(f"{_option(field)} {given}: {clip.note}", sys.stderr)
     return clip
@@ -229,9 +216,7 @@ def _generate_parser() -> argparse.ArgumentParser:
             help=f"{limit.range}; {ABOUT[name]} (default: {limit.default:g})",
         )  # fmt: skip
     for name in TEXTS[1:]:
-        parser.add_argument(
-            f"--{_option(name)}", default=_default(name), metavar="WORDS", help=ABOUT[name]
-        )
+        parser.add_argument(f"--{_option(name)}", default="", metavar="WORDS", help=ABOUT[name])
     for name, limit in CLIP_LIMITS.items():
         parser.add_argument(
             f"--{_option(name)}", dest=name, metavar="FILE[@FROM-TO]",
@@ -307,9 +292,9 @@ def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
     """Write each take, then report; raises ``OSError`` if one can't be written, after all that."""
     report, failure = [], None
     for path, take in zip(paths, takes, strict=False):  # fewer if interrupted
-        finished = apply_finish(take, finish)
+        finished = take.finished(finish)
         try:
-            path.write_bytes(encode(finished, path.suffix.lower().removeprefix(".")))
+            finished.save(path)
         except OSError as error:
             failure = error  # told when the others are safe
             continue
@@ -335,7 +320,7 @@ def _watched(backend: Backend, request: MusicRequest, stop: Termination) -> list
     """Make the takes with a progress bar on the terminal."""
     takes = []
     layout = "{desc}: {bar} {n:.1f} of {total:.0f} s{postfix}"
-    with tqdm(total=request.new_seconds, bar_format=layout, desc="Music", leave=False) as bar:
+    with tqdm(total=request.duration, bar_format=layout, desc="Music", leave=False) as bar:
         for update in backend.generate(request, stop):
             if isinstance(update, Take):
                 takes.append(update)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -58,6 +60,22 @@ class Clip:
     name: str = "clip"
     start: float = 0.0
     lowered: float = 0.0
+
+    @classmethod
+    def from_file(
+        cls, path: str | PathLike[str], start: float = 0.0, end: float | None = None
+    ) -> Clip:
+        """A file of sound, from ``start`` to ``end`` seconds (None: its end); a video's sound too.
+
+        Of no more than two channels, at 32 kHz. Raises ``UnreadableAudio``, and
+        ``InvalidRequest`` for a stretch that the file has not.
+        """
+        from musicgen_space.audio.clips import read_clip
+
+        if end is not None:
+            return read_clip(Path(path), stretch=(start, end))
+        clip = read_clip(Path(path))
+        return clip.cut(start, clip.duration) if start else clip
 
     @property
     def duration(self) -> float:

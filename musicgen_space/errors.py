@@ -18,6 +18,7 @@ one of these at a single boundary, the file that calls the foreign library.
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
         ├── OutOfMemory         the model or the take does not fit this machine
         ├── QueueFull           too many takes are waiting already
+        ├── Stopped             somebody ended it before there was any sound
         ├── AllowanceSpent      a visitor has had all takes on the owner's key
         └── SegmindError        the hosted API; ``may_be_billed`` tells about the money
             ├── UnusableKey         no key, or one that cannot be sent (ValueError)
@@ -84,6 +85,7 @@ __all__ = [
     "ResultTooLarge",
     "SegmindError",
     "ServerFailed",
+    "Stopped",
     "StoppedButBilled",
     "UnexpectedStatus",
     "Unreachable",
@@ -182,6 +184,13 @@ class QueueFull(BackendError):
             waiting=waiting,
         )
         super().__init__(yours if own else everybodys)
+
+
+class Stopped(BackendError):
+    """A take was ended before there was any sound of it."""
+
+    def __init__(self) -> None:
+        super().__init__("Stopped before there was any sound.")
 
 
 class AllowanceSpent(BackendError):

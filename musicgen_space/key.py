@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from musicgen_space.errors import UnusableKey
 
-__all__ = ["ApiKey"]
+__all__ = ["MAX_KEY_CHARACTERS", "ApiKey"]
 
-_MAX_CHARACTERS = 500  # Segmind's keys have 19; a pasted page of text is no key
+MAX_KEY_CHARACTERS = 500  # Segmind's keys have 19; a pasted page of text is no key
 
 
 class ApiKey:
@@ -60,9 +60,9 @@ def _checked(text: object) -> str:
     text = text.strip() if isinstance(text, str) else ""
     if not text:
         raise UnusableKey("There is no Segmind key. Enter one, or choose another backend.")
-    if len(text) > _MAX_CHARACTERS:
+    if len(text) > MAX_KEY_CHARACTERS:
         raise UnusableKey(
-            f"The key is longer than {_MAX_CHARACTERS} characters: paste only the key."
+            f"The key is longer than {MAX_KEY_CHARACTERS} characters: paste only the key."
         )
     if any(ord(character) > 255 or unicodedata.category(character) == "Cc" for character in text):
         raise UnusableKey("The key has characters that cannot be sent: copy it again.")

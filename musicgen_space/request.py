@@ -1,7 +1,7 @@
 """What is asked for: ``MusicRequest``.
 
-The documented limits live here, once: sliders, the command line and every
-backend read them from ``LIMITS``. This module knows nothing of how music is made.
+The limits live here, once: sliders, the command line and every backend read them from
+``LIMITS``; a backend may have narrower ones. This module knows nothing of how music is made.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,9 @@ __all__ = [
     "MusicRequest",
     "checked_number",
     "checked_text",
+    "draw_seed",
+    "shortened",
+    "upgraded",
 ]
 
 MAX_PROMPT_CHARACTERS = 1000
@@ -60,17 +64,16 @@ class Limit:
         return f"must be {kind} from {self.range}"
 
 
-# duration and seed: the limits that Segmind documents for meta-musicgen-medium.
+# seed, and the least and the usual duration: what Segmind documents for meta-musicgen-medium.
 # top_k: a codebook has 2048 entries; 250, 1.0 and 3.0 are AudioCraft's defaults
 # (audiocraft/models/musicgen.py, set_generation_params).
 LIMITS: dict[str, Limit] = {
-    "duration": Limit(1.0, 30.0, 10.0, 0.5, "seconds"),
+    "duration": Limit(1.0, 300.0, 10.0, 0.5, "seconds"),
     "seed": Limit(RANDOM_SEED, 9999, 42, 1),
     "top_k": Limit(1, 2048, 250, 1),
     "top_p": Limit(0.0, 1.0, 0.0, 0.01),
     "temperature": Limit(0.1, 2.0, 1.0, 0.05),
     "guidance_scale": Limit(1.0, 10.0, 3.0, 0.1),
-    "extend_to": Limit(30.0, 300.0, 30.0, 5.0, "seconds"),
     "variations": Limit(1, 4, 1, 1),
 }
 
@@ -83,13 +86,12 @@ CLIP_LIMITS: dict[str, Limit] = {
 # What the fields mean besides their limits, in a line each, where their names do not say it.
 ABOUT: dict[str, str] = {
     "prompt": "the music, described in words",
-    "duration": "length of the music",
+    "duration": "length of the music, as far as the backend goes",
     "seed": "same seed, same music; -1 draws one",
     "top_k": "how many codes are in the draw",
     "top_p": "above 0 it replaces top-k",
     "temperature": "below 1 calmer, above 1 wilder",
     "guidance_scale": "how closely to follow the prompt; 1 is off",
-    "extend_to": "above 30 it is the length, in place of the duration",
     "variations": "takes at once, with the seed and the next ones",
     "negative_prompt": "what the music shall move away from",
     "blend_prompt": "what the music shall become while it goes on",
@@ -102,13 +104,13 @@ ABOUT: dict[str, str] = {
 class MusicRequest:
     """One wish for music; raises ``InvalidRequest`` when a field is outside its limits.
 
-    ``duration`` is in seconds. ``seed`` −1 means "draw one": see ``with_seed_drawn``.
+    ``duration`` is in seconds, without a clip that is continued; a backend may make less.
+    ``seed`` −1 means "draw one": see ``with_seed_drawn``.
     ``top_p`` 0 means off; above 0 it is used instead of ``top_k``. ``guidance_scale``
     1 means off. ``model`` names a checkpoint of the backend, None its default.
 
-    ``extend_to`` above its minimum is the length in place of ``duration``. The music moves
-    away from ``negative_prompt`` and over to ``blend_prompt`` while it goes on; "" is
-    neither. It starts after the sound of ``continue_from``, and follows the tune of
+    The music moves away from ``negative_prompt`` and over to ``blend_prompt`` while it goes
+    on; "" is neither. It starts after the sound of ``continue_from``, and follows the tune of
     ``melody``. ``variations`` are made at once, with the seeds ``seed``, ``seed`` + 1, …
     """
 
@@ -120,7 +122,6 @@ class MusicRequest:
     temperature: float = LIMITS["temperature"].default
     guidance_scale: float = LIMITS["guidance_scale"].default
     model: str | None = None
-    extend_to: float = LIMITS["extend_to"].default
     variations: int = int(LIMITS["variations"].default)
     negative_prompt: str = ""
     blend_prompt: str = ""
@@ -142,17 +143,12 @@ class MusicRequest:
         """The same request with a seed of 0 … 9999 in place of −1."""
         if self.seed != RANDOM_SEED:
             return self
-        return dataclasses.replace(self, seed=secrets.randbelow(int(LIMITS["seed"].maximum) + 1))
-
-    @property
-    def new_seconds(self) -> float:
-        """Seconds of music to be made."""
-        return self.extend_to if self.extend_to > LIMITS["extend_to"].minimum else self.duration
+        return dataclasses.replace(self, seed=draw_seed())
 
     @property
     def total_seconds(self) -> float:
         """Seconds of the whole take: the clip that it continues, then what is made."""
-        return self.new_seconds + self.given_seconds
+        return self.duration + self.given_seconds
 
     @property
     def given_seconds(self) -> float:
@@ -179,6 +175,27 @@ class MusicRequest:
         }
 
 
+def draw_seed(other_than: object = None) -> int:
+    """A random seed, 0 … 9999, and not ``other_than``."""
+    seeds = int(LIMITS["seed"].maximum) + 1
+    if not isinstance(other_than, int) or not 0 <= other_than < seeds:
+        return secrets.randbelow(seeds)
+    drawn = secrets.randbelow(seeds - 1)
+    return drawn + (drawn >= other_than)
+
+
+def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a take, a link or a file as this version writes them; unchecked.
+
+    Until 0.1 there were two lengths: ``extend_to``, unless it was 30, went before ``duration``.
+    """
+    newer = dict(settings)
+    extended = newer.pop("extend_to", None)
+    if extended is not None and extended != 30:
+        newer["duration"] = extended
+    return newer
+
+
 def checked_text(
     field: str, given: object, *, required: bool, most: int = MAX_PROMPT_CHARACTERS
 ) -> str:
@@ -196,6 +213,11 @@ def checked_text(
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise InvalidRequest(field, text, "must not contain control characters")
     return text
+
+
+def shortened(text: str, most: int) -> str:
+    """``text`` in up to ``most`` characters, the last of which tells if there were more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _check_clip(field: str, clip: object, limit: Limit) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,23 @@ class Take:
     def __post_init__(self) -> None:
         if not self.clips:
             object.__setattr__(self, "clips", self.request.clips)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it to a file, with its prompt, seed and settings in the tags; → its path.
+
+        The ending says the format: .wav, .flac, .ogg or .mp3. Raises ``InvalidRequest`` for
+        another one, or one that can't hold its sample rate or channels, and ``OSError``.
+        """
+        from musicgen_space.audio.files import save
+
+        save(self, Path(path))
+        return Path(path)
+
+    def finished(self, finish: Finish) -> Take:
+        """A copy that is louder, faded or trimmed, as ``finish`` says; its ``finish`` tells so."""
+        from musicgen_space.audio.finish import apply_finish
+
+        return apply_finish(self, finish)
 
     @property
     def made_by(self) -> str:

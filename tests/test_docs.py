@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.app import ROOT, serving
+from tests.servers.segmind import KEY, Segmind, running
 from tools.docs import DOCS, pages
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -47,6 +48,20 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_readme_is_of_one_screen_and_a_bit() -> None:
     assert (ROOT / "README.md").read_text(encoding="utf-8").count("\n") <= 130
+
+
+@pytest.mark.parametrize("page", ["../README.md", "python.md"])
+def test_the_python_api_works_as_written(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From block to block, with a second of music wherever there are more."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    with running(Segmind()) as url:
+        monkeypatch.setenv("SEGMIND_BASE_URL", url)
+        monkeypatch.setenv("SEGMIND_API_KEY", KEY)
+        for code in snippets(page, "python"):
+            exec(re.sub(r"\bduration=\d{1,2}\b", "duration=1", code), names)
 
 
 @pytest.mark.parametrize("name", pages())

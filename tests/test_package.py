@@ -90,7 +90,7 @@ def test_whoever_uses_the_package_has_its_types(scripts: Path, tmp_path: Path) -
     (tmp_path / "mine.py").write_text(
         "from musicgen_space.request import MusicRequest\n"
         'request = MusicRequest("lo-fi piano", duration=8)\n'
-        "seconds: float = request.new_seconds\n"
+        "seconds: float = request.duration\n"
     )
     check = [sys.executable, "-m", "mypy", "--strict", "--python-executable", scripts / "python"]
     output_of(*check, "mine.py", cwd=tmp_path)

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_space.errors import InvalidRequest
-from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS, MusicRequest
+from musicgen_space.request import (
+    LIMITS,
+    MAX_PROMPT_CHARACTERS,
+    MusicRequest,
+    draw_seed,
+    upgraded,
+)
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -96,6 +102,26 @@ def test_minus_one_draws_a_seed_and_zero_is_a_seed() -> None:
     assert len(drawn) > 10
     assert all(0 <= seed <= 9999 for seed in drawn)
     assert MusicRequest("jazz", seed=0).with_seed_drawn().seed == 0
+
+
+def test_another_seed_is_another_one() -> None:
+    assert {draw_seed(other_than=5) for _ in range(200)} <= {*range(10_000)} - {5}
+    assert draw_seed(other_than="5") in range(10_000)
+
+
+@pytest.mark.parametrize(
+    ("old", "length"),
+    [
+        ({"duration": 10.0, "extend_to": 60.0}, 60.0),
+        ({"duration": 10.0, "extend_to": 30.0}, 10.0),
+        ({"extend_to": 300}, 300),
+        ({"duration": 60.0}, 60.0),
+    ],
+)
+def test_settings_from_when_there_were_two_lengths_have_the_one_they_meant(
+    old: dict[str, Any], length: float
+) -> None:
+    assert upgraded({"prompt": "jazz", **old}) == {"prompt": "jazz", "duration": length}
 
 
 def test_an_unknown_option_is_refused() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ __all__ = [
     "decode",
     "read_clip",
     "read_upload",
+    "told_of",
     "wav",
 ]
 
@@ -102,6 +103,17 @@ def read_clip(
         raise UnreadableAudio(f"There is no sound {where}, or none above −60 dBFS.")
     named = name or (source.name if isinstance(source, Path) else "clip")
     return replace(clip, name=_printable(named))
+
+
+@contextmanager
+def told_of(field: str, named: str = "") -> Iterator[None]:
+    """Errors in here say which ``field`` a clip was for; ``named``: as a person calls it."""
+    try:
+        yield
+    except UnreadableAudio as error:
+        raise UnreadableAudio(f"{named or field}: {error}") from error
+    except InvalidRequest as error:  # "clip", says the clip
+        raise InvalidRequest(field, error.value, error.limit) from error
 
 
 def wav(clip: Clip) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,16 +23,18 @@ from musicgen_space.audio.resample import to_int16
 from musicgen_space.audio.tags import tag_texts
 from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
-from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
+from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, upgraded
 from musicgen_space.take import Finish, Receipt, Take
 
 __all__ = [
     "FORMATS",
     "Format",
     "encode",
+    "format_by_ending",
     "formats_for",
     "read_settings",
     "read_take",
+    "save",
     "settings_of",
 ]
 
@@ -73,6 +76,15 @@ def formats_for(take: Take) -> list[str]:
         for name, fmt in FORMATS.items()
         if channels <= fmt.channels and (fmt.rates is None or take.sample_rate in fmt.rates)
     ]
+
+
+def format_by_ending(path: Path, field: str, offered: Iterable[str] = FORMATS) -> str:
+    """Which of the formats ``offered`` a file's name stands for; raises ``InvalidRequest``."""
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in offered:
+        endings = ", ".join(f".{name}" for name in offered)
+        raise InvalidRequest(field, str(path), f"must end in one of {endings}")
+    return ending
 
 
 def settings_of(take: Take) -> dict[str, Any]:
@@ -117,6 +129,14 @@ def encode(take: Take, format_name: str) -> bytes:
     return _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
 
 
+def save(take: Take, path: Path) -> None:
+    """Write ``take`` to a file of the format that its ending names, as ``encode`` does.
+
+    Raises ``InvalidRequest`` for an ending that can't hold it, and ``OSError``.
+    """
+    path.write_bytes(encode(take, format_by_ending(path, "path", formats_for(take))))
+
+
 def read_settings(source: bytes | Path) -> dict[str, Any] | None:
     """The settings that ``encode`` wrote into a file, or None if there are none.
 
@@ -136,6 +156,7 @@ def read_take(data: bytes) -> Take | None:
     if settings is None:
         return None
     samples, sample_rate = decode(data)
+    settings = upgraded(settings)
     fields = {name: settings[name] for name in (*LIMITS, *TEXTS) if name in settings}
     clips = {name: ClipFacts.read(settings.get(name)) for name in CLIP_LIMITS}
     try:

@@ -5,30 +5,43 @@ A streaming backend yields many ``Chunk``s, a single-shot one only its ``Take``.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
+from musicgen_space.clip import Clip
 from musicgen_space.engine.conditioners.alphabet import T5, Knows, remark
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.message import Message, Text
-from musicgen_space.request import TEXTS, MusicRequest
+from musicgen_space.request import (
+    CLIP_LIMITS,
+    LIMITS,
+    TEXTS,
+    Limit,
+    MusicRequest,
+    checked_number,
+)
 from musicgen_space.take import Take
 
 __all__ = [
+    "MELODY_NEEDS",
     "Backend",
     "Chunk",
     "HostedBackend",
     "Loading",
     "ModelChoice",
     "Progress",
+    "ReadClip",
     "Update",
     "Waiting",
 ]
+
+MELODY_NEEDS = "needs a melody model, such as facebook/musicgen-melody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class Chunk:
 
 
 Update = Waiting | Loading | Progress | Chunk | Take
+ReadClip = Callable[[str, Any], Clip]  # a field and what was given for it → the clip
 
 
 class Backend(ABC):
@@ -99,12 +113,14 @@ class Backend(ABC):
 
     ``name`` is for programs, ``label`` and ``about`` are for the page. ``knobs`` are the
     fields of ``MusicRequest`` that this backend obeys; the page shows the others as such.
+    ``limits`` are those of its numbers, within ``request.LIMITS``.
     """
 
     name: str
     label: Text
     about: Text
     knobs: frozenset[str]
+    limits: Mapping[str, Limit] = LIMITS
 
     @abstractmethod
     def models(self) -> list[ModelChoice]:
@@ -129,11 +145,42 @@ class Backend(ABC):
             raise InvalidRequest("model", model, f"must be one of {[*offered]}")
         return offered[model]
 
-    def check_knobs(self, wish: Mapping[str, Any]) -> None:
-        """Raise ``InvalidRequest`` for a field of ``wish`` that this backend does not support."""
-        for field, value in wish.items():
-            if field not in self.knobs:
-                raise InvalidRequest(field, value, f"can't be chosen on {self.label}")
+    def request(
+        self, fields: Mapping[str, Any], read: ReadClip | None = None, *, any_model: bool = False
+    ) -> MusicRequest:
+        """The checked request for ``fields``, those of ``MusicRequest``; the others are as usual.
+
+        ``read`` makes clips of what is given for them, once everything else is right.
+        ``any_model``: ``model`` may be one that isn't in the list, which only the owner of
+        this machine should name. Raises ``InvalidRequest``, and what ``read`` raises.
+        """
+        given = {name: value for name, value in fields.items() if not _is_usual(name, value)}
+        if not any_model:
+            given["model"] = self.choice(given.get("model") or self.models()[0].name).name
+        self._check(given)
+        clips = {name: given.pop(name) for name in CLIP_LIMITS if name in given}
+        request = MusicRequest(**{"prompt": "", **given})
+        if read is not None:
+            clips = {name: read(name, clip) for name, clip in clips.items()}
+        return dataclasses.replace(request, **clips)
+
+    def check(self, request: MusicRequest) -> None:
+        """Raise ``InvalidRequest`` for what of ``request`` this backend can't do."""
+        fields = {name: getattr(request, name) for name in MusicRequest.__dataclass_fields__}
+        self._check({name: each for name, each in fields.items() if not _is_usual(name, each)})
+
+    def _check(self, given: Mapping[str, Any]) -> None:
+        """The same of the fields that are ``given``, otherwise than as usual."""
+        for name, value in given.items():
+            if name not in self.knobs and name != "model":
+                raise InvalidRequest(name, value, f"can't be chosen on {self.label}")
+            if self.limits.get(name) != LIMITS.get(name):
+                _check_narrower(name, value, self.limits[name], self.label)
+        if "melody" in given:
+            offered = {choice.name: choice.melody for choice in self.models()}
+            model = given.get("model") or next(iter(offered))
+            if offered.get(model) is False:
+                raise InvalidRequest("melody", model, MELODY_NEEDS)
 
     def reader(self, model: str) -> Knows | None:
         """Whether the model's tokenizer knows a word; None if only loading it will tell."""
@@ -150,6 +197,22 @@ class Backend(ABC):
 
     def close(self) -> None:  # noqa: B027  (most backends hold nothing)
         """Free what the backend holds: threads, models, connections."""
+
+
+def _is_usual(name: str, value: object) -> bool:
+    """Whether a field is as when nobody chooses it; raises ``InvalidRequest`` for no field."""
+    if name not in MusicRequest.__dataclass_fields__:
+        raise InvalidRequest(name, value, "is no field of a request")
+    plain = value is None or isinstance(value, str | int | float)  # an array has no one answer
+    return plain and value == MusicRequest.__dataclass_fields__[name].default
+
+
+def _check_narrower(name: str, value: object, limit: Limit, label: Text) -> None:
+    """Raise ``InvalidRequest`` for a number beyond one backend's own limit."""
+    try:
+        checked_number(name, value, limit)
+    except InvalidRequest:
+        raise InvalidRequest(name, value, f"{limit} on {label}") from None
 
 
 class HostedBackend(Backend):

@@ -27,7 +27,7 @@ class TakeQueue:
     def joined(self, visitor: str, request: MusicRequest) -> Iterator[Ticket]:
         """Hold a place in the queue during the block; raises ``QueueFull``."""
         with self._moved:
-            ticket = self._fair_queue.join(visitor, request.new_seconds * request.variations)
+            ticket = self._fair_queue.join(visitor, request.duration * request.variations)
             self._move()
         try:
             yield ticket

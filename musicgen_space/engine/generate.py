@@ -84,7 +84,7 @@ def generate(
 
 def _init_codes(model: MusicGen, request: MusicRequest) -> tuple[torch.Tensor, int]:
     """The codes of all takes [B, K, T], unknown after the clip to continue; and its frames."""
-    new = max(1, round(request.new_seconds * model.codec.frame_rate))
+    new = max(1, round(request.duration * model.codec.frame_rate))
     clip = request.continue_from
     config = model.decoder.config
     start = (

@@ -20,17 +20,16 @@ from gradio.components import Component
 from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
-from musicgen_space.audio.clips import read_upload
+from musicgen_space.audio.clips import read_upload, told_of
 from musicgen_space.audio.files import FORMATS, encode, formats_for
 from musicgen_space.backends import backend_named
 from musicgen_space.backends.base import Backend, Chunk, HostedBackend, Progress, Update
 from musicgen_space.clip import Clip
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, UnreadableAudio
+from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, Stopped
 from musicgen_space.message import english
 from musicgen_space.page.billing.spending import Spending, paid_by
 from musicgen_space.page.player.player import file_name
 from musicgen_space.page.player.progress import status
-from musicgen_space.page.session import MELODY_NEEDS
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.made_files import MadeFiles
@@ -178,7 +177,7 @@ class Programs:
         backend, music_request = self._understood(job)
         take = job.last_of(backend.generate(music_request, job.stop, address_of(job.request)))
         if take is None:
-            return None, Made(status="Stopped before there was any sound.")
+            return None, Made(status=str(Stopped()))
         take = self._spending.without_balance(take, job.key)
         # A server's sound may have a rate or channels that only WAV holds for certain.
         ending = job.wish["format"]
@@ -195,14 +194,7 @@ class Programs:
         ending = wish.pop("format")
         if ending not in [*FORMATS]:
             raise InvalidRequest("format", ending, f"must be one of {[*FORMATS]}")
-        choice = backend.choice(wish.pop("model") or backend.models()[0].name)
-        default = {name: each.default for name, each in MusicRequest.__dataclass_fields__.items()}
-        wish = {name: value for name, value in wish.items() if value != default[name]}
-        backend.check_knobs(wish)
-        if "melody" in wish and choice.melody is False:
-            raise InvalidRequest("melody", choice.name, MELODY_NEEDS)
-        clips = {name: _clip(name, wish[name]) for name in CLIP_LIMITS if name in wish}
-        music_request = MusicRequest(**{**wish, **clips}, model=choice.name)
+        music_request = backend.request(wish, _clip)
         if isinstance(backend, HostedBackend):
             backend = paid_by(backend, job.key)
             self._spending.check(backend, job.key, job.request, _REMEDY)
@@ -256,7 +248,7 @@ def _parameters(backends: dict[str, Backend]) -> dict[str, _Parameter]:
     required, *texts = TEXTS
     return {
         required: _text(required, minLength=1),
-        **{name: _number(name, limit) for name, limit in LIMITS.items() if name != "variations"},
+        **{name: _number(name, backends) for name in LIMITS if name != "variations"},
         **{name: _text(name, default="") for name in texts},
         **{name: _file(name, limit) for name, limit in CLIP_LIMITS.items()},
         "model": _Parameter(
@@ -273,7 +265,9 @@ def _text(name: str, default: Any = inspect.Parameter.empty, **limits: int) -> _
     return _Parameter(str, about, schema, default)
 
 
-def _number(name: str, limit: Limit) -> _Parameter:
+def _number(name: str, backends: dict[str, Backend]) -> _Parameter:
+    """A number within what one of the backends can do; which can do less says so when asked."""
+    limit = max((each.limits[name] for each in backends.values()), key=lambda each: each.maximum)
     kind, called = (int, "integer") if limit.whole else (float, "number")
     schema = {"type": called, "minimum": kind(limit.minimum), "maximum": kind(limit.maximum)}
     return _Parameter(kind, f"{limit.range}; {ABOUT[name]}", schema, kind(limit.default))
@@ -333,10 +327,8 @@ def _clip(name: str, given: Any) -> Clip:
     # Never any other file of this machine: Gradio checks only what it takes for a file.
     if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
         raise InvalidRequest(name, given, "must be a file that was uploaded")
-    try:
+    with told_of(name):
         return read_upload(Path(path))
-    except UnreadableAudio as error:
-        raise UnreadableAudio(f"{name}: {error}") from error
 
 
 def _warnings(backend: Backend, request: MusicRequest) -> list[str]:

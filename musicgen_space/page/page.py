@@ -10,6 +10,7 @@ from gradio.components import Component
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
 from musicgen_space.backends.base import Backend, HostedBackend
+from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
 from musicgen_space.message import as_json
 from musicgen_space.page.api import Programs
@@ -23,7 +24,6 @@ from musicgen_space.page.examples.gallery import (
 )
 from musicgen_space.page.form.chips import prompt_words
 from musicgen_space.page.form.fields import (
-    DRAW_SEED,
     HINTS,
     QUIET,
     model_choices,
@@ -33,6 +33,7 @@ from musicgen_space.page.form.fields import (
     seed_field,
     slider,
 )
+from musicgen_space.page.form.length import FIELDS, is_obeyed
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.form.shortcuts import list_of_keys
@@ -41,7 +42,7 @@ from musicgen_space.page.form.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
-from musicgen_space.page.session import FIELDS, Studio, introduction
+from musicgen_space.page.session import Studio, introduction
 from musicgen_space.page.takes.library_panel import (
     NEW_TAKES,
     build_library_panel,
@@ -50,7 +51,7 @@ from musicgen_space.page.takes.library_panel import (
 from musicgen_space.page.theme import theme
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.widget import source, widget
-from musicgen_space.request import LIMITS
+from musicgen_space.request import LIMITS, draw_seed
 from musicgen_space.settings import Settings
 
 __all__ = ["build_page", "launch_options"]
@@ -117,7 +118,7 @@ def build_page(
         renewed = wire_library_panel(panel, studio, player, recall, own, backends, (backend, model))
         buttons = [generate, stop, again]
         wish = [backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
-        drawn = again.click(None, None, seed, js=DRAW_SEED, **QUIET)
+        drawn = again.click(draw_seed, seed, seed, queue=False, **QUIET)
         for trigger in (generate.click, drawn.then, renewed):
             # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
             # a backend knows best how many takes it can make at a time.
@@ -183,7 +184,7 @@ def _header(backends: dict[str, Backend]) -> tuple[gr.Radio, gr.HTML, gr.Textbox
                 info=say("Stays in this tab. Make one at segmind.com under API keys."),
                 type="password",
                 max_lines=1,
-                max_length=500,
+                max_length=MAX_KEY_CHARACTERS,
                 visible=hosted,
                 elem_id="key",
             )
@@ -215,7 +216,7 @@ def _wire_switch(
                     interactive=obeyed, info=hint if obeyed else f"{say('Not on')} {place.label}."
                 )
                 for knob, hint in HINTS.items()
-                for obeyed in [knob in place.knobs]
+                for obeyed in [is_obeyed(knob, place)]
             ),
         ]
 

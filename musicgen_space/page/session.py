@@ -24,19 +24,19 @@ from musicgen_space.backends.base import (
     Update,
 )
 from musicgen_space.clip import Clip
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError
+from musicgen_space.errors import MusicGenSpaceError
 from musicgen_space.library import Library
 from musicgen_space.message import Message, as_json
 from musicgen_space.page.billing.purse import Purse
 from musicgen_space.page.billing.spending import Spending, is_given, paid_by
 from musicgen_space.page.clip.own_sound import (
-    FOLLOW,
     NOTHING_PICKED,
     Picked,
     clip_fields,
     new_sounds,
     picked,
 )
+from musicgen_space.page.form.length import FIELDS, one_length
 from musicgen_space.page.player.player import View, view, view_of_takes
 from musicgen_space.page.player.progress import TakeProgress
 from musicgen_space.page.player.shelf import Shelf
@@ -44,17 +44,13 @@ from musicgen_space.page.takes.own_takes import OwnTakes
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.page_work import PageWork
-from musicgen_space.request import LIMITS, TEXTS, MusicRequest
+from musicgen_space.request import MusicRequest, shortened
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
-__all__ = ["FIELDS", "MELODY_NEEDS", "Studio", "introduction"]
+__all__ = ["Studio", "introduction"]
 
 log = logging.getLogger(__name__)
-
-# The fields of a request that have a field of their own on the page, in a wish's order.
-FIELDS = (*LIMITS, *TEXTS[1:])
-MELODY_NEEDS = "needs a melody model, such as facebook/musicgen-melody"
 
 _CHANGED = Message("The settings changed meanwhile: press Generate again.")
 _BROKEN = Message("Something went wrong here, not with your prompt. Please try again.")
@@ -178,7 +174,7 @@ class Studio:
         """A kept take as somebody's own sound, to go on from it or to follow its melody."""
         with _told():
             [take] = self.takes.takes(asked, most=1).values()
-            name = f"“{_short(self.takes.entry(asked).name)}”"
+            name = f"“{shortened(self.takes.entry(asked).name, _LONGEST_NAME)}”"
             return self._take_up(request, Clip(take.samples, take.sample_rate, name), use)
 
     def open_takes(self, request: gr.Request, asked: Any) -> View:
@@ -246,15 +242,12 @@ class Studio:
     ) -> tuple[Backend, MusicRequest]:
         """The wish as a backend and a checked request; raises ``MusicGenSpaceError``."""
         backend = backend_named(self._backends, backend_name)
-        choice = backend.choice(model)
         *fields, own_sound, use = rest
-        given = dict(zip(FIELDS, fields, strict=True))
-        if use in backend.knobs:
-            given |= clip_fields(self.sounds, own_sound, use)
-        if FOLLOW in given and choice.melody is False:
-            raise InvalidRequest("Following a melody", model, MELODY_NEEDS)
+        given = one_length(dict(zip(FIELDS, fields, strict=True)), backend)
         obeyed = {name: value for name, value in given.items() if name in backend.knobs}
-        music_request = MusicRequest(prompt, **obeyed, model=model)
+        if use in backend.knobs:
+            obeyed |= clip_fields(self.sounds, own_sound, use)
+        music_request = backend.request({"prompt": prompt, **obeyed, "model": model})
         if isinstance(backend, HostedBackend):
             backend = paid_by(backend, key)
         return backend, music_request
@@ -326,7 +319,3 @@ def _comes_often(update: Update) -> bool:
 def _without_key(wish: tuple[Any, ...]) -> tuple[Any, ...]:
     """The wish with whether there is a key in place of the key, to be kept for a moment."""
     return (wish[0], is_given(wish[1]), *wish[2:])
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_the_longest_prompts_fit_into_every_format(name: str, letter: str) -> No
 def test_a_file_keeps_all_that_was_wished_and_what_it_cost(name: str) -> None:
     clip = Clip(tone(2), RATE, "song.mp3", start=3.5)
     wish = MusicRequest(
-        "jazz", extend_to=60, negative_prompt="drums", blend_prompt="strings", continue_from=clip
+        "jazz", duration=60, negative_prompt="drums", blend_prompt="strings", continue_from=clip
     )
     receipt = Receipt(cost=0.5, credits_left=7.0, request_id="abc")
     written = replace(take_of(tone(1)), request=wish, receipt=receipt)
@@ -106,6 +107,21 @@ def test_a_file_keeps_all_that_was_wished_and_what_it_cost(name: str) -> None:
     assert read.receipt == receipt
     assert read.clips == written.clips == {"continue_from": clip.facts}
     assert settings_of(read)["continue_from"] == clip.described()
+
+
+@pytest.mark.parametrize(("lengths", "length"), [((10, 60), 60), ((20, 30), 20)])
+def test_a_file_from_when_there_were_two_lengths_is_read(
+    lengths: tuple[int, int], length: int
+) -> None:
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16", format="FLAC") as writer:
+        duration, extend_to = lengths
+        old = {"prompt": "jazz", "duration": duration, "extend_to": extend_to}
+        writer.comment = json.dumps(old)
+        writer.write(tone(1).T)
+    read = read_take(file.getvalue())
+    assert read is not None
+    assert read.request == MusicRequest("jazz", duration=length)
 
 
 WHOLE = '{"name": "a", "seconds": 1}'

@@ -103,9 +103,9 @@ def test_the_seed_drawn_for_minus_one_makes_the_take_again(
 def test_one_take_at_a_time_and_the_others_see_their_place(
     backend: LocalBackend, tiny_folder: Path
 ) -> None:
-    first = Listener(backend, wish(tiny_folder, extend_to=300))
+    first = Listener(backend, wish(tiny_folder, duration=300))
     first.wait_for(Progress)
-    second = Listener(backend, wish(tiny_folder, extend_to=100))
+    second = Listener(backend, wish(tiny_folder, duration=100))
     second.wait_for(Waiting)
     third = Listener(backend, wish(tiny_folder))
     third.wait_for(Waiting)
@@ -121,9 +121,9 @@ def test_one_take_at_a_time_and_the_others_see_their_place(
 def test_a_visitor_with_many_takes_does_not_hold_up_another(
     backend: LocalBackend, tiny_folder: Path
 ) -> None:
-    greedy = [Listener(backend, wish(tiny_folder, extend_to=100), "greedy")]
+    greedy = [Listener(backend, wish(tiny_folder, duration=100), "greedy")]
     greedy[0].wait_for(Progress)
-    greedy.append(Listener(backend, wish(tiny_folder, extend_to=300), "greedy"))
+    greedy.append(Listener(backend, wish(tiny_folder, duration=300), "greedy"))
     greedy[1].wait_for(Waiting)
     other = Listener(backend, wish(tiny_folder, duration=1), "other")
     other.wait_for(Waiting)
@@ -148,7 +148,7 @@ def test_a_listener_who_is_slow_does_not_hold_up_the_next(
 def test_stop_ends_a_take_at_once_and_keeps_what_was_made(
     backend: LocalBackend, tiny_folder: Path
 ) -> None:
-    listener = Listener(backend, wish(tiny_folder, extend_to=300))
+    listener = Listener(backend, wish(tiny_folder, duration=300))
     listener.wait_for(Chunk)
     listener.stop.set()
     take = listener.join()[-1]
@@ -159,7 +159,7 @@ def test_stop_ends_a_take_at_once_and_keeps_what_was_made(
 
 
 def test_stop_while_waiting_gives_the_place_away(backend: LocalBackend, tiny_folder: Path) -> None:
-    first = Listener(backend, wish(tiny_folder, extend_to=300))
+    first = Listener(backend, wish(tiny_folder, duration=300))
     first.wait_for(Progress)
     second = Listener(backend, wish(tiny_folder))
     second.wait_for(Waiting)
@@ -170,7 +170,7 @@ def test_stop_while_waiting_gives_the_place_away(backend: LocalBackend, tiny_fol
 
 
 def test_a_listener_who_leaves_stops_the_work(backend: LocalBackend, tiny_folder: Path) -> None:
-    updates = backend.generate(wish(tiny_folder, extend_to=300), threading.Event())
+    updates = backend.generate(wish(tiny_folder, duration=300), threading.Event())
     assert any(isinstance(update, Chunk) for update in updates)
     updates.close()
     started = time.perf_counter()
@@ -182,7 +182,7 @@ def test_a_listener_who_leaves_stops_the_work(backend: LocalBackend, tiny_folder
 def test_nothing_runs_on_after_closing(tiny_folder: Path) -> None:
     before = set(threading.enumerate())
     backend = LocalBackend(Settings(models=(str(tiny_folder),)))
-    listener = Listener(backend, wish(tiny_folder, extend_to=300))
+    listener = Listener(backend, wish(tiny_folder, duration=300))
     listener.wait_for(Chunk)
     backend.close()
     listener.join()

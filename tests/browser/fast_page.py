@@ -41,21 +41,21 @@ class Humming(Backend):
     ) -> Iterator[Update]:
         started = time.perf_counter()
         takes = [self._sound(request.variation(index)) for index in range(request.variations)]
-        given = round((request.total_seconds - request.new_seconds) * RATE)
+        given = round((request.total_seconds - request.duration) * RATE)
         end = takes[0].shape[1]
         for start in range(0, end, RATE):
             for variation, samples in enumerate(takes):
                 yield Chunk(samples[:, start : start + RATE], RATE, variation)
             time.sleep(1 / SECONDS_A_SECOND)
             made = max(0, min(start + RATE, end) - given) / RATE
-            yield Progress(made, request.new_seconds, time.perf_counter() - started)
+            yield Progress(made, request.duration, time.perf_counter() - started)
         for variation, samples in enumerate(takes):
             wish = request.variation(variation)
             taken = time.perf_counter() - started
             yield Take(samples, RATE, wish, self.name, str(request.model), taken)
 
     def _sound(self, request: MusicRequest) -> np.ndarray:
-        at = np.arange(round(request.new_seconds * RATE), dtype=np.float32) / RATE
+        at = np.arange(round(request.duration * RATE), dtype=np.float32) / RATE
         level = 0.3 / (1 + request.seed % 4) if request.seed >= 1000 else 0.3
         hum = (level * np.sin(2 * np.pi * (200 + request.seed) * at))[None].astype(np.float32)
         clip = request.continue_from

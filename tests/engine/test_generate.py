@@ -249,7 +249,7 @@ def test_a_long_take_is_made_in_windows_that_continue_each_other(
     tiny: MusicGen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As AudioCraft does it: the second window continues the codes from 18 s on."""
-    request = MusicRequest("jazz", extend_to=50, top_k=1, seed=3)
+    request = MusicRequest("jazz", duration=50, top_k=1, seed=3)
     codes = codes_of(tiny, monkeypatch, request)
     assert codes.shape == (1, 4, 2500)
     thirty = codes_of(tiny, monkeypatch, MusicRequest("jazz", duration=30, top_k=1, seed=3))
@@ -264,7 +264,7 @@ def test_a_window_hears_the_part_of_the_melody_that_belongs_to_it(melody: MusicG
     time = np.arange(40 * 32000) / 32000
     note = np.where(time < 20, 440.0, 440.0 * 2 ** (6 / 12))
     tune = Clip(np.sin(2 * np.pi * note * time)[None].astype(np.float32), 32000)
-    request = MusicRequest("jazz", melody=tune, extend_to=60)
+    request = MusicRequest("jazz", melody=tune, duration=60)
     conditions = Conditioning(request, melody.text, melody.decoder.config, 32000)
 
     def heard(start: float) -> list[int]:

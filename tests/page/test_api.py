@@ -149,8 +149,9 @@ def test_models_are_listed_by_backend(client: Client) -> None:
         ({"prompt": " "}, "prompt must not be empty"),
         ({"prompt": 7}, "prompt must be text, got 7."),
         ({"prompt": "x" * 1001}, "prompt must be at most 1000 characters"),
-        ({"duration": 31}, "duration must be a number from 1 to 30 seconds, got 31."),
-        ({"duration": "long"}, "duration must be a number from 1 to 30 seconds, got 'long'."),
+        ({"duration": 301}, "duration must be a number from 1 to 300 seconds, got 301."),
+        ({"duration": "long"}, "duration must be a number from 1 to 300 seconds, got 'long'."),
+        ({"duration": 31, "backend": "segmind"}, "from 1 to 30 seconds on Segmind, got 31."),
         ({"seed": 10**30}, "seed must be a whole number from -1 to 9999, got 1000"),
         ({"seed": None}, "seed must be a whole number"),
         ({"negative_prompt": ["<b>"]}, "negative_prompt must be text"),
@@ -164,7 +165,7 @@ def test_models_are_listed_by_backend(client: Client) -> None:
         ({"backend": "segmind", "top_k": 7}, "top_k can't be chosen on Segmind, got 7."),
         ({"continue_from": "/etc/passwd"}, "continue_from must be a file that was uploaded"),
         ({"continue_from": {"path": "/etc/passwd"}}, "must be a file that was uploaded"),
-        ({"melody": 7}, "needs a melody model, such as facebook/musicgen-melody"),
+        ({"melody": 7}, "melody needs a melody model, such as facebook/musicgen-melody"),
         ({"melody": ELSEWHERE}, "Files are not fetched from other addresses, got 'http://"),
         ({"prompt": ELSEWHERE}, "Files are not fetched from other addresses, got 'http://"),
     ],
@@ -207,7 +208,7 @@ def test_a_file_that_is_no_sound_is_told(client: Client, tmp_path: Path) -> None
 
 
 def test_cancelling_stops_the_take(client: Client) -> None:
-    job = client.submit("jazz", extend_to=300, api_name="/generate")
+    job = client.submit("jazz", duration=300, api_name="/generate")
     until(lambda: job.status().progress_data, seconds=20)
     with pytest.raises(AppError, match="The queue is full"):
         client.predict("techno", **SECOND)
@@ -216,7 +217,7 @@ def test_cancelling_stops_the_take(client: Client) -> None:
 
 
 def test_a_client_that_is_gone_stops_its_take(address: str, client: Client) -> None:
-    url = begun(address, {"prompt": "jazz", "extend_to": 300})
+    url = begun(address, {"prompt": "jazz", "duration": 300})
     with httpx.stream("GET", url, timeout=30) as answer:
         line = next(line for line in answer.iter_lines() if "real time" in line)
     assert json.loads(line.removeprefix("data: "))[0] is None
@@ -248,8 +249,9 @@ def test_mcp_offers_these_tools_with_their_limits(address: str) -> None:
     assert [tool.name for tool in tools] == ["generate_music", "list_models"]
     fields = tools[0].inputSchema["properties"]
     assert tools[0].inputSchema["required"] == ["prompt"]
-    assert (fields["duration"]["minimum"], fields["duration"]["maximum"]) == (1, 30)
-    assert fields["duration"]["description"].startswith("1 to 30 seconds")
+    assert (fields["duration"]["minimum"], fields["duration"]["maximum"]) == (1, 300)
+    assert fields["duration"]["description"].startswith("1 to 300 seconds")
+    assert "extend_to" not in fields
     assert fields["melody"]["type"] == "string"  # an address
     assert not any("key" in name for name in fields)
 
@@ -291,7 +293,7 @@ def test_what_the_model_can_not_read_comes_with_the_take(client: Client) -> None
 
 def test_mcp_is_told_what_is_wrong(address: str) -> None:
     for wish, words in [
-        ({"prompt": "jazz", "duration": 31}, "31 is greater than the maximum of 30"),
+        ({"prompt": "jazz", "duration": 301}, "301 is greater than the maximum of 300"),
         ({"prompt": " "}, "prompt must not be empty"),
     ]:
         result = call(address, **wish)

@@ -29,7 +29,7 @@ from tests.servers.app import serving
 from tests.servers.slow_page import PATIENCE, UPLOAD_BYTES, UPLOAD_BYTES_EACH
 
 PUBLIC = {"GRADIO_SERVER_NAME": "0.0.0.0"}
-LONG, SHORT = {"extend_to": 300}, {"duration": 1}
+LONG, SHORT = {"duration": 300}, {"duration": 1}
 
 
 @pytest.fixture(scope="module")

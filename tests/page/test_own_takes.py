@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import sqlite3
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from musicgen_space.backends.base import Backend, ModelChoice, Update
 from musicgen_space.errors import LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Library
 from musicgen_space.message import Message
+from musicgen_space.page.form.recall import recalled
 from musicgen_space.page.takes.own_takes import PAGE, OwnTakes
 from musicgen_space.page.visitors.identity import OWNER, Visitors
 from musicgen_space.request import MusicRequest
@@ -53,6 +56,17 @@ def takes(library: Library) -> OwnTakes:
 def take(prompt: str = "jazz", **changes: Any) -> Take:
     samples = np.sin(np.arange(RATE, dtype=np.float32) / 20)[None] / 2
     return Take(samples, RATE, MusicRequest(prompt, seed=7), "home", "deaf", 1.0, **changes)
+
+
+def test_a_row_from_when_there_were_two_lengths_gives_the_one_it_meant(
+    takes: OwnTakes, tmp_path: Path
+) -> None:
+    [id] = kept(takes, "jazz")
+    with closing(sqlite3.connect(tmp_path / "library" / "index.sqlite3")) as index, index:
+        index.execute("UPDATE takes SET settings = json_set(settings, '$.extend_to', 60)")
+    settings = takes.entry({**ME, "ids": [id]}).settings
+    assert settings["extend_to"] == 60
+    assert recalled(settings, {"home": Home()}).fields["duration"] == 60
 
 
 def kept(takes: OwnTakes, *prompts: str) -> list[str]:

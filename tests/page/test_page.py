@@ -133,7 +133,7 @@ def test_a_continued_take_shows_where_the_new_music_begins() -> None:
 
 
 def test_five_minutes_in_odd_chunks_keep_their_place_in_the_waveform() -> None:
-    progress = TakeProgress(MusicRequest("jazz", extend_to=300), Shelf())
+    progress = TakeProgress(MusicRequest("jazz", duration=300), Shelf())
     loud = np.ones((1, 1), np.float32)
     for size in [RATE + 640] * 294 + [32000 * 300 - 294 * (RATE + 640)]:
         progress.add(Chunk(np.repeat(loud, size, axis=1), RATE))

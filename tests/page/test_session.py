@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Self
 
 import gradio as gr
@@ -17,8 +18,9 @@ from musicgen_space.backends.base import Backend, HostedBackend, ModelChoice, Up
 from musicgen_space.errors import AllowanceSpent, LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Library
 from musicgen_space.page.clip.own_sound import NOTHING_PICKED
+from musicgen_space.page.form.length import FIELDS as FIELD_NAMES
+from musicgen_space.page.form.length import SLIDERS
 from musicgen_space.page.player.shelf import Shelf
-from musicgen_space.page.session import FIELDS as FIELD_NAMES
 from musicgen_space.page.session import Studio
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.request import LIMITS, MusicRequest
@@ -29,7 +31,7 @@ from tests.page.told import told
 RATE = 32000
 ME = {"visitor": "0123456789abcdef" * 3}
 NO_SOUND = (NOTHING_PICKED, "continue_from")
-FIELDS = (*(limit.default for limit in LIMITS.values()), "", "")
+FIELDS = (*(limit.default for limit in SLIDERS.values()), "", "")
 
 
 class Hosted(HostedBackend):
@@ -37,6 +39,7 @@ class Hosted(HostedBackend):
 
     name, label, about = "hosted", "Hosted", "costs a credit"
     knobs = frozenset({"prompt", "duration", "seed"})
+    limits = MappingProxyType({**LIMITS, "duration": replace(LIMITS["duration"], maximum=30.0)})
     typical_price = 1.0
 
     def __init__(self, payer: str = "owner", paid: list[tuple[str, str]] | None = None) -> None:
@@ -236,11 +239,39 @@ def test_what_somebody_typed_is_no_html_in_an_error(studio: Studio) -> None:
 def test_what_is_wished_for_in_words_and_numbers_is_what_is_made(
     studio: Studio, home: Home
 ) -> None:
-    fields = {"negative_prompt": "drums", "blend_prompt": "strings", "extend_to": 60, "top_k": 7}
+    fields = {"negative_prompt": "drums", "blend_prompt": "strings", "duration": 20, "top_k": 7}
     done = press_generate(studio, visitor(), *wish_at_home(**fields))
-    assert done["wanted"] == 60
+    assert done["wanted"] == 20
     [made] = home.wishes
     assert {name: getattr(made, name) for name in fields} == fields
+
+
+def test_extending_asks_for_one_length(studio: Studio, home: Home) -> None:
+    for extend_to in (30, 60, 300):
+        press_generate(studio, visitor(), *wish_at_home(duration=20, extend_to=extend_to))
+    assert [made.duration for made in home.wishes] == [20, 60, 300]
+
+
+def test_extending_has_no_effect_where_no_long_takes_are_made(
+    studio: Studio, hosted: Hosted
+) -> None:
+    fields = dict(zip(FIELD_NAMES, FIELDS, strict=True)) | {"extend_to": 60}
+    what = ("hosted", "mine", "model", "jazz", *fields.values(), *NO_SOUND)
+    assert press_generate(studio, visitor(), *what)["phase"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"duration": 31}, "duration must be a number from 1 to 30 seconds, got 31"),
+        ({"extend_to": 301}, "extend_to must be a number from 30 to 300 seconds, got 301"),
+    ],
+)
+def test_a_slider_goes_as_far_as_it_shows(
+    studio: Studio, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(gr.Error, match=message):
+        studio.begin(visitor(), *wish_at_home(**fields))
 
 
 def test_variations_come_as_takes_to_choose_from(studio: Studio) -> None:

@@ -19,9 +19,9 @@ from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.page.examples.gallery import EXAMPLES, example, view_of_example
 from musicgen_space.page.form.chips import VOCABULARY
+from musicgen_space.page.form.length import FIELDS
 from musicgen_space.page.form.links import query_of, settings_in
 from musicgen_space.page.form.recall import Recall, recalled
-from musicgen_space.page.session import FIELDS
 from musicgen_space.request import LIMITS, TEXTS, MusicRequest
 from musicgen_space.take import Take
 from tests.page.test_session import Home, Hosted
@@ -88,6 +88,28 @@ def test_a_link_gives_back_every_setting(fields: dict[str, Any]) -> None:
     assert MusicRequest(**found.fields, model="deaf") == MusicRequest(**fields, model="deaf")
 
 
+@pytest.mark.parametrize("length", [20, 47.5, 300])
+def test_the_page_shows_one_length_on_its_two_sliders(length: float) -> None:
+    shown = recall().updates({"duration": length})
+    duration, extend_to = (shown[3 + FIELDS.index(name)] for name in ("duration", "extend_to"))
+    assert (duration, extend_to) == ((length, 30) if length <= 30 else (10, length))
+
+
+@pytest.mark.parametrize(("query", "length"), [("extend_to=60", 60), ("extend_to=30", 20)])
+def test_a_link_from_when_there_were_two_lengths_gives_the_one_it_meant(
+    query: str, length: float
+) -> None:
+    found = recalled(settings_in(dict(parse_qsl(f"prompt=jazz&duration=20&{query}"))), places())
+    assert (found.fields["duration"], found.notes) == (length, [])
+
+
+@pytest.mark.parametrize("text", ["301", "ten", "nan"])
+def test_a_length_in_an_old_link_that_is_none_is_told(text: str) -> None:
+    found = recalled(settings_in({"extend_to": text}), places())
+    assert "duration" not in found.fields
+    assert len(found.notes) == 1
+
+
 def test_a_link_is_short_and_says_what_the_take_is() -> None:
     request = MusicRequest("sad solo piano, slow", seed=7, temperature=0.9, model="musicgen-nano")
     settings = {**request.settings(), "backend": "local", "receipt": {"request_id": "secret"}}
@@ -145,7 +167,7 @@ def test_a_models_place_remembers_that_it_was_chosen() -> None:
 
 @pytest.mark.parametrize("ending", [*FORMATS])
 def test_a_file_gives_back_every_setting(ending: str) -> None:
-    request = MusicRequest("jazz <b>", seed=5, extend_to=60, negative_prompt="drums", variations=2)
+    request = MusicRequest("jazz <b>", seed=5, duration=60, negative_prompt="drums", variations=2)
     take = Take(np.zeros((1, RATE), np.float32), RATE, request, "home", "deaf", 1.0)
     found = recalled(read_settings(encode(take, ending)) or {}, places())
     assert MusicRequest(**found.fields) == request

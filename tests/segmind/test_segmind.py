@@ -44,7 +44,7 @@ def test_a_take_holds_the_music_and_what_it_cost(segmind: LocalSegmind, api: str
 def test_the_documented_fields_are_sent_as_json_under_the_key(
     segmind: LocalSegmind, api: str
 ) -> None:
-    take_of(segmind.backend(api), "lo-fi", duration=2.5, seed=0, top_k=5)
+    take_of(segmind.backend(api), "lo-fi", duration=2.5, seed=0)
     assert segmind.state.bodies == [{"prompt": "lo-fi", "duration": 2.5, "seed": 0}]
     assert segmind.state.headers[0]["content-type"] == "application/json"
     assert segmind.state.headers[0]["x-api-key"] == KEY

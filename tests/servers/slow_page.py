@@ -46,8 +46,8 @@ class Slow(Backend):
                 print(f"never began {request.prompt}", flush=True)
                 return
             print(f"began {request.prompt}", flush=True)
-            yield Progress(0.1, request.new_seconds, 0.1)
-            stopped = stop.wait(request.new_seconds / SECONDS_A_SECOND)
+            yield Progress(0.1, request.duration, 0.1)
+            stopped = stop.wait(request.duration / SECONDS_A_SECOND)
             print(f"{'stopped' if stopped else 'made'} {request.prompt}", flush=True)
             yield Take(np.zeros((1, RATE), np.float32), RATE, request, "local", "plain", 0.1)
 

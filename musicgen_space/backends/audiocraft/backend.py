@@ -87,6 +87,7 @@ class AudioCraftBackend(Backend):
         AudioCraft does not stream: there are no ``Chunk``s. Stop during loading ends the
         process, and the next take loads again.
         """
+        self.check(request)
         request = request.with_seed_drawn()
         name = request.model or self.models()[0].name
         order = {

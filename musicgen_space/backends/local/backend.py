@@ -44,12 +44,23 @@ from musicgen_space.take import Take
 if TYPE_CHECKING:
     from musicgen_space.engine.generate import MusicGen
 
-__all__ = ["LocalBackend"]
+__all__ = ["LocalBackend", "torch_threads"]
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1  # between checks for Stop while a model is loaded
 _FEW_WEIGHTS = 100_000_000
+
+
+def torch_threads(weights: int, chosen: int = 0) -> int:
+    """How many threads share what torch computes: EnCodec, and a decoder of ``weights``.
+
+    Small matrices are read in microseconds: a second thread gains a tenth on an idle
+    machine and costs a factor of three on a busy one, where each waits for the other.
+    ``chosen``: for larger ones, 0: as many as there are cores.
+    """
+    cores = os.cpu_count() or 1
+    return max(1, cores // 4) if weights < _FEW_WEIGHTS else chosen or cores
 
 
 class LocalBackend(Backend):
@@ -78,8 +89,21 @@ class LocalBackend(Backend):
         return self._checkpoints.reader(model)
 
     def warm_up(self) -> None:
-        """Load the default model in the background."""
-        self._jobs.put(_Job(None, self._closed.is_set))
+        """Start loading the default model, so that the first take need not wait for it."""
+        self._jobs.put(_Job(EMBEDDED_MODEL, None, self._closed.is_set))
+
+    def load(self, model: str) -> Iterator[Loading]:
+        """Have ``model`` in memory, so that its first take begins at once; tells what goes on.
+
+        Closing the iterator ends a download. Raises ``BackendError``.
+        """
+        left = threading.Event()
+        job = _Job(model, None, lambda: left.is_set() or self._closed.is_set())
+        self._jobs.put(job)
+        try:
+            yield from (update for update in _updates(job) if isinstance(update, Loading))
+        finally:
+            left.set()
 
     def generate(
         self, request: MusicRequest, stop: threading.Event, visitor: str = ""
@@ -100,7 +124,8 @@ class LocalBackend(Backend):
 
         with self._queue.joined(visitor, request) as ticket:
             yield from self._queue.waited(ticket, stopped)
-            job = _Job(request.with_seed_drawn(), stopped, ticket)
+            name = request.model or EMBEDDED_MODEL
+            job = _Job(name, request.with_seed_drawn(), stopped, ticket)
             self._jobs.put(job)
             try:
                 yield from _updates(job)
@@ -110,8 +135,9 @@ class LocalBackend(Backend):
     def close(self) -> None:
         """Stop the current take and free the models."""
         self._closed.set()
-        self._jobs.put(_Job(None, self._closed.is_set))  # wakes up an idle worker
-        self._worker.join()
+        self._jobs.put(_Job("", None, self._closed.is_set))  # for a worker that waits for one
+        if threading.current_thread() is not self._worker:  # which may be what collects garbage
+            self._worker.join()
 
     # The worker thread.
 
@@ -135,6 +161,8 @@ class LocalBackend(Backend):
         except _Stopped:
             return
         except BaseException as error:  # a Rust panic is not an Exception
+            if not threading.main_thread().is_alive():  # the program ends: no thread can begin
+                return
             failure = _translate(error)
         # Outside the handler, so that the traceback no longer holds the take's memory.
         try:
@@ -146,8 +174,7 @@ class LocalBackend(Backend):
     def _make(self, job: _Job) -> None:
         from musicgen_space.engine.generate import generate
 
-        request = job.request
-        name = (request.model if request else None) or EMBEDDED_MODEL
+        name, request = job.model, job.request
         model = self._model(name, job)
         if request is None:
             return
@@ -160,7 +187,7 @@ class LocalBackend(Backend):
                 for variation, samples in enumerate(piece.samples):
                     job.updates.put(Chunk(samples, rate, variation))
             elapsed = time.perf_counter() - started
-            job.updates.put(Progress(piece.seconds, request.new_seconds, elapsed))
+            job.updates.put(Progress(piece.seconds, request.duration, elapsed))
         takes = np.concatenate(chunks, axis=-1) if chunks else ()
         for variation, samples in enumerate(takes):
             job.updates.put(
@@ -182,36 +209,27 @@ class LocalBackend(Backend):
 
         model = self._checkpoints.get(name, job.report)
         in_torch = isinstance(model.decoder, torch.nn.Module)  # native decoders have own threads
-        torch.set_num_threads(self._torch_threads(model.decoder.config.weights if in_torch else 0))
+        weights = model.decoder.config.weights if in_torch else 0
+        torch.set_num_threads(torch_threads(weights, self._settings.threads))
         if job.request is not None:
             self._checkpoints.make_room(job.request, name, model)
         return model
 
-    def _torch_threads(self, weights: int) -> int:
-        """The number of torch's threads, for EnCodec and a decoder of ``weights``.
-
-        For small matrices a second thread gains 10 % on an idle machine, and on a busy one
-        is three times slower, as the threads wait for each other.
-        """
-        cores = os.cpu_count() or 1
-        if weights < _FEW_WEIGHTS:
-            return max(1, cores // 4)
-        return self._settings.threads or cores
-
 
 class _Job:
-    """A job of the worker; without a request it only loads the default model.
+    """What the worker is to do with ``model``; without a request it only loads it.
 
     ``stopped`` tells whether the listener pressed Stop or left.
     """
 
     def __init__(
         self,
+        model: str,
         request: MusicRequest | None,
         stopped: Callable[[], bool],
         ticket: Ticket | None = None,
     ) -> None:
-        self.request, self.stopped, self.ticket = request, stopped, ticket
+        self.model, self.request, self.stopped, self.ticket = model, request, stopped, ticket
         self.begun = False
         self.updates: queue.SimpleQueue[Update | MusicGenSpaceError | None] = queue.SimpleQueue()
 

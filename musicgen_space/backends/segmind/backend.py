@@ -20,6 +20,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ from musicgen_space.errors import (
 from musicgen_space.key import ApiKey
 from musicgen_space.message import Message
 from musicgen_space.process.addresses import Origin
-from musicgen_space.request import MusicRequest
+from musicgen_space.request import LIMITS, MusicRequest
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
@@ -81,6 +82,9 @@ class SegmindBackend(HostedBackend):
     label = "Segmind"
     about = Message("hosted, about 22 seconds and $0.04 a take")
     knobs = frozenset({"prompt", "duration", "seed"})
+    limits = MappingProxyType(  # as Segmind documents them
+        {**LIMITS, "duration": dataclasses.replace(LIMITS["duration"], maximum=30.0)}
+    )
     typical_price = 0.037  # by Segmind's model page; a receipt knows better
 
     def __init__(
@@ -140,6 +144,7 @@ class SegmindBackend(HostedBackend):
         """
         if request.model not in (None, MODEL):
             raise InvalidRequest("model", request.model, f"must be {MODEL} on Segmind")
+        self.check(request)
         self._usable_key()
         # Drawn here, not there, so that the seed is known whatever the answer lacks.
         request = request.with_seed_drawn()

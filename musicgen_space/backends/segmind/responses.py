@@ -22,6 +22,7 @@ from musicgen_space import errors
 from musicgen_space.audio.sniff import HEAD, describe_non_audio
 from musicgen_space.backends.segmind.http import CUT, MAX_BYTES, TOO_LARGE, Response
 from musicgen_space.key import ApiKey
+from musicgen_space.request import shortened
 from musicgen_space.take import Receipt
 
 __all__ = [
@@ -294,7 +295,7 @@ def _shown(value: object, key: ApiKey | None) -> str:
     )
     line = " ".join("".join(visible).split())
     line = key.redact(line) if key else line
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+    return shortened(line, _SHOWN)
 
 
 def _first_text(value: object) -> str:

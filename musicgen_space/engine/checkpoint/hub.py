@@ -84,6 +84,7 @@ def _is_download_error(error: Exception) -> bool:
 def _download(repo_id: str, report: Report, tokenizer_only: bool) -> Path:
     # Xet downloads can't be aborted: they swallow exceptions of the progress callback.
     constants.HF_HUB_DISABLE_XET = True
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # else it tells what is installed here
     patterns = [*_CONFIGS, *chain(*_WEIGHTS)]
     offered = snapshot_download(repo_id, allow_patterns=patterns, dry_run=True)
     there = {file.filename: file.file_size or 0 for file in offered}

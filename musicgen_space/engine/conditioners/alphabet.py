@@ -16,6 +16,7 @@ from itertools import groupby
 from string import ascii_letters, ascii_lowercase, digits
 
 from musicgen_space.message import Message
+from musicgen_space.request import shortened
 
 __all__ = ["EMBEDDED", "T5", "Alphabet", "Knows", "remark"]
 
@@ -93,10 +94,7 @@ def remark(text: str, knows: Knows) -> Message | None:
 
 def _listed(words: list[str]) -> str:
     """Each once, the first of them, as one line."""
-    names = [
-        word if len(word) <= _LONGEST_NAME else f"{word[: _LONGEST_NAME - 1]}…"
-        for word in dict.fromkeys(words)
-    ]
+    names = [shortened(word, _LONGEST_NAME) for word in dict.fromkeys(words)]
     return ", ".join([*names[:_MOST_NAMED], *(["…"] if len(names) > _MOST_NAMED else [])])
 
 

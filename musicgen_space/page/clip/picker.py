@@ -13,13 +13,13 @@ import gradio as gr
 from gradio.components import Component
 
 from musicgen_space.audio.clips import wav
-from musicgen_space.backends.base import Backend
+from musicgen_space.backends.base import MELODY_NEEDS, Backend
 from musicgen_space.clip import Clip
 from musicgen_space.message import Message, as_json
 from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
 from musicgen_space.page.form.fields import QUIET, folded
 from musicgen_space.page.i18n.translate import say
-from musicgen_space.page.session import MELODY_NEEDS, Studio
+from musicgen_space.page.session import Studio
 from musicgen_space.page.visitors.kept import Kept
 from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.page.visitors.page_work import PageWork

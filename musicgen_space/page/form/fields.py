@@ -9,11 +9,11 @@ import gradio as gr
 from gradio.components import Component
 
 from musicgen_space.backends.base import Backend
+from musicgen_space.page.form.length import SLIDERS
 from musicgen_space.page.i18n.translate import say
-from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS, Limit
+from musicgen_space.request import MAX_PROMPT_CHARACTERS, Limit, draw_seed
 
 __all__ = [
-    "DRAW_SEED",
     "HINTS",
     "QUIET",
     "folded",
@@ -27,8 +27,6 @@ __all__ = [
 
 # Handlers are for this page: not part of the API, and progress has words of its own.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-DRAW_SEED = f"() => Math.floor(Math.random() * {int(LIMITS['seed'].maximum) + 1})"
 
 _LABELS = {
     "variations": say("Takes at once"),
@@ -88,7 +86,7 @@ def seed_field(last_seed: gr.State) -> gr.Slider:
         with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
             dice = gr.Button(say("Random"), size="sm", elem_id="dice")
             last = gr.Button(say("Last used"), size="sm", elem_id="last-seed")
-    dice.click(None, None, seed, js=DRAW_SEED, **QUIET)
+    dice.click(draw_seed, seed, seed, queue=False, **QUIET)
     last.click(lambda used: used, last_seed, seed, queue=False, **QUIET)
     return seed
 
@@ -118,7 +116,7 @@ def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:
 
 
 def slider(
-    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = LIMITS
+    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = SLIDERS
 ) -> gr.Slider:
     """A slider for one field of a request, or of what has ``limits``, within its own."""
     limit = limits[name]
@@ -135,7 +133,7 @@ def slider(
 
 def _number_or_text(name: str) -> Component:
     label, hint = _LABELS[name], HINTS[name]
-    if name in LIMITS:
+    if name in SLIDERS:
         return slider(name, label, hint)
     return gr.Textbox(
         "",  # not None, which a field is that was never seen

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS
+from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, upgraded
 
 __all__ = ["query_of", "settings_in"]
 
 _ALWAYS = ("prompt", "seed", "model", "backend")  # what a take is, at a glance
+_OLDER = "extend_to"  # in links of earlier versions
 _CLIP = "own"  # in place of a sound that is not in the link
 
 
@@ -33,9 +34,9 @@ def query_of(settings: Mapping[str, Any]) -> str:
 def settings_in(query: Mapping[str, str]) -> dict[str, Any]:
     """The settings that a query names; unchecked, empty where it names none."""
     texts = {name: str(query[name]) for name in (*TEXTS, "model", "backend") if name in query}
-    numbers = {name: _read(str(query[name])) for name in LIMITS if name in query}
+    numbers = {name: _read(str(query[name])) for name in (*LIMITS, _OLDER) if name in query}
     clips = {name: _CLIP for name in CLIP_LIMITS if name in query}
-    return texts | numbers | clips
+    return texts | upgraded(numbers) | clips
 
 
 _DEFAULTS: dict[str, Any] = {

@@ -16,8 +16,8 @@ from gradio.components import Component
 from musicgen_space.backends.base import Backend
 from musicgen_space.page.clip.own_sound import CONTINUE
 from musicgen_space.page.form.fields import model_choices
-from musicgen_space.page.session import FIELDS
-from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
+from musicgen_space.page.form.length import FIELDS, two_lengths
+from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, shortened, upgraded
 
 __all__ = ["Recall", "Recalled", "recalled"]
 
@@ -26,7 +26,9 @@ _SHOWN = 60  # characters of a name that somebody else gave
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What settings give: the place and model, where offered; fields by name; what is missing."""
+    """What settings give: the place and model, where offered; fields of a request by name;
+    what is missing.
+    """
 
     backend: str | None
     model: str | None
@@ -64,9 +66,12 @@ class Recall:
         if found.notes:
             lines = ["Not all of it could be restored.", *map(html.escape, found.notes)]
             gr.Info("<br>".join(lines))
+        shown = dict(found.fields)
+        if "duration" in shown:
+            shown |= two_lengths(shown["duration"])
         return [
             *self._place(found),
-            *(found.fields.get(name, gr.skip()) for name in ("prompt", *FIELDS)),
+            *(shown.get(name, gr.skip()) for name in ("prompt", *FIELDS)),
             self._chosen_models(found),
         ]
 
@@ -91,6 +96,7 @@ class Recall:
 
 def recalled(settings: Mapping[str, Any], backends: Mapping[str, Backend]) -> Recalled:
     """What of ``settings`` can be given back where ``backends`` are offered."""
+    settings = upgraded(settings)
     backend, model, notes = _place_of(settings, backends)
     fields: dict[str, Any] = {}
     for name, default in _DEFAULTS.items():
@@ -142,7 +148,7 @@ def _offers(backend: Backend, model: object) -> bool:
 
 def _not_offered(kind: str, name: object) -> str:
     shown = name if isinstance(name, str) else type(name).__name__
-    short = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+    short = shortened(shown, _SHOWN)
     return f"The {kind} “{short}” is not offered here: the one that is chosen stays."
 
 

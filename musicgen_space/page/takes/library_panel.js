@@ -11,7 +11,6 @@ const player = () => document.querySelector(".player");
 const BARS = 50;
 const UNDO_SECONDS = 10;
 const WORDS_SECONDS = 5;
-const MOST_AT_ONCE = 4;
 
 let rows = [];            // as they are shown
 const items = new Map();  // of each row's id, its <li>
@@ -262,7 +261,7 @@ function showMarks() {
   for (const [id, item] of items) {
     const mark = item.querySelector(".mark");
     mark.checked = marked.has(id);
-    mark.disabled = !mark.checked && marked.size >= MOST_AT_ONCE;
+    mark.disabled = !mark.checked && marked.size >= props.most;
   }
   part("compare").disabled = marked.size < 2;
   part("compare").textContent = marked.size < 2 ? translated("Compare") : translated("Compare {takes}", { takes: marked.size });

@@ -6,7 +6,6 @@ Its three parts lie beside this file: ``library_panel.html`` (structure),
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.session import Studio
-from musicgen_space.page.takes.own_takes import Answer, OwnTakes
+from musicgen_space.page.takes.own_takes import MOST_AT_ONCE, Answer, OwnTakes
 from musicgen_space.page.widget import widget
-from musicgen_space.request import LIMITS
+from musicgen_space.request import draw_seed
 
 __all__ = ["NEW_TAKES", "build_library_panel", "wire_library_panel"]
 
@@ -88,6 +87,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
         shared=takes.strangers,
         there=takes.are_kept,
         about=as_json(about),
+        most=MOST_AT_ONCE,
         visible=wanted,
         elem_id="library",
     )
@@ -112,7 +112,7 @@ def wire_library_panel(
     def settings(asked: Any) -> list[Any]:
         found = dict(studio.settings_of_take(asked))
         if asked.get("renew"):
-            found["seed"] = _another_seed(found.get("seed"))
+            found["seed"] = draw_seed(found.get("seed"))
         return recall.updates(found)
 
     def bring(request: gr.Request, asked: Any, backend: str, model: str) -> list[Any]:
@@ -142,8 +142,3 @@ def _answering(method: Callable[[object], Answer]) -> Callable[[Any], Answer]:
 
     function.__name__ = method.__name__
     return function
-
-
-def _another_seed(seed: object) -> int:
-    drawn = secrets.randbelow(int(LIMITS["seed"].maximum))
-    return drawn + (isinstance(seed, int) and drawn >= seed >= 0)

@@ -17,7 +17,7 @@ from musicgen_space.library import Entry, Library
 from musicgen_space.message import Message, Text, as_json
 from musicgen_space.page.player.player import length_fact, seed_fact
 from musicgen_space.page.visitors.identity import Visitors
-from musicgen_space.request import CLIP_LIMITS
+from musicgen_space.request import CLIP_LIMITS, LIMITS
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 Answer = dict[str, Any]
 
 PAGE = 30  # rows that are sent at a time
-MOST_AT_ONCE = 4  # takes that are opened together
+MOST_AT_ONCE = int(LIMITS["variations"].maximum)  # opened together: as many as are made so
 
 _MOST_IDS = 100
 _LONGEST = 200  # characters of an id or of search words that are looked at

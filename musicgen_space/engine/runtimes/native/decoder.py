@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,7 +102,7 @@ class NativeDecoder:
         )
         if not self._handle:
             raise MemoryError(f"No native decoder of these shapes on level {level!r}.")
-        weakref.finalize(self, self._library.musicgen_free, self._handle)
+        _free_with(self, self._library.musicgen_free, self._handle)
         self._matrices: dict[str, tuple[int, int, int]] = {}  # name → layer, part, format
         self._convert_weights(decoder, packed)
 
@@ -150,7 +150,7 @@ class NativeDecoder:
         if not handle:
             raise MemoryError("Out of memory for the KV cache.")
         cache = NativeCache(condition.rows, handle, table)
-        weakref.finalize(cache, self._library.musicgen_end, handle)
+        _free_with(cache, self._library.musicgen_end, handle)
         return cache
 
     def _forward(
@@ -242,6 +242,14 @@ _FAILURES = {
     -2: ValueError("More steps than the KV cache was allocated for."),
     -3: ValueError("A code is out of the codebook's range."),
 }
+
+
+def _free_with(owner: object, free: Callable[[int], None], handle: int) -> None:
+    """Have the kernel's memory freed when nobody has ``owner`` any more.
+
+    Not at the end of the program, when a thread may still compute with it.
+    """
+    weakref.finalize(owner, free, handle).atexit = False
 
 
 def _shape(config: DecoderConfig, *, int8_cache: bool) -> _Shape:

@@ -1,0 +1,296 @@
+"""Music in Python: ``MusicGen`` makes it on this machine, ``Segmind`` has its hosted API make it.
+
+Both stand on the backends that the page and the command line have, with the same requests,
+limits and takes. Errors are those of ``musicgen_space.errors``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self, TypedDict, Unpack
+
+from musicgen_space.backends.base import Backend, Chunk
+from musicgen_space.clip import Clip
+from musicgen_space.errors import BackendError, InvalidRequest, InvalidSetting, Stopped
+from musicgen_space.key import ApiKey
+from musicgen_space.models import EMBEDDED_MODEL
+from musicgen_space.request import LIMITS, MusicRequest
+from musicgen_space.settings import VARIABLES, Settings
+from musicgen_space.stream import Report, Stream, Updates
+from musicgen_space.take import Take
+
+__all__ = ["Fields", "MusicGen", "Segmind", "TextToMusic"]
+
+_ANY_NUMBER = 1000  # of threads that wait for their takes
+
+# An option → the setting that it goes before.
+_SETTINGS = {
+    "device": "device",
+    "dtype": "dtype",
+    "quantize": "quant",
+    "threads": "threads",
+    "base_url": "segmind_base_url",
+    "api": "segmind_api",
+}
+
+
+class Fields(TypedDict, total=False):
+    """What a call may say besides its prompt: fields of ``MusicRequest``, a clip also as a file."""
+
+    duration: float
+    seed: int
+    top_k: int
+    top_p: float
+    temperature: float
+    guidance_scale: float
+    negative_prompt: str
+    blend_prompt: str
+    continue_from: Clip | str | PathLike[str] | None
+    melody: Clip | str | PathLike[str] | None
+
+
+class TextToMusic:
+    """What ``MusicGen`` and ``Segmind`` have in common: text becomes music.
+
+    Every method takes a prompt and, by name, fields of ``MusicRequest``:
+
+    - ``duration``: seconds of music, 1 to 300 (10); Segmind makes 30 at most
+    - ``seed``: 0 to 9999 (42): the same seed, the same music; −1 draws one
+    - ``guidance_scale``: how closely to follow the prompt, 1 to 10 (3; 1: off)
+    - ``temperature`` 0.1 to 2 (1), ``top_k`` 1 to 2048 (250), ``top_p`` 0 to 1 (0: off)
+    - ``negative_prompt``, ``blend_prompt``: what to move away from; what to become on the way
+    - ``continue_from``: a file or ``Clip`` of 0.5 to 25 s that the music goes on from
+    - ``melody``: one whose tune the music follows, with a melody model
+
+    or a ``MusicRequest`` in place of the prompt, whose fields those by name replace. What is
+    beyond a limit, or not to be had here, raises ``InvalidRequest`` before anything is made.
+
+    ``stop``: once it is set, from any thread, what was made so far is the take. ``report`` is
+    called in the calling thread with ``Loading``, ``Waiting`` and ``Progress``.
+
+    Threads may share one object: takes are made in turn.
+    """
+
+    def __init__(self, backend: Backend, model: str) -> None:
+        self.model = model
+        self._backend = backend
+        # Also at the end of the program, and when nobody has this object any more.
+        self._close = weakref.finalize(self, backend.close)
+
+    def generate(
+        self,
+        prompt: str | MusicRequest,
+        *,
+        stop: threading.Event | None = None,
+        report: Report | None = None,
+        **fields: Unpack[Fields],
+    ) -> Take:
+        """One take; blocks until it is made.
+
+        ``take.save("take.flac")`` writes it to a file; ``take.samples`` is its sound, float32
+        [channels, samples]. Raises ``InvalidRequest``, ``UnreadableAudio`` for a clip,
+        ``Stopped`` if there was no sound before ``stop``, and other ``BackendError``s.
+        """
+        return self.stream(prompt, stop=stop, report=report, **fields).take
+
+    def variations(
+        self,
+        prompt: str | MusicRequest,
+        count: int = int(LIMITS["variations"].maximum),
+        *,
+        stop: threading.Event | None = None,
+        report: Report | None = None,
+        **fields: Unpack[Fields],
+    ) -> list[Take]:
+        """1 to 4 takes, made together: faster than one after the other.
+
+        Their seeds are ``seed``, ``seed`` + 1, …, and each is what ``generate`` makes of its own.
+        Raises what ``generate`` raises.
+        """
+        takes = []
+        for update in self._updates(self._request(prompt, fields, count), stop):
+            if isinstance(update, Take):
+                takes.append(update)
+            elif report is not None and not isinstance(update, Chunk):
+                report(update)
+        if not takes:
+            raise Stopped
+        return takes
+
+    def stream(
+        self,
+        prompt: str | MusicRequest,
+        *,
+        stop: threading.Event | None = None,
+        report: Report | None = None,
+        **fields: Unpack[Fields],
+    ) -> Stream:
+        """One take while it is made: an iterator of chunks, each float32 [channels, samples].
+
+        ``stream.sample_rate`` tells how fast to play them, ``stream.take`` is the whole at the
+        end; ``stream.close()`` or dropping it ends the work. Raises ``InvalidRequest`` and
+        ``UnreadableAudio`` at once, a ``BackendError`` where chunks are read.
+        """
+        return Stream(self._updates(self._request(prompt, fields, 1), stop), report)
+
+    def close(self) -> None:
+        """Stop what is being made and free the model; said twice, it counts once."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
+
+    def _request(self, prompt: str | MusicRequest, given: Fields, variations: int) -> MusicRequest:
+        wish = _fields_of(prompt) if isinstance(prompt, MusicRequest) else {"prompt": prompt}
+        wish |= given
+        if wish.get("model") not in (None, self.model):
+            raise InvalidRequest("model", wish["model"], f"must be {self.model}, which is loaded")
+        if wish.get("variations", 1) != 1:
+            limit = "must be 1: the method variations() makes several"
+            raise InvalidRequest("variations", wish["variations"], limit)
+        wish |= {"model": self.model, "variations": variations}
+        return self._backend.request(wish, _clip, any_model=True)
+
+    def _updates(self, request: MusicRequest, stop: threading.Event | None) -> Updates:
+        """What the backend tells; it lives at least as long as anybody listens."""
+        yield from self._backend.generate(request, stop or threading.Event())
+
+
+class MusicGen(TextToMusic):
+    """A MusicGen checkpoint, loaded on this machine.
+
+    ::
+
+        from musicgen_space import MusicGen
+
+        model = MusicGen.from_pretrained("musicgen-nano")
+        model.generate("lo-fi piano", duration=10).save("take.flac")
+        for chunk in model.stream("lo-fi piano", seed=7):
+            print(chunk.shape)  # [channels, samples], while it is made
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | PathLike[str] = EMBEDDED_MODEL,
+        *,
+        device: str = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        quantize: Literal["auto", "none", "int8", "int4"] = "auto",
+        threads: int = 0,
+        report: Report | None = None,
+    ) -> MusicGen:
+        """Load a checkpoint: the embedded ``musicgen-nano``, one of the hub's, or a folder.
+
+        In transformers' or AudioCraft's format, or a LoRA adapter. From the hub it is downloaded
+        once, which ``report`` is told of.
+
+        ``device``: cpu, cuda, cuda:N or mps; auto is a CUDA card where there is one, else the
+        CPU. ``dtype``: of the decoder's numbers. ``quantize``: how its weights are kept on a
+        CPU; auto is int8, fast and nearly as good; ``"none"`` gives the published weights, and
+        transformers' codes for a seed. ``threads``: of a CPU, 0 goes by the model's size.
+        Where these are left as they are, the variables MUSICGEN_DEVICE and so on count.
+
+        Raises ``ModelUnavailable``, ``InvalidCheckpoint``, ``OutOfMemory``, and
+        ``InvalidSetting`` for an option that makes no sense, or a device that isn't there.
+        """
+        if importlib.util.find_spec("torch") is None:
+            raise BackendError(
+                "Making music on this machine needs torch, which is not installed. "
+                "Segmind, which makes it elsewhere, does without."
+            )
+        from musicgen_space.backends.local.backend import LocalBackend
+
+        model = name if isinstance(name, str) else os.path.abspath(name)
+        with _settings(device=device, dtype=dtype, quantize=quantize, threads=threads) as settings:
+            backend = LocalBackend(
+                replace(settings, max_waiting=_ANY_NUMBER, visitor_waiting=_ANY_NUMBER)
+            )
+        loaded = cls(backend, model)
+        for update in backend.load(model):
+            if report is not None:
+                report(update)
+        return loaded
+
+
+class Segmind(TextToMusic):
+    """Segmind's hosted ``meta-musicgen-medium``: about 22 seconds and $0.04 a take.
+
+    It takes ``duration``, up to 30 seconds, and ``seed``; it does not stream. A job that was sent
+    can't be interrupted: ``stop`` then raises ``StoppedButBilled``. Errors are ``SegmindError``s,
+    whose ``may_be_billed`` says whether a failed take may cost money. ``take.receipt`` says what
+    it did cost.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        api: Literal["v1", "v2"] | None = None,
+    ) -> None:
+        """Be paid by ``api_key``, or by that in SEGMIND_API_KEY; it is sent to the API only.
+
+        ``base_url`` is another server that speaks the API: https, or http on this machine.
+        ``api``: v1 (one call) or v2 (a job that is polled). Raises ``UnusableKey``, and
+        ``InvalidSetting`` for the others.
+        """
+        from musicgen_space.backends.segmind import MODEL, SegmindBackend
+
+        with _settings(base_url=base_url, api=api) as settings:
+            key = settings.segmind_key if api_key is None else ApiKey(api_key)
+            self._hosted = SegmindBackend(
+                key or ApiKey(""),  # which says that there is none
+                base_url=settings.segmind_base_url,
+                api=settings.segmind_api,
+            )
+        super().__init__(self._hosted, MODEL)
+
+    def balance(self) -> float:
+        """Credits left on the account; a free call. Raises ``SegmindError``."""
+        return self._hosted.balance()
+
+
+@contextmanager
+def _settings(**options: Any) -> Iterator[Settings]:
+    """The environment's settings with ``options``; what is wrong with these is told by name."""
+    given = {name: value for name, value in options.items() if value not in (None, "auto", 0)}
+    variables = {name: VARIABLES[_SETTINGS[name]].name for name in given}
+    try:
+        chosen = {variables[name]: str(value) for name, value in given.items()}
+        yield Settings.from_environment(chosen=chosen)
+    except InvalidSetting as error:
+        words = str(error)
+        for name, variable in variables.items():
+            words = words.replace(variable, name)
+        raise InvalidSetting(words) from None
+
+
+def _fields_of(request: MusicRequest) -> dict[str, Any]:
+    return {field.name: getattr(request, field.name) for field in fields(request)}
+
+
+def _clip(field: str, given: Any) -> Clip:
+    """A clip, or the file that is given in its place."""
+    if isinstance(given, Clip):
+        return given
+    if not isinstance(given, str | PathLike):
+        raise InvalidRequest(field, given, "must be a Clip or the path of a file of sound")
+    from musicgen_space.audio.clips import read_clip, told_of
+
+    with told_of(field):
+        return read_clip(Path(given))
