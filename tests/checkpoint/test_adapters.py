@@ -243,7 +243,7 @@ def test_a_base_that_is_nowhere_is_told_with_what_to_do(tmp_path: Path) -> None:
         ({"alpha_pattern": {"(a+)+": 3}}, "alpha_pattern"),
         ({"alpha_pattern": {"q_proj": "much"}}, "alpha_pattern 'much'"),
         ({"lora_alpha": float("nan")}, "lora_alpha 'nan'"),
-        ({"r": 16}, "has the rank 2 .* says 16"),
+        ({"r": 16}, "has rank 2 .* says 16"),
         ({"use_dora": True}, "disagree about use_dora"),
     ],
 )
