@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,12 @@ PLAIN = [
     *("engine/conditioners/alphabet.py", "process/addresses.py", "process/ending.py"),
     *("process/environment.py", "process/proxies.py"),
 ]
+# What Gradio keeps private, as far as it can be told by its spelling: only gradio_compat uses it.
+PRIVATE = re.compile(
+    r"\b(from|import) gradio\.|gradio_api|gradio_config|x-gradio"
+    r"|\.(GRADIO_CACHE|temp_files|upload_file_set|fns|should_exit|api_info|get_blocks)\b"
+    r"|(?<!self)(?<!cls)\._[a-z]"
+)
 MOST_FILES = 14  # of one kind in a folder: more than that is not one room
 
 
@@ -75,6 +82,15 @@ def test_imports_follow_the_plan_of_the_house(module: Path) -> None:
         assert not foreign
         ours = {f"musicgen_space.{name[:-3].replace('/', '.')}" for name in PLAIN}
         assert {n for n in imports_of(module) if n.startswith("musicgen_space")} <= ours
+
+
+PAGE = [*(HOUSE / "page").rglob("*.py"), *(HOUSE / "page").rglob("*.js"), HOUSE.parent / "app.py"]
+
+
+@pytest.mark.parametrize("file", sorted(PAGE), ids=lambda path: path.name)
+def test_another_gradio_is_one_file_to_check_in_each_language(file: Path) -> None:
+    found = PRIVATE.search(file.read_text(encoding="utf-8"))
+    assert file.stem == "gradio_compat" or not found, f"{file.name} has {found and found[0]}"
 
 
 def test_what_runs_beside_audiocraft_is_on_its_own() -> None:

@@ -6,7 +6,6 @@ import importlib.util
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
 from musicgen_space.backends.base import Backend, HostedBackend
@@ -194,7 +193,7 @@ def _wire_switch(
     money: gr.HTML,
     key: gr.Textbox,
     model: gr.Dropdown,
-    knobs: dict[str, Component],
+    knobs: dict[str, gr.Component],
 ) -> gr.State:
     """Switching keeps the prompt and every setting; knobs without effect are greyed out.
 

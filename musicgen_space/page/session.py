@@ -207,9 +207,12 @@ class Studio:
 
     def choose_winner(self, whose: Any, event: gr.EventData) -> None:
         """The take that has won a blind comparison becomes a favourite, if it is kept."""
-        said = event._data if isinstance(event._data, dict) else {}
-        if said.get("kept"):
-            asked = {**whose, "ids": [said["kept"]]} if isinstance(whose, dict) else {}
+        try:
+            kept = event.kept
+        except (AttributeError, TypeError):  # a script told anything else
+            return
+        if kept:
+            asked = {**whose, "ids": [kept]} if isinstance(whose, dict) else {}
             self.takes.favour_take({**asked, "favourite": True})
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from musicgen_space.audio.clips import wav
 from musicgen_space.backends.base import Backend
@@ -75,12 +74,12 @@ class OwnSound:
             )
 
     @property
-    def choice(self) -> list[Component]:
+    def choice(self) -> list[gr.Component]:
         """What a wish needs of it."""
         return [self.picker, self.use]
 
     @property
-    def parts(self) -> list[Component]:
+    def parts(self) -> list[gr.Component]:
         """What ``showing`` has updates for."""
         return [self.section, self.about, self.source, self.picker, self.use]
 
@@ -173,7 +172,6 @@ def _picker(sounds: Kept[Clip], work: PageWork) -> gr.HTML:
     picker = widget(
         NOTHING_PICKED,
         "clip/picker.html",
-        "player/served.js",
         "player/starting.js",
         "clip/picker.js",
         server_functions=[work.in_turn(sound)],

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 import gradio as gr
-from gradio.i18n import I18nData
 
 from musicgen_space.engine.conditioners.alphabet import NOTHING, PARTLY
 
@@ -22,6 +21,7 @@ __all__ = ["LANGUAGES", "TOLD", "say", "tables", "translations"]
 LANGUAGES = ("de", "es", "fr", "zh-CN")  # and English
 
 _HERE = Path(__file__).parent
+_mark = gr.I18n()
 
 # What Python writes into the page while it works; {n} is a number or a clock, {} any text.
 TOLD = (
@@ -106,7 +106,7 @@ def say(text: str) -> str:
 
     It can stand in a longer string, once.
     """
-    return str(I18nData(text))
+    return str(_mark(text))
 
 
 def translations() -> gr.I18n:

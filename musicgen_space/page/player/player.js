@@ -3,7 +3,7 @@
 // Six files make up one function, in this order: player.js (what is there, transport,
 // what is seen), live.js (a take while it is made), sounds.js (finished takes as files),
 // compare.js (several takes), share.js (a link to one), wiring.js (what is listened to).
-// Before them stand served.js and starting.js, which the picker has, too.
+// Before them stands starting.js, which the picker has, too.
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
 // after sample, so there is no gap between them. A finished take is an <audio> file; of

@@ -30,7 +30,7 @@ __all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_tak
 View = dict[str, Any]
 
 _FILES = (
-    *("player.html", "served.js", "starting.js", "player.js", "stream.js", "sounds.js"),
+    *("player.html", "starting.js", "player.js", "stream.js", "sounds.js"),
     *("compare.js", "share.js", "wiring.js"),
 )
 _PICTURE = "png"
