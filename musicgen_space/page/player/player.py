@@ -50,6 +50,8 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time), ``peaks``
     and ``peaks_per_second``.
 
+    ``ended`` says that a take was made or failed just now: others on the page are told.
+
     Which finish takes are heard with, and which of them, is up to each browser. Its event
     ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
     is ``kept`` as.
@@ -111,6 +113,7 @@ def view(phase: str, status: str = "", **changes: Any) -> View:
         "facts": "",
         "variations": 1,
         "takes": [],
+        "ended": False,
         **changes,
     }
 

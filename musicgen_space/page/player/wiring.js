@@ -20,6 +20,8 @@ function update() {
   if (view.phase !== before.phase || another) {
     part("announcement").textContent = retold(view.announcement);
   }
+  // There may be something new in the list of takes.
+  if (view.ended && !before.ended) document.dispatchEvent(new Event("musicgen:kept"));
   hear();
   if (view.phase === "done" && !playing && !(startAlone && view.chunks)) source = "file";
   fetchChunks();
