@@ -17,10 +17,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def serving(log: Path, *command: str, host: str = "127.0.0.1", **environment: str) -> Iterator[str]:
+def serving(
+    log: Path, *command: str, host: str = "127.0.0.1", tree: Path = ROOT, **environment: str
+) -> Iterator[str]:
     """Run ``app.py`` as a user would, or another command; yields the page's address.
 
-    ``host`` is where it is looked for, IPv6 in brackets.
+    ``host`` is where it is looked for, IPv6 in brackets; ``tree`` is the working tree it is of.
     """
     folder = log.parent
     with socket.socket() as probe:
@@ -31,7 +33,7 @@ def serving(log: Path, *command: str, host: str = "127.0.0.1", **environment: st
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *(command or ["app.py"])],
-            cwd=ROOT,
+            cwd=tree,
             env={**os.environ, **ours, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,

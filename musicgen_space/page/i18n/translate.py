@@ -49,7 +49,6 @@ TOLD = (
     "{n} takes are ready.",
     "An example, made by {}",
     "Stopped before there was any sound.",
-    "The settings changed meanwhile: press Generate again.",
     "Something went wrong here, not with your prompt. Please try again.",
     "Not kept in your takes, so download it.",
     # facts about a take

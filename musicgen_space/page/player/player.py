@@ -58,10 +58,10 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     """
     finishing, files = Finishing(shelf), MadeFiles()
 
-    def chunk(address: str) -> str | None:
-        """What the player calls for the next chunk; ``address`` is "take/index"."""
+    def chunks(address: str) -> list[str] | None:
+        """What the player calls for the next chunks; ``address`` is "take/index"."""
         key, _, index = str(address).rpartition("/")
-        return shelf.chunk(key, whole(index))
+        return shelf.chunks(key, whole(index))
 
     def file(wish: Any) -> dict[str, str] | None:
         """A file, made when it is asked for: the ``take``'s id, its ``ending``, a ``finish``."""
@@ -88,7 +88,7 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     player = widget(
         value,
         *(f"player/{file}" for file in _FILES),
-        server_functions=[chunk, work.in_turn(file), work.in_turn(heard)],
+        server_functions=[chunks, work.in_turn(file), work.in_turn(heard)],
         elem_id="player",
     )
     return player

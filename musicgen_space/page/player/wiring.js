@@ -10,7 +10,7 @@ function update() {
     chosen = 0;
     eager = false;
     noLongerCompared();
-    [channels, filled, fetched, scheduled, position, lost] = [[], 0, 0, 0, 0, false];
+    [pieces, channels, filled, fetched, scheduled, position, lost] = [[], [], 0, 0, 0, 0, false];
     source = view.phase === "done" ? "file" : "live";
     startAlone = true;
     // On a phone the player lies below the fold. Who plays takes in their list stays there.
