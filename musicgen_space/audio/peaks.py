@@ -1,4 +1,4 @@
-"""Peaks: the loudness of a sound as waveforms show it. The player has the same in JavaScript."""
+"""Peaks: the loudness of a sound as waveforms show it. ``bars.js`` makes them fit a width."""
 
 from __future__ import annotations
 
@@ -24,11 +24,8 @@ def peaks(samples: np.ndarray, sample_rate: int, a_second: int) -> list[int]:
 
     ``samples`` is [channels, samples]; a short rest at the end counts as a whole peak.
     """
-    step = sample_rate // a_second
-    loudness = np.abs(samples).max(axis=0)
-    padded = np.pad(loudness, (0, -len(loudness) % step))
-    percent = np.clip(padded.reshape(-1, step).max(axis=1) * 100, 0, 100)
-    return [int(value) for value in percent.round()]
+    starts = np.arange(0, samples.shape[1], sample_rate // a_second)
+    return _in_percent(np.minimum(_loudest(samples, starts), 1))
 
 
 def waveform(take: Take) -> dict[str, Any]:
@@ -43,7 +40,17 @@ def waveform(take: Take) -> dict[str, Any]:
 
 def outline(samples: np.ndarray, bars: int) -> list[int]:
     """``samples`` [channels, n] as up to ``bars`` peaks, in percent of the loudest of them."""
-    loudness = np.abs(samples).max(axis=0)
-    starts = np.linspace(0, len(loudness), min(bars, len(loudness)), endpoint=False).astype(int)
-    highest = np.maximum.reduceat(loudness, starts)
-    return [int(value) for value in (highest * 100 / max(highest.max(), 1e-6)).round()]
+    length = samples.shape[1]
+    starts = np.linspace(0, length, min(bars, length), endpoint=False).astype(int)
+    loudest = _loudest(samples, starts)
+    return _in_percent(loudest / max(loudest.max(), 1e-6))
+
+
+def _loudest(samples: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of each stretch from one of ``starts`` to the next, or to the end, the loudest sample."""
+    loudest: np.ndarray = np.maximum.reduceat(np.abs(samples).max(axis=0), starts)
+    return loudest
+
+
+def _in_percent(parts: np.ndarray) -> list[int]:
+    return [int(value) for value in (parts * 100).round()]

@@ -172,6 +172,7 @@ def _picker(sounds: Kept[Clip], work: PageWork) -> gr.HTML:
     picker = widget(
         NOTHING_PICKED,
         "clip/picker.html",
+        "bars.js",
         "player/starting.js",
         "clip/picker.js",
         server_functions=[work.in_turn(sound)],

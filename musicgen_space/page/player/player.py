@@ -29,7 +29,7 @@ __all__ = ["View", "build_player", "clock", "length_words", "view", "view_of_tak
 
 View = dict[str, Any]
 
-_FILES = (
+_OWN_FILES = (
     *("player.html", "starting.js", "player.js", "stream.js", "sounds.js"),
     *("compare.js", "share.js", "wiring.js"),
 )
@@ -87,7 +87,8 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
 
     player = widget(
         value,
-        *(f"player/{file}" for file in _FILES),
+        "bars.js",
+        *(f"player/{file}" for file in _OWN_FILES),
         server_functions=[chunks, work.in_turn(file), work.in_turn(heard)],
         elem_id="player",
     )

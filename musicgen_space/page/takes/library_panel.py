@@ -68,6 +68,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
     panel = widget(
         None,
         "takes/library_panel.html",
+        "bars.js",
         "takes/library_panel.js",
         server_functions=[
             *map(
