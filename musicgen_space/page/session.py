@@ -109,7 +109,7 @@ class Studio:
             updates = backend.generate(music_request, stop, visitor)
             with self._audience.watching({str(request.session_hash)}, stop):
                 for current in _views(updates, progress, takes):
-                    yield current, *[gr.skip()] * 5
+                    yield current, *(gr.skip(),) * 5
             finished = True
         except MusicGenSpaceError as error:
             last = view("failed", str(error), title=music_request.prompt)
@@ -125,6 +125,7 @@ class Studio:
             if not takes:
                 progress.give_up()
         if visit.stop is not stop:  # the page shows another one by now
+            yield (gr.skip(),) * 6  # else Gradio sends again what was the last
             return
         if takes and finished:
             last, seed = progress.finish(takes, kept, note), takes[0].request.seed
