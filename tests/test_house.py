@@ -16,6 +16,7 @@ MODULES = sorted(HOUSE.rglob("*.py"))
 # A library → the only files that may import it.
 ONLY = {
     "gradio": ["page/"],
+    "cachetools": ["page/"],
     "torch": ["engine/", "backends/local/", "backends/audiocraft/worker.py"],
     "audiocraft": ["backends/audiocraft/worker.py"],
     "transformers": ["engine/"],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from cachetools import LRUCache
 
 from musicgen_space.audio.clips import read_upload
 from musicgen_space.backends import backend_named
@@ -83,7 +84,7 @@ class Studio:
         self.work = PageWork()
         self.spending = Spending(settings)
         self.takes = OwnTakes(library, settings, backends)
-        self._visits: dict[str | None, _Visit] = {}  # by browser session; the latest last
+        self._visits: LRUCache[str | None, _Visit] = LRUCache(_MOST_VISITS)  # by browser session
         self._visiting = threading.Lock()
 
     def make(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[Any, ...]]:
@@ -250,10 +251,7 @@ class Studio:
     def _visit(self, request: gr.Request) -> _Visit:
         """What is known of a session, which anybody can invent: the quietest are forgotten."""
         with self._visiting:
-            visit = self._visits.pop(request.session_hash, None) or _Visit()
-            self._visits[request.session_hash] = visit
-            if len(self._visits) > _MOST_VISITS:
-                del self._visits[next(iter(self._visits))]
+            visit: _Visit = self._visits.setdefault(request.session_hash, _Visit())
         return visit
 
 
