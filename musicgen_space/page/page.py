@@ -116,10 +116,15 @@ def build_page(
         wish = [panel, backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
         made = [player, last_seed, generate, stop, again, spent]
         drawn = again.click(None, None, seed, js=DRAW_SEED, **QUIET)
-        for trigger in (generate.click, drawn.then, renewed):
+        # From the list, another may take the place of one that is made.
+        for trigger, mode in (
+            (generate.click, "once"),
+            (drawn.then, "once"),
+            (renewed, "multiple"),
+        ):
             # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
             # a backend knows best how many takes it can make at a time.
-            trigger(studio.make, wish, made, concurrency_limit=None, **QUIET)
+            trigger(studio.make, wish, made, concurrency_limit=None, trigger_mode=mode, **QUIET)
         _tell_money(studio, backend, key, money, spent)
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
