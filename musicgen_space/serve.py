@@ -104,9 +104,11 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
 
 def wait_for_the_end(page: Any, told: Termination) -> None:
     """Until a signal came; then nobody new is served."""
+    from musicgen_space.page.gradio_compat import stop_serving  # not before: it imports Gradio
+
     while not told.is_set():
         time.sleep(0.1)
-    page.server.should_exit = True  # its own close would wait for every tab that is open
+    stop_serving(page)
 
 
 def check_address(settings: Settings) -> None:

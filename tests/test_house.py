@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ MODULES = sorted(HOUSE.rglob("*.py"))
 # A library → the only files that may import it.
 ONLY = {
     "gradio": ["page/"],
+    "cachetools": ["page/"],
     "torch": ["engine/", "backends/local/", "backends/audiocraft/worker.py"],
     "audiocraft": ["backends/audiocraft/worker.py"],
     "transformers": ["engine/"],
@@ -45,6 +47,12 @@ PLAIN = [
     *("engine/conditioners/alphabet.py", "process/addresses.py", "process/termination.py"),
     *("process/environment.py", "process/proxies.py"),
 ]
+# What Gradio keeps private, as far as it can be told by its spelling: only gradio_compat uses it.
+PRIVATE = re.compile(
+    r"\b(from|import) gradio\.|gradio_api|gradio_config|x-gradio"
+    r"|\.(GRADIO_CACHE|temp_files|upload_file_set|fns|should_exit|api_info|get_blocks)\b"
+    r"|(?<!self)(?<!cls)\._[a-z]"
+)
 WITHIN_FUNCTIONS = {
     "take.py": {"musicgen_space.audio.files", "musicgen_space.audio.finish"},
     "clip.py": {"musicgen_space.audio.clips"},
@@ -139,6 +147,15 @@ def test_a_folder_is_one_room() -> None:
     modules = Counter(path.parent for path in files if path.suffix == ".py")
     assert {folder: count for folder, count in in_all.items() if count > MOST_FILES} == {}
     assert {folder: count for folder, count in modules.items() if count > MOST_MODULES} == {}
+
+
+PAGE = [*(HOUSE / "page").rglob("*.py"), *(HOUSE / "page").rglob("*.js"), HOUSE.parent / "app.py"]
+
+
+@pytest.mark.parametrize("file", sorted(PAGE), ids=lambda path: path.name)
+def test_another_gradio_is_one_file_to_check_in_each_language(file: Path) -> None:
+    found = PRIVATE.search(file.read_text(encoding="utf-8"))
+    assert file.stem == "gradio_compat" or not found, f"{file.name} has {found and found[0]}"
 
 
 def test_what_runs_beside_audiocraft_is_on_its_own() -> None:

@@ -1,4 +1,4 @@
-"""Peaks for drawing waveforms; the player computes the same in JavaScript."""
+"""Peaks for drawing waveforms; ``bars.js`` makes them fit a width."""
 
 from __future__ import annotations
 
@@ -24,11 +24,8 @@ def peaks(samples: np.ndarray, sample_rate: int, per_second: int) -> list[int]:
 
     ``samples`` is [channels, samples]; a partial step at the end counts as one peak.
     """
-    step = sample_rate // per_second
-    loudness = np.abs(samples).max(axis=0)
-    padded = np.pad(loudness, (0, -len(loudness) % step))
-    percent = np.clip(padded.reshape(-1, step).max(axis=1) * 100, 0, 100)
-    return [int(value) for value in percent.round()]
+    starts = np.arange(0, samples.shape[1], sample_rate // per_second)
+    return _in_percent(np.minimum(_loudest(samples, starts), 1))
 
 
 def waveform(take: Take) -> dict[str, Any]:
@@ -43,7 +40,17 @@ def waveform(take: Take) -> dict[str, Any]:
 
 def normalised_peaks(samples: np.ndarray, count: int) -> list[int]:
     """``samples`` [channels, n] as up to ``count`` peaks, in percent of the highest."""
-    loudness = np.abs(samples).max(axis=0)
-    starts = np.linspace(0, len(loudness), min(count, len(loudness)), endpoint=False).astype(int)
-    highest = np.maximum.reduceat(loudness, starts)
-    return [int(value) for value in (highest * 100 / max(highest.max(), 1e-6)).round()]
+    length = samples.shape[1]
+    starts = np.linspace(0, length, min(count, length), endpoint=False).astype(int)
+    loudest = _loudest(samples, starts)
+    return _in_percent(loudest / max(loudest.max(), 1e-6))
+
+
+def _loudest(samples: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of each stretch from one of ``starts`` to the next, or to the end, the loudest sample."""
+    loudest: np.ndarray = np.maximum.reduceat(np.abs(samples).max(axis=0), starts)
+    return loudest
+
+
+def _in_percent(parts: np.ndarray) -> list[int]:
+    return [int(value) for value in (parts * 100).round()]

@@ -16,9 +16,6 @@ from typing import Any, TypedDict
 
 import anyio.to_thread
 import gradio as gr
-from gradio.components import Component
-from gradio.context import LocalContext
-from gradio.utils import get_upload_folder
 
 from musicgen_space.audio.clips import read_upload, told_of
 from musicgen_space.audio.files import FORMATS, encode, formats_for
@@ -28,6 +25,13 @@ from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, Stopped
 from musicgen_space.message import english
 from musicgen_space.page.billing.spending import Spending, paid_by
+from musicgen_space.page.gradio_compat import (
+    call_id,
+    describe,
+    endpoint_fields,
+    schema_of,
+    upload_folder,
+)
 from musicgen_space.page.player.player import file_name
 from musicgen_space.page.player.progress import status
 from musicgen_space.page.visitors.audience import Audience
@@ -125,12 +129,11 @@ class Programs:
         _sign(generate_music, parameters)
         # No limit here: a backend knows best how many takes it can make at a time.
         event = gr.api(generate_music, api_name="generate", concurrency_limit=None)
-        endpoint = page.fns[event["id"]]
-        for (name, parameter), field in zip(parameters.items(), endpoint.inputs, strict=True):
-            _say(field, name, {**parameter.schema, "additional_description": parameter.about})
-        file, made = endpoint.outputs
-        _say(file, "file", {**gr.FileData.model_json_schema(), "description": "the sound file"})
-        _say(made, "made", {**made.api_info(), "description": "what is in it"})
+        fields, (file, made) = endpoint_fields(page, event)
+        for (name, parameter), field in zip(parameters.items(), fields, strict=True):
+            describe(field, name, {**parameter.schema, "additional_description": parameter.about})
+        describe(file, "file", {**gr.FileData.model_json_schema(), "description": "the sound file"})
+        describe(made, "made", {**schema_of(made), "description": "what is in it"})
 
         def list_models() -> list[OnOffer]:
             return self._on_offer()
@@ -146,7 +149,7 @@ class Programs:
             for each in backend.models()
         ]
 
-    async def _generate(self, job: _Job, output: Component) -> AsyncIterator[Answer]:
+    async def _generate(self, job: _Job, output: gr.Component) -> AsyncIterator[Answer]:
         """Make one take as a file of ``output``; yields what goes on, and at the end the file.
 
         Gradio ends this iterator at a yield or an await when its client cancels or is gone.
@@ -172,7 +175,7 @@ class Programs:
             job.stop.set()
             making.cancel()
 
-    def _made(self, job: _Job, output: Component) -> Answer:
+    def _made(self, job: _Job, output: gr.Component) -> Answer:
         """Make what ``job`` asks for; blocks. Raises ``MusicGenSpaceError``."""
         backend, music_request = self._understood(job)
         take = job.last_of(backend.generate(music_request, job.stop, address_of(job.request)))
@@ -224,7 +227,7 @@ class _Job:
     @property
     def news(self) -> set[str]:
         """The streams in which it is told what goes on: that of the call, or of the session."""
-        return {str(self.request.session_hash), str(LocalContext.event_id.get(None))}
+        return {str(self.request.session_hash), call_id()}
 
     def show_progress(self) -> None:
         """Tell clients that ask for progress: in whole seconds of music."""
@@ -312,18 +315,10 @@ def _sign(function: Any, parameters: dict[str, _Parameter]) -> None:
     function.__doc__ = "\n".join([_ABOUT_GENERATE, "", "Args:", *lines])
 
 
-def _say(field: Component, name: str, schema: dict[str, Any]) -> None:
-    """Describe what Gradio knows by its place and its Python type only."""
-    field.label = name
-    info = field.api_info()
-    info.clear()
-    info.update(schema)
-
-
 def _clip(name: str, given: Any) -> Clip:
     """A file that came with the call; raises ``InvalidRequest`` and ``UnreadableAudio``."""
     path = given.get("path") if isinstance(given, dict) else None
-    uploads = Path(get_upload_folder()).resolve()
+    uploads = upload_folder().resolve()
     # Never any other file of this machine: Gradio checks only what it takes for a file.
     if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
         raise InvalidRequest(name, given, "must be a file that was uploaded")

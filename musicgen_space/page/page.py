@@ -6,7 +6,6 @@ import importlib.util
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
 from musicgen_space.backends.base import Backend, HostedBackend
@@ -108,7 +107,7 @@ def build_page(
         panel = build_library_panel(studio.takes, wanted=settings.library is not None)
         list_of_keys()
 
-        chosen_models = _wire_switch(studio, backends, backend, money, key, model, knobs)
+        chosen_models = _wire_switch(backends, backend, key, model, knobs)
         _wire_own_sound(studio, backends, backend, model, own)
         notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
@@ -116,19 +115,20 @@ def build_page(
         wire_restore(page, restoring, recall)
         wire_gallery(gallery, player, recall, backends)
         renewed = wire_library_panel(panel, studio, player, recall, own, backends, (backend, model))
-        buttons = [generate, stop, again]
-        wish = [backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
+        spent = gr.State(0.0)
+        wish = [panel, backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
+        made = [player, last_seed, generate, stop, again, spent]
         drawn = again.click(draw_seed, seed, seed, queue=False, **QUIET)
-        for trigger in (generate.click, drawn.then, renewed):
+        # From the list, another may take the place of one that is made.
+        for trigger, mode in (
+            (generate.click, "once"),
+            (drawn.then, "once"),
+            (renewed, "multiple"),
+        ):
             # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
             # a backend knows best how many takes it can make at a time.
-            begun = trigger(studio.begin, wish, buttons, concurrency_limit=None, **QUIET)
-            made = begun.success(
-                studio.make, [panel, *wish], [player, last_seed], concurrency_limit=None, **QUIET
-            )
-            made.then(None, None, None, js=NEW_TAKES, **QUIET)
-            ended = made.then(studio.end, None, buttons, queue=False, **QUIET)
-            ended.then(studio.money, [backend, key], money, concurrency_limit=None, **QUIET)
+            trigger(studio.make, wish, made, concurrency_limit=None, trigger_mode=mode, **QUIET)
+        _tell_money(studio, backend, key, money, spent)
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
@@ -192,13 +192,11 @@ def _header(backends: dict[str, Backend]) -> tuple[gr.Radio, gr.HTML, gr.Textbox
 
 
 def _wire_switch(
-    studio: Studio,
     backends: dict[str, Backend],
     backend: gr.Radio,
-    money: gr.HTML,
     key: gr.Textbox,
     model: gr.Dropdown,
-    knobs: dict[str, Component],
+    knobs: dict[str, gr.Component],
 ) -> gr.State:
     """Switching keeps the prompt and every setting; knobs without effect are greyed out.
 
@@ -229,8 +227,15 @@ def _wire_switch(
         queue=False,
         **QUIET,
     )
+    return chosen_models
+
+
+def _tell_money(
+    studio: Studio, backend: gr.Radio, key: gr.Textbox, money: gr.HTML, spent: gr.State
+) -> None:
+    """What is said of money changes with the backend and the key, and after a hosted take."""
     gr.on(
-        [backend.change, key.blur, key.submit],
+        [backend.change, key.blur, key.submit, spent.change],
         studio.money,
         [backend, key],
         money,
@@ -238,7 +243,6 @@ def _wire_switch(
         concurrency_limit=None,
         **QUIET,
     )
-    return chosen_models
 
 
 def _wire_own_sound(

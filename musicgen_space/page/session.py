@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from cachetools import LRUCache
 
 from musicgen_space.audio.clips import read_upload
 from musicgen_space.backends import backend_named
@@ -28,7 +29,7 @@ from musicgen_space.errors import MusicGenSpaceError
 from musicgen_space.library import Library
 from musicgen_space.message import Message, as_json
 from musicgen_space.page.billing.purse import Purse
-from musicgen_space.page.billing.spending import Spending, is_given, paid_by
+from musicgen_space.page.billing.spending import Spending, paid_by
 from musicgen_space.page.clip.own_sound import (
     NOTHING_PICKED,
     Picked,
@@ -83,53 +84,33 @@ class Studio:
         self.work = PageWork()
         self.spending = Spending(settings)
         self.takes = OwnTakes(library, settings, backends)
-        self._visits: dict[str | None, _Visit] = {}  # by browser session; the latest last
+        self._visits: LRUCache[str | None, _Visit] = LRUCache(_MOST_VISITS)  # by browser session
         self._visiting = threading.Lock()
 
-    def begin(self, request: gr.Request, *wish: Any) -> tuple[Any, Any, Any]:
-        """Check the wish before it waits or costs anything; Generate becomes Stop.
+    def make(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[Any, ...]]:
+        """Check the wish, which raises ``gr.Error`` before it waits or costs anything; make it.
 
-        Only what was checked here can be made, once: ``make`` alone, which anybody can call
-        over the network, finds no permit.
-        """
-        visit = self._visit(request)
-        with _told():
-            backend, _ = self._understood(*wish)
-            if isinstance(backend, HostedBackend):
-                self.spending.check(backend, wish[1], request, "enter yours first")
-                if self.spending.is_own(wish[1]):
-                    visit.purse.check(backend.typical_price)
-        visit.stop.set()
-        visit.stop = threading.Event()
-        visit.permit = _without_key(wish)
-        return gr.update(visible=False), gr.update(visible=True), gr.update(interactive=False)
-
-    def make(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[View, Any]]:
-        """Make the takes; yields the player's view and, at the end, the seed that was used.
-
-        What was finished is kept for ``whose`` it is, even if something fails after it.
+        Yields updates of the player, the seed that was used last, the buttons Generate, Stop and
+        "new seed", and a number that changes when credits were spent. What was finished is kept
+        for ``whose`` it is, even if something fails after it.
         """
         visit, visitor = self._visit(request), address_of(request)
-        stop, permit, visit.permit = visit.stop, visit.permit, None
-        if permit != _without_key(wish):
-            yield view("failed", _CHANGED), gr.skip()
-            return
-        try:
+        with _told():
             backend, music_request = self._understood(*wish)
-        except MusicGenSpaceError as error:  # its own sound may be forgotten since
-            yield view("failed", error.told), gr.skip()
-            return
+            self._check_money(visit, backend, wish[1], request)
+        visit.stop.set()
+        stop = visit.stop = threading.Event()
         progress = TakeProgress(music_request, self._shelf, visitor)
-        yield progress.view, gr.skip()
         last: View = view("idle", Message("Stopped before there was any sound."))
         seed = gr.skip()
         takes: list[Take] = []
         finished = False
         try:
+            yield progress.view, gr.skip(), *_buttons(busy=True), gr.skip()
             updates = backend.generate(music_request, stop, visitor)
             with self._audience.watching({str(request.session_hash)}, stop):
                 for current in _views(updates, progress, takes):
-                    yield current, gr.skip()
+                    yield current, *(gr.skip(),) * 5
             finished = True
         except MusicGenSpaceError as error:
             last = view("failed", error.told, title=music_request.prompt)
@@ -143,13 +124,13 @@ class Studio:
             kept, note = self.takes.keep(whose, takes)
             if not takes:
                 progress.give_up()
+        if visit.stop is not stop:  # the page shows another one by now
+            yield (gr.skip(),) * 6  # else Gradio sends again what was the last
+            return
         if takes and finished:
             last, seed = progress.finish(takes, kept, note), takes[0].request.seed
-        yield last, seed
-
-    def end(self) -> tuple[Any, Any, Any]:
-        """Stop becomes Generate again."""
-        return gr.update(visible=True), gr.update(visible=False), gr.update(interactive=True)
+        spent = time.monotonic() if isinstance(backend, HostedBackend) else gr.skip()
+        yield {**last, "ended": True}, seed, *_buttons(busy=False), spent
 
     def stop(self, request: gr.Request) -> None:
         """End the take of this browser session within a decoding step."""
@@ -206,9 +187,12 @@ class Studio:
 
     def choose_winner(self, whose: Any, event: gr.EventData) -> None:
         """The take that has won a blind comparison becomes a favourite, if it is kept."""
-        said = event._data if isinstance(event._data, dict) else {}
-        if said.get("kept"):
-            asked = {**whose, "ids": [said["kept"]]} if isinstance(whose, dict) else {}
+        try:
+            kept = event.kept
+        except (AttributeError, TypeError):  # a script told anything else
+            return
+        if kept:
+            asked = {**whose, "ids": [kept]} if isinstance(whose, dict) else {}
             self.takes.favour_take({**asked, "favourite": True})
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> Any:
@@ -252,6 +236,13 @@ class Studio:
             backend = paid_by(backend, key)
         return backend, music_request
 
+    def _check_money(self, visit: _Visit, backend: Backend, key: str, request: gr.Request) -> None:
+        """Raise what speaks against paying for a take now."""
+        if isinstance(backend, HostedBackend):
+            self.spending.check(backend, key, request, "enter yours first")
+            if self.spending.is_own(key):
+                visit.purse.check(backend.typical_price)
+
     def _take_up(self, request: gr.Request, clip: Clip, use: str) -> Picked:
         """Keep somebody's own sound in place of the one before; → it as the picker shows it."""
         shown = picked("", clip, use)
@@ -263,10 +254,7 @@ class Studio:
     def _visit(self, request: gr.Request) -> _Visit:
         """What is known of a session, which anybody can invent: the quietest are forgotten."""
         with self._visiting:
-            visit = self._visits.pop(request.session_hash, None) or _Visit()
-            self._visits[request.session_hash] = visit
-            if len(self._visits) > _MOST_VISITS:
-                del self._visits[next(iter(self._visits))]
+            visit: _Visit = self._visits.setdefault(request.session_hash, _Visit())
         return visit
 
 
@@ -276,13 +264,17 @@ class _Visit:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.purse = Purse()
-        self.permit: tuple[Any, ...] | None = None  # the wish that was checked, without its key
         self.sound: str | None = None  # the id of the visitor's own sound
 
 
 def introduction(backend: Backend) -> Message:
     """What a place is, in one sentence."""
     return Message("{place}: {about}.", place=backend.label, about=backend.about)
+
+
+def _buttons(*, busy: bool) -> tuple[Any, Any, Any]:
+    """Updates of Generate, of Stop in its place, and of "new seed"."""
+    return gr.update(visible=not busy), gr.update(visible=busy), gr.update(interactive=not busy)
 
 
 @contextmanager
@@ -314,8 +306,3 @@ def _comes_often(update: Update) -> bool:
     """Whether another update of the kind follows at once: then not each need be shown."""
     downloading = isinstance(update, Loading) and update.fraction is not None
     return downloading or isinstance(update, Progress | Chunk)
-
-
-def _without_key(wish: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The wish with whether there is a key in place of the key, to be kept for a moment."""
-    return (wish[0], is_given(wish[1]), *wish[2:])

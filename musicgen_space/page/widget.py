@@ -10,16 +10,17 @@ import gradio as gr
 __all__ = ["source", "widget"]
 
 _PAGE = Path(__file__).parent
+_FIRST = ("gradio_compat.js", "i18n/translate.js")
 
 
 def widget(value: Any, *files: str, **options: Any) -> gr.HTML:
     """A component of ``files``, named by their paths in ``page/``: its HTML, if any, and scripts.
 
-    The scripts can use ``translated`` and ``told``, and what the scripts before them define.
-    ``options`` are those of ``gr.HTML``.
+    The scripts can use ``served``, ``translated`` and ``told``, and what the scripts before
+    them define. ``options`` are those of ``gr.HTML``.
     """
     html = "".join(source(file) for file in files if file.endswith(".html"))
-    scripts = ["i18n/translate.js", *(file for file in files if file.endswith(".js"))]
+    scripts = [*_FIRST, *(file for file in files if file.endswith(".js"))]
     return gr.HTML(
         value,
         **({"html_template": html} if html else {}),

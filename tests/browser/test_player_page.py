@@ -31,7 +31,7 @@ NOTE = """() => {
   window.noted = [];
   for (const kind of ["playing", "pause"]) {
     document.addEventListener(kind, ({ target }) => {
-      const name = target.src.match(/seed(\\d+)/)?.[1];
+      const name = target.dataset.take?.split("/")[1];
       noted.push({ kind, name, when: performance.now(), at: target.currentTime });
     }, true);
   }
@@ -85,8 +85,8 @@ def test_another_take_goes_on_at_the_same_place_without_a_gap(compared: Page) ->
     expect(row(compared, "Take 3")).to_be_checked()
     compared.wait_for_function("noted.length == 2")
     (new, old) = compared.evaluate("noted")
-    assert (new["kind"], new["name"]) == ("playing", "1002")
-    assert (old["kind"], old["name"]) == ("pause", "1000")  # only after the other was heard
+    assert (new["kind"], new["name"]) == ("playing", "2")
+    assert (old["kind"], old["name"]) == ("pause", "0")  # only after the other was heard
     assert abs(new["at"] - old["at"]) < 0.25
     assert new["at"] >= 1
     compared.keyboard.press("k")
@@ -205,9 +205,30 @@ def test_sounds_are_asked_for_again_where_the_network_fails(humming: Page) -> No
     hum(humming, "tunnel")
     humming.wait_for_function(f"{PLAYING} == 'live'")
     humming.wait_for_function(f"{PLAYING} == ''")
-    assert {"chunk", "file", "sound"} <= failed
+    assert "chunks" in failed
+    with humming.expect_event("requestfailed", lambda request: "file=" in request.url):
+        humming.locator("[data-key=example-funk]").click()  # which comes as a file
+    assert {"file", "sound"} <= failed
     humming.get_by_role("button", name="Play", exact=True).click()
     humming.wait_for_function(f"{PLAYING} == 'file'")
+
+
+def test_what_was_heard_is_not_fetched_again_and_is_what_is_downloaded(humming: Page) -> None:
+    asked: list[str] = []
+    humming.on("request", lambda request: asked.append(request.post_data or ""))
+    hum(humming, "jazz", seconds=3.3)
+    humming.wait_for_function("document.querySelector('.player [data-on]').readyState >= 3")
+    assert not [each for each in asked if '"fn_name":"file"' in each]
+    heard = humming.evaluate("""async () => {
+      const file = await fetch(document.querySelector(".player [data-on]").src);
+      return [...new Uint8Array(await file.arrayBuffer())];
+    }""")
+    with humming.expect_download() as download:
+        humming.get_by_role("button", name="Download as WAV").click()
+    here, rate = soundfile.read(io.BytesIO(bytes(heard)), dtype="int16")
+    there, same_rate = soundfile.read(download.value.path(), dtype="int16")
+    assert (here == there).all()
+    assert (rate, len(here)) == (same_rate, round(3.3 * rate))
 
 
 def test_a_short_take_plays_by_itself_however_late_the_sound_opens(humming: Page) -> None:

@@ -204,9 +204,9 @@ def test_nothing_else_is_a_chunk(shelf: Shelf, index: str) -> None:
     key = shelf.start()
     shelf.append(key, np.zeros((1, 10)))
     player = build_player(shelf, view("idle"), PageWork())
-    assert player.chunk(f"{key}/0")
-    assert player.chunk(f"{key}/{index}") is None
-    assert player.chunk(7) is None
+    assert player.chunks(f"{key}/0")
+    assert player.chunks(f"{key}/{index}") is None
+    assert player.chunks(7) is None
 
 
 def test_a_finish_out_of_its_limits_is_explained(shelf: Shelf) -> None:

@@ -59,12 +59,20 @@ def test_live_sound_comes_back_chunk_by_chunk() -> None:
     shelf = Shelf()
     key = shelf.start()
     assert shelf.append(key, np.array([[0.0, 1.0], [-1.0, 0.5]])) == 1
-    encoded = shelf.chunk(key, 0)
+    encoded = shelf.chunks(key, 0)
     assert encoded is not None
-    interleaved = np.frombuffer(base64.b64decode(encoded), "<i2")
+    interleaved = np.frombuffer(base64.b64decode(*encoded), "<i2")
     assert interleaved.tolist() == [0, -32767, 32767, 16384]
-    assert shelf.chunk(key, 1) is None
-    assert shelf.chunk("somebody-else", 0) is None
+    assert shelf.chunks(key, 1) is None
+    assert shelf.chunks("somebody-else", 0) is None
+
+
+def test_live_sound_that_came_meanwhile_comes_together_within_a_bound() -> None:
+    shelf = Shelf()
+    key = shelf.start()
+    for _ in range(30):
+        shelf.append(key, np.zeros((1, 100)))
+    assert [len(shelf.chunks(key, first) or []) for first in (0, 25)] == [8, 5]
 
 
 def test_finished_takes_and_the_example_are_found() -> None:
@@ -90,7 +98,7 @@ def test_the_memory_of_takes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     # One has a chunk of 64 kB, a take of 128 kB and a clip of 128 kB.
     kept = keys[-3:]
     assert [key for key in keys if shelf.take(key, 0)] == kept
-    assert [key for key in keys if shelf.chunk(key, 0)] == kept
+    assert [key for key in keys if shelf.chunks(key, 0)] == kept
     assert shelf.take("example", 0) is example
 
 

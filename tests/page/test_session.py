@@ -128,8 +128,14 @@ def riff(tmp_path: Path) -> str:
 
 
 def press_generate(studio: Studio, who: Any, *what: Any) -> dict[str, Any]:
-    studio.begin(who, *what)
-    return list(studio.make(who, None, *what))[-1][0]
+    return list(studio.make(who, None, *what))[-1][0]  # type: ignore[no-any-return]
+
+
+def check(studio: Studio, *what: Any) -> None:
+    """As far as the check of a wish, and no further."""
+    made = studio.make(visitor(), None, *what)
+    next(made)
+    made.close()
 
 
 def test_a_take_on_ones_own_key_is_paid_by_it(studio: Studio, hosted: Hosted) -> None:
@@ -149,19 +155,38 @@ def test_the_owners_key_has_a_limit_for_each_visitor(
     assert [payer for payer, _ in hosted.paid] == ["owner"] * 3
 
 
-def test_making_without_asking_first_spends_nothing(studio: Studio, hosted: Hosted) -> None:
-    assert next(studio.make(visitor(), None, *wish()))[0]["phase"] == "failed"
+def test_what_is_refused_spends_nothing_and_leaves_what_is_made_alone(
+    studio: Studio, hosted: Hosted
+) -> None:
+    making = studio.make(visitor(), None, *wish_at_home())
+    next(making)
+    with pytest.raises(gr.Error, match="prompt must not be empty"):
+        next(studio.make(visitor(), None, *wish("mine", " ")))
+    assert [*making][-1][0]["phase"] == "done"
     assert hosted.paid == []
 
 
-def test_one_permit_is_for_one_take_of_that_wish(studio: Studio, hosted: Hosted) -> None:
-    studio.begin(visitor(), *wish("mine", "jazz"))
-    assert next(studio.make(visitor(), None, *wish("mine", "techno")))[0]["phase"] == "failed"
-    studio.begin(visitor(), *wish("mine", "jazz"))
-    assert next(studio.make(visitor(), None, *wish("", "jazz")))[0]["phase"] == "failed"
-    press_generate(studio, visitor(), *wish("mine"))
-    assert next(studio.make(visitor(), None, *wish("mine")))[0]["phase"] == "failed"
-    assert hosted.paid == [("mine", "jazz")]
+def test_generate_is_stop_until_the_take_is_there(studio: Studio) -> None:
+    seen = [*studio.make(visitor(), None, *wish_at_home(seed=7))]
+    visible = [(generate.get("visible"), stop.get("visible")) for _, _, generate, stop, *_ in seen]
+    assert visible == [(False, True), (True, False)]
+    assert [again.get("interactive") for *_, again, _ in seen] == [False, True]
+    assert seen[-1][1] == 7
+
+
+def test_a_second_take_in_a_tab_takes_the_place_of_the_first(studio: Studio, home: Home) -> None:
+    """As from the list of takes, while one is made."""
+    first = studio.make(visitor(), None, *wish_at_home())
+    next(first)
+    second = [*studio.make(visitor(), None, *wish_at_home())]
+    # Anything else would show Generate, or the first, beside the second.
+    assert [*first] == [(gr.skip(),) * 6]
+    assert second[-1][0]["phase"] == "done"
+
+
+def test_the_money_line_is_asked_for_after_hosted_takes_only(studio: Studio) -> None:
+    spent = [[*studio.make(visitor(), None, *what)][-1][-1] for what in (wish_at_home(), wish())]
+    assert [isinstance(each, float) for each in spent] == [False, True]
 
 
 def test_a_visitor_can_not_pass_for_many(studio: Studio, hosted: Hosted) -> None:
@@ -232,7 +257,7 @@ def test_visitors_do_not_see_the_owners_balance(studio: Studio) -> None:
 
 def test_what_somebody_typed_is_no_html_in_an_error(studio: Studio) -> None:
     with pytest.raises(gr.Error) as caught:
-        studio.begin(visitor(), "<img src=x>", *wish()[1:])
+        check(studio, "<img src=x>", *wish()[1:])
     assert "<img" not in str(caught.value)
 
 
@@ -276,8 +301,7 @@ def test_a_slider_goes_as_far_as_it_shows(
 
 def test_variations_come_as_takes_to_choose_from(studio: Studio) -> None:
     what = wish_at_home(variations=3, seed=7)
-    studio.begin(visitor(), *what)
-    done, seed = [*studio.make(visitor(), None, *what)][-1]
+    done, seed, *_ = [*studio.make(visitor(), None, *what)][-1]
     assert [told(take["facts"]).split(" · ")[1] for take in done["takes"]] == [
         "seed 7",
         "seed 8",
@@ -300,7 +324,7 @@ def test_ones_own_sound_is_continued(studio: Studio, home: Home, riff: str) -> N
 def test_a_tune_is_followed_by_models_that_can(studio: Studio, home: Home, riff: str) -> None:
     own = (studio.bring(visitor(), riff, "melody"), "melody")
     with pytest.raises(gr.Error, match="needs a melody model, such as facebook/musicgen-melody"):
-        studio.begin(visitor(), *wish_at_home("deaf", own))
+        check(studio, *wish_at_home("deaf", own))
     press_generate(studio, visitor(), *wish_at_home("melodious", own))
     assert home.wishes[0].melody is not None
     assert home.wishes[0].continue_from is None
@@ -314,30 +338,16 @@ def test_another_use_picks_another_stretch(studio: Studio, riff: str) -> None:
 
 
 def test_only_the_latest_sessions_are_known_and_one_that_is_used_is(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("musicgen_space.page.session._MOST_VISITS", 3)
-    studio.begin(visitor("mine"), *wish_at_home())
-    studio.begin(visitor("quiet"), *wish_at_home())
+    studio = Studio({"home": home}, Settings(), Shelf())
+    studio.stop(visitor("mine"))
+    studio.stop(visitor("quiet"))
     for number in range(5):
         studio.stop(visitor(f"invented {number}"))
         studio.put_away(visitor("mine"))
-    assert [*studio._visits] == ["invented 3", "invented 4", "mine"]
-    views = {
-        name: [*studio.make(visitor(name), None, *wish_at_home())][-1][0]
-        for name in ("mine", "quiet")
-    }
-    assert (views["mine"]["phase"], views["quiet"]["phase"]) == ("done", "failed")
-
-
-def test_a_permit_is_for_the_stretch_that_was_checked(
-    studio: Studio, home: Home, riff: str
-) -> None:
-    shown = studio.bring(visitor(), riff, "continue_from")
-    studio.begin(visitor(), *wish_at_home(own=(shown, "continue_from")))
-    other = wish_at_home(own=({**shown, "from": 12}, "continue_from"))
-    assert next(studio.make(visitor(), None, *other))[0]["phase"] == "failed"
-    assert home.wishes == []
+    assert {*studio._visits} == {"invented 3", "invented 4", "mine"}
 
 
 def test_too_long_a_stretch_to_continue_is_refused(studio: Studio, tmp_path: Path) -> None:
@@ -346,7 +356,7 @@ def test_too_long_a_stretch_to_continue_is_refused(studio: Studio, tmp_path: Pat
     shown = studio.bring(visitor(), str(tmp_path / "long.wav"), "continue_from")
     own = ({**shown, "from": 0, "to": 40}, "continue_from")
     with pytest.raises(gr.Error, match=r"0\.5 to 25 seconds"):
-        studio.begin(visitor(), *wish_at_home(own=own))
+        check(studio, *wish_at_home(own=own))
 
 
 def test_a_backend_without_the_knob_makes_its_take_without_the_sound(
@@ -369,18 +379,10 @@ def test_a_sound_is_forgotten_when_it_is_removed_replaced_or_its_tab_is_closed(
         lambda: studio.leave(visitor()),
     ):
         own = brought()
-        studio.begin(visitor(), *wish_at_home(own=own))
+        check(studio, *wish_at_home(own=own))
         forget()
         with pytest.raises(gr.Error, match="choose it again"):
-            studio.begin(visitor(), *wish_at_home(own=own))
-
-
-def test_a_sound_that_is_gone_when_its_turn_comes_is_told(studio: Studio, riff: str) -> None:
-    what = wish_at_home(own=(studio.bring(visitor(), riff, "continue_from"), "continue_from"))
-    studio.begin(visitor(), *what)
-    studio.put_away(visitor())
-    last = [*studio.make(visitor(), None, *what)][-1][0]
-    assert (last["phase"], "choose it again" in told(last["status"])) == ("failed", True)
+            check(studio, *wish_at_home(own=own))
 
 
 def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
@@ -390,7 +392,7 @@ def test_a_file_that_is_no_sound_is_told_and_the_sound_before_stays(
     (tmp_path / "bad.wav").write_bytes(b"no sound at all")
     with pytest.raises(gr.Error, match="text and no sound"):
         studio.bring(visitor(), str(tmp_path / "bad.wav"), "continue_from")
-    studio.begin(visitor(), *wish_at_home(own=own))
+    check(studio, *wish_at_home(own=own))
 
 
 @pytest.fixture
@@ -401,8 +403,7 @@ def keeping(home: Home, hosted: Hosted, library: Library) -> Studio:
 
 
 def made_for(studio: Studio, whose: Any, *what: Any) -> dict[str, Any]:
-    studio.begin(visitor(), *what)
-    return [*studio.make(visitor(), whose, *what)][-1][0]
+    return [*studio.make(visitor(), whose, *what)][-1][0]  # type: ignore[no-any-return]
 
 
 def test_what_is_made_is_kept_for_whose_page_it_was(keeping: Studio, library: Library) -> None:

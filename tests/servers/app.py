@@ -27,7 +27,7 @@ def serving(
 ) -> Iterator[str]:
     """Run ``app.py`` as a user would, or another command; yields the page's address.
 
-    ``host`` is where it is looked for, IPv6 in brackets.
+    ``host`` is where it is looked for, IPv6 in brackets; ``tree`` is the working tree it is of.
     """
     folder = log.parent
     with socket.socket() as probe:

@@ -172,10 +172,8 @@ function draw() {
   brush.setTransform(scale, 0, 0, scale, 0, 0);
   const step = 4;
   const bars = Math.floor(width / step);
-  for (let bar = 0; bar < bars; bar++) {
-    const from = Math.floor((bar / bars) * sound.peaks.length);
-    const to = Math.max(from + 1, Math.floor(((bar + 1) / bars) * sound.peaks.length));
-    const tall = Math.max(2, (Math.max(0, ...sound.peaks.slice(from, to)) / 100) * (height - 8));
+  for (const [bar, peak] of barsOf(sound.peaks, bars).entries()) {
+    const tall = Math.max(2, (peak / 100) * (height - 8));
     const when = ((bar + 0.5) / bars) * seconds();
     const inside = when >= sound.from && when <= sound.to;
     brush.fillStyle = !inside ? left : playing && when <= audio.currentTime ? heard : picked;

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from musicgen_space.audio.clips import wav
 from musicgen_space.backends.base import MELODY_NEEDS, Backend
@@ -77,12 +76,12 @@ class OwnSound:
             )
 
     @property
-    def choice(self) -> list[Component]:
+    def choice(self) -> list[gr.Component]:
         """What a wish needs of it."""
         return [self.picker, self.use]
 
     @property
-    def parts(self) -> list[Component]:
+    def parts(self) -> list[gr.Component]:
         """What ``showing`` has updates for."""
         return [self.section, self.about, self.source, self.picker, self.use]
 
@@ -177,7 +176,7 @@ def _picker(sounds: Kept[Clip], work: PageWork) -> gr.HTML:
     picker = widget(
         NOTHING_PICKED,
         "clip/picker.html",
-        "player/served.js",
+        "bars.js",
         "player/starting.js",
         "clip/picker.js",
         server_functions=[work.in_turn(sound)],

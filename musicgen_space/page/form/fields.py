@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.page.form.length import SLIDERS
@@ -91,9 +90,9 @@ def seed_field(last_seed: gr.State) -> gr.Slider:
     return seed
 
 
-def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, Component]:
+def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, gr.Component]:
     """What most people never touch, by field, in two groups; texts have notes below them."""
-    fields: dict[str, Component] = {}
+    fields: dict[str, gr.Component] = {}
     with folded(say("More control"), elem_id="more"):
         for title, names in _GROUPS.items():
             gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
@@ -131,7 +130,7 @@ def slider(
     )
 
 
-def _number_or_text(name: str) -> Component:
+def _number_or_text(name: str) -> gr.Component:
     label, hint = _LABELS[name], HINTS[name]
     if name in SLIDERS:
         return slider(name, label, hint)

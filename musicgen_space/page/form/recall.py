@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.page.clip.own_sound import CONTINUE
@@ -48,12 +47,12 @@ class Recall:
         backend: gr.Radio,
         model: gr.Dropdown,
         prompt: gr.Textbox,
-        fields: Mapping[str, Component],
+        fields: Mapping[str, gr.Component],
         chosen_models: gr.State,
     ) -> None:
         self._backends = backends
         knobs = [fields[name] for name in FIELDS]
-        self.outputs: list[Component] = [backend, model, prompt, *knobs, chosen_models]
+        self.outputs: list[gr.Component] = [backend, model, prompt, *knobs, chosen_models]
 
     def updates(self, settings: Mapping[str, Any]) -> list[Any]:
         """Updates of ``outputs``; says in a notice what could not be given back.

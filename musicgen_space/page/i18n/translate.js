@@ -1,12 +1,12 @@
 // The page in the visitor's language. Stands before the script of every widget.
-// Gradio gives: element.
+// Gradio gives: element; gradio_compat.js: gradio.
 //
 // The tables are those of musicgen_space/page/i18n/translate.py: English text → translation, with
 // the same places in both, as musicgen_space/message.py describes them. What is in no table stays
 // English. The language is chosen as Gradio chooses it for its own components.
 
 const { language, translated, told } = (() => {
-  const tables = window.gradio_config?.i18n_translations ?? {};
+  const { tables } = gradio;
   const wanted = navigator.language || "en";
   const language = [wanted, wanted.split("-")[0]].find((each) => tables[each]) ?? "en";
   const table = tables[language] ?? {};

@@ -12,13 +12,13 @@ from functools import cache
 from pathlib import Path
 
 import gradio as gr
-from gradio.i18n import I18nData
 
 __all__ = ["LANGUAGES", "say", "tables", "translations"]
 
 LANGUAGES = ("de", "es", "fr", "zh-CN")  # and English
 
 _HERE = Path(__file__).parent
+_mark = gr.I18n()
 
 
 def say(text: str) -> str:
@@ -26,7 +26,7 @@ def say(text: str) -> str:
 
     It can stand in a longer string, once.
     """
-    return str(I18nData(text))
+    return str(_mark(text))
 
 
 def translations() -> gr.I18n:

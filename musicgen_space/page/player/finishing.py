@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from cachetools import LRUCache
 
 from musicgen_space.audio.finish import apply_finish
 from musicgen_space.audio.loudness import LOUDNESS, gains_to_match, loudness
@@ -35,7 +37,9 @@ class Finishing:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._lock = threading.Lock()
-        self._done: OrderedDict[tuple[str, Finish], Take] = OrderedDict()
+        self._done: LRUCache[tuple[str, Finish], Take] = LRUCache(
+            _BYTES_KEPT, getsizeof=lambda take: take.samples.nbytes
+        )
 
     def take(self, address: object, finish: Finish) -> Take | None:
         """A take of the shelf with ``finish``; ``address`` is "key/variation". None: unknown."""
@@ -44,11 +48,9 @@ class Finishing:
             return raw
         with self._lock:
             key = (str(address), finish)
-            if key not in self._done:
-                self._done[key] = apply_finish(raw, finish)
-            self._done.move_to_end(key)
-            take = self._done[key]
-            self._forget_the_oldest()
+            take = self._done.get(key) or apply_finish(raw, finish)
+            with suppress(ValueError):  # larger than all that is kept
+                self._done[key] = take
         return take
 
     def heard(self, addresses: Sequence[object], finish: Finish) -> list[dict[str, Any]] | None:
@@ -75,11 +77,6 @@ class Finishing:
             for index, (before, take, gain) in enumerate(zip(raw, takes, gains, strict=True))
             if before is not None
         ]
-
-    def _forget_the_oldest(self) -> None:
-        taken = sum(take.samples.nbytes for take in self._done.values())
-        while taken > _BYTES_KEPT and len(self._done) > 1:
-            taken -= self._done.popitem(last=False)[1].samples.nbytes
 
 
 def finish_of(settings: object) -> Finish:

@@ -3,7 +3,7 @@
 // Six files make up one function, in this order: player.js (what is there, transport,
 // what is seen), live.js (a take while it is made), sounds.js (finished takes as files),
 // compare.js (several takes), share.js (a link to one), wiring.js (what is listened to).
-// Before them stand served.js and starting.js, which the picker has, too.
+// Before them stand bars.js and starting.js, which the picker has, too.
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
 // after sample, so there is no gap between them. A finished take is an <audio> file; of
@@ -225,10 +225,8 @@ function drawBars(canvas, take, { seconds, played, flat = false }) {
   const bars = Math.floor(width / step);
   const peaksInAll = Math.max(1, seconds * take.peaks_per_second);
   const reached = seconds ? played / seconds : 0;
-  for (let bar = 0; bar < bars; bar++) {
-    const from = Math.floor((bar / bars) * peaksInAll);
-    const to = Math.max(from + 1, Math.floor(((bar + 1) / bars) * peaksInAll));
-    const loudest = flat ? 30 : Math.max(-1, ...take.peaks.slice(from, to));
+  for (const [bar, peak] of barsOf(take.peaks, bars, peaksInAll).entries()) {
+    const loudest = flat ? 30 : peak;
     const tall = loudest < 0 ? 2 : Math.max(2, (loudest / 100) * (height - 8));
     brush.fillStyle = loudest < 0 ? empty : (bar + 0.5) / bars < reached ? heard : made;
     brush.fillRect(bar * step, (height - tall) / 2, step - 1.5, tall);

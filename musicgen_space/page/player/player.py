@@ -38,8 +38,8 @@ __all__ = [
 
 View = dict[str, Any]
 
-_FILES = (
-    *("player.html", "served.js", "starting.js", "player.js", "stream.js", "sounds.js"),
+_OWN_FILES = (
+    *("player.html", "starting.js", "player.js", "stream.js", "sounds.js"),
     *("compare.js", "share.js", "wiring.js"),
 )
 _PICTURE = "png"
@@ -59,16 +59,18 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time), ``peaks``
     and ``peaks_per_second``. Texts are JSON for the scripts' ``told``.
 
+    ``ended`` says that a take was made or failed just now: others on the page are told.
+
     Which finish takes are heard with, and which of them, is up to each browser. Its event
     ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
     is ``kept`` as.
     """
     finishing, files = Finishing(shelf), MadeFiles()
 
-    def chunk(address: str) -> str | None:
-        """What the player calls for the next chunk; ``address`` is "take/index"."""
+    def chunks(address: str) -> list[str] | None:
+        """What the player calls for the next chunks; ``address`` is "take/index"."""
         key, _, index = str(address).rpartition("/")
-        return shelf.chunk(key, whole(index))
+        return shelf.chunks(key, whole(index))
 
     def file(wish: Any) -> dict[str, str] | None:
         """A file, made when it is asked for: the ``take``'s id, its ``ending``, a ``finish``."""
@@ -94,8 +96,9 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
 
     player = widget(
         value,
-        *(f"player/{file}" for file in _FILES),
-        server_functions=[chunk, work.in_turn(file), work.in_turn(heard)],
+        "bars.js",
+        *(f"player/{file}" for file in _OWN_FILES),
+        server_functions=[chunks, work.in_turn(file), work.in_turn(heard)],
         elem_id="player",
     )
     return player
@@ -120,6 +123,7 @@ def view(phase: str, status: Text | Sequence[Text] = "", **changes: Any) -> View
         "facts": [],
         "variations": 1,
         "takes": [],
+        "ended": False,
         **changes,
     }
 

@@ -10,9 +10,8 @@ function outerAddress() {
   } catch {
     // Another site's frame. Of a Space on the hub the address is known; the hub hands the
     // query on. Elsewhere the frame's own address works as well.
-    const space = window.gradio_config?.space_id;
     const hub = document.referrer.startsWith("https://huggingface.co/");
-    return space && hub ? `https://huggingface.co/spaces/${space}` : location.href;
+    return gradio.space && hub ? `https://huggingface.co/spaces/${gradio.space}` : location.href;
   }
 }
 

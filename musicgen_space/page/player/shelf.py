@@ -18,6 +18,7 @@ __all__ = ["Shelf", "whole"]
 # Four variations of five minutes in stereo are 350 MB, a usual take is 2.
 _BYTES_KEPT = 512 * 2**20
 _BYTES_EACH = 384 * 2**20
+_CHUNKS_AT_ONCE = 8  # a megabyte in stereo
 
 
 @dataclass(slots=True)
@@ -61,12 +62,16 @@ class Shelf:
         """Nothing came of it."""
         self._made.forget(key)
 
-    def chunk(self, key: str, index: int) -> str | None:
-        """Chunk ``index`` as base64 of interleaved little-endian int16; None if unknown."""
+    def chunks(self, key: str, first: int) -> list[str] | None:
+        """The next few chunks from ``first`` on, each as base64 of interleaved little-endian int16.
+
+        None if there is none.
+        """
         making = self._made.get(key)
-        if making is None or not 0 <= index < len(making.chunks):
+        if making is None or not 0 <= first < len(making.chunks):
             return None
-        return base64.b64encode(making.chunks[index]).decode("ascii")
+        few = making.chunks[first : first + _CHUNKS_AT_ONCE]
+        return [base64.b64encode(chunk).decode("ascii") for chunk in few]
 
     def take(self, key: str, variation: int) -> Take | None:
         """A finished take; None when it is unknown or forgotten."""

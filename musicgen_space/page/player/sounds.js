@@ -49,9 +49,10 @@ function load(index, key) {
   const audio = part("sounds").querySelector("audio:not([data-used])") ?? new Audio();
   audio.preload = "auto";
   audio.toggleAttribute("data-used", true);
+  audio.dataset.take = takes[index].id; // for the tests
   part("sounds").append(audio);
   const sound = { audio, there: false, dropped: false };
-  sound.ready = fileOf(index, "wav").then((file) => {
+  sound.ready = soundFile(index).then((file) => {
     if (sound.dropped) return false;
     const wanted = eager && sound === soundOf(chosen);
     if (wanted) eager = false;
@@ -83,6 +84,14 @@ function load(index, key) {
   return sound;
 }
 
+// What was heard is not fetched again where nothing is to be done to it.
+async function soundFile(index) {
+  const { id } = takes[index];
+  const heard = finishHeard || id !== `${take}/0` ? null : await heardAsFile();
+  if (heard) return { url: URL.createObjectURL(heard) };
+  return takes[index]?.id === id ? fileOf(index, "wav") : null;
+}
+
 // Forget sounds that are not of these takes or of another finish, but none that plays.
 function tidy() {
   const ids = new Set(takes.map(({ id }) => id));
@@ -98,6 +107,7 @@ function forget(key) {
   const sound = sounds.get(key);
   sounds.delete(key);
   sound.dropped = true;
+  URL.revokeObjectURL(sound.audio.src); // where it is a file of its own
   sound.audio.removeAttribute("src");
   sound.audio.removeAttribute("data-used");
   sound.audio.load();

@@ -2,10 +2,11 @@
 
 let context = null;
 let output = null;        // where all live sound goes through, as loud as its take should be
-let channels = [];        // one Float32Array a channel, long enough for the whole take
+let pieces = [];          // the chunks that are there: bytes of interleaved int16
+let channels = [];        // the same as one Float32Array a channel, long enough for the whole take
 let filled = 0;           // frames fetched
 let fetched = 0;          // chunks fetched
-let fetching = false;
+let fetching = null;      // the promise of those that are on their way
 let sources = [];
 let scheduled = 0;        // frames scheduled
 let origin = 0;           // the context's time at which frame 0 would have played
@@ -23,28 +24,23 @@ function unlock() {
   context.resume().catch(() => {}); // its state tells; onstatechange hears of it
 }
 
-async function fetchChunks() {
-  if (fetching) return;
-  fetching = true;
-  const mine = take;
-  try {
-    while (mine === take && fetched < view.chunks && !lost) {
-      const encoded = await patiently(() => server.chunk(`${mine}/${fetched}`));
-      if (mine !== take) break;
-      if (typeof encoded !== "string") {
-        giveUpLive();
-        break;
-      }
-      store(encoded);
-      fetched += 1;
-      if (playing && source === "live") schedule();
-      else considerStarting();
-      draw();
-    }
-  } finally {
-    fetching = false;
+// Fetch the chunks that the view has and this page hasn't; resolves when they are here.
+function fetchChunks() {
+  fetching ??= fetchOn().finally(() => { fetching = null; });
+  return fetching;
+}
+
+async function fetchOn() {
+  while (fetched < view.chunks && !lost) {
+    const mine = take;
+    const next = await patiently(() => server.chunks(`${mine}/${fetched}`));
+    if (mine !== take) continue;
+    if (!Array.isArray(next)) return giveUpLive();
+    next.forEach(store);
+    if (playing && source === "live") schedule();
+    else considerStarting();
+    draw();
   }
-  if (mine !== take) fetchChunks();
 }
 
 // A chunk can't be had: go on with the file once there is one.
@@ -61,6 +57,8 @@ function giveUpLive() {
 function store(encoded) {
   const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
   const samples = new Int16Array(bytes.buffer);
+  pieces.push(bytes);
+  fetched += 1;
   const count = view.channels || 1;
   const frames = samples.length / count;
   for (let channel = 0; channel < count; channel++) {
@@ -114,5 +112,22 @@ function silence() {
     node.disconnect();
   }
   sources = [];
+}
+
+// The take as a WAV file, if all of it was heard: the samples that the server's file has, too.
+async function heardAsFile() {
+  const mine = take;
+  await fetchChunks();
+  const whole = filled > 0 && filled === Math.round(view.wanted * rate());
+  if (mine !== take || view.phase !== "done" || !whole) return null;
+  const frame = channels.length * 2; // bytes
+  const number = (value, bytes) =>
+    Uint8Array.from({ length: bytes }, (_, at) => (value >>> (8 * at)) & 255);
+  return new Blob([
+    "RIFF", number(36 + filled * frame, 4), "WAVEfmt ", number(16, 4),
+    number(1, 2), number(channels.length, 2), // PCM
+    number(rate(), 4), number(rate() * frame, 4), number(frame, 2), number(16, 2),
+    "data", number(filled * frame, 4), ...pieces,
+  ], { type: "audio/wav" });
 }
 

@@ -10,7 +10,7 @@ function update() {
     chosen = 0;
     eager = false;
     noLongerCompared();
-    [channels, filled, fetched, scheduled, position, lost] = [[], 0, 0, 0, 0, false];
+    [pieces, channels, filled, fetched, scheduled, position, lost] = [[], [], 0, 0, 0, 0, false];
     source = view.phase === "done" ? "file" : "live";
     startAlone = true;
     // On a phone the player lies below the fold. Who plays takes in their list stays there.
@@ -20,6 +20,8 @@ function update() {
   if (view.phase !== before.phase || another) {
     part("announcement").textContent = told(view.announcement);
   }
+  // There may be something new in the list of takes.
+  if (view.ended && !before.ended) document.dispatchEvent(new Event("musicgen:kept"));
   hear();
   if (view.phase === "done" && !playing && !(startAlone && view.chunks)) source = "file";
   fetchChunks();

@@ -195,10 +195,7 @@ function fill(item, row) {
 }
 
 function bars(peaks) {
-  const step = Math.max(1, peaks.length / BARS);
-  const tall = Array.from({ length: Math.min(BARS, peaks.length) }, (_, bar) =>
-    Math.max(4, ...peaks.slice(Math.floor(bar * step), Math.floor((bar + 1) * step)))
-  );
+  const tall = barsOf(peaks, Math.min(BARS, peaks.length)).map((peak) => Math.max(4, peak));
   return tall.map((percent, bar) => `M${bar + 0.5} ${50 - percent / 2}v${percent}`).join("");
 }
 

@@ -17,6 +17,7 @@ from musicgen_space.message import Message, as_json
 from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.form.recall import Recall
+from musicgen_space.page.gradio_compat import serve_file, served_folder
 from musicgen_space.page.session import Studio
 from musicgen_space.page.takes.own_takes import MOST_AT_ONCE, Answer, OwnTakes
 from musicgen_space.page.widget import widget
@@ -56,10 +57,10 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
 
     def export_takes(sent: Any) -> Answer:
         """A zip file to fetch."""
-        made = takes.export_takes(sent, Path(panel.GRADIO_CACHE))
+        made = takes.export_takes(sent, served_folder(panel))
         if not isinstance(made, Path):
             return made
-        panel.temp_files.add(str(made))  # Gradio serves these, and deletes them in time
+        serve_file(made, panel)
         return {"path": str(made), "name": made.name}
 
     if takes.are_kept:
@@ -69,7 +70,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
     panel = widget(
         None,
         "takes/library_panel.html",
-        "player/served.js",
+        "bars.js",
         "takes/library_panel.js",
         server_functions=[
             *map(

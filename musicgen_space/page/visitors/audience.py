@@ -7,19 +7,16 @@ handler has none. So each take is watched from here: is a stream of its news ope
 from __future__ import annotations
 
 import math
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["Audience"]
+from musicgen_space.page.gradio_compat import stream_about
 
-_BY_CALL = re.compile(r"/call/(?:v2/)?[^/]+/([^/]+)/?$")
-_BY_SESSION = re.compile(r"/queue/data/?$")
+__all__ = ["Audience"]
 
 
 class Audience:
@@ -53,7 +50,7 @@ class Audience:
         """``app`` with an eye on its streams."""
 
         async def watching(scope: Scope, receive: Receive, send: Send) -> None:
-            about = _stream_about(scope)
+            about = stream_about(scope)
             with self._listening(about) if about else nullcontext():
                 await app(scope, receive, send)
 
@@ -102,14 +99,3 @@ class _Watched:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _stream_about(scope: Scope) -> str | None:
-    """The call or the session whose news a request asks for, if it does."""
-    if scope["type"] != "http" or scope["method"] != "GET":
-        return None
-    if call := _BY_CALL.search(scope["path"]):
-        return call[1]
-    if _BY_SESSION.search(scope["path"]):
-        return QueryParams(scope["query_string"]).get("session_hash")
-    return None

@@ -6,7 +6,6 @@ Gradio brings many routes: recordings, proxies, statistics, editors. All are clo
 from __future__ import annotations
 
 import logging
-import re
 from itertools import dropwhile
 from traceback import walk_tb
 
@@ -16,33 +15,23 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
+from musicgen_space.page.gradio_compat import MCP, READ, UPLOAD, WRITTEN
 
-__all__ = ["UPLOAD", "Gate", "is_open"]
+__all__ = ["HEALTH", "Gate", "is_open"]
 
 log = logging.getLogger(__name__)
 
 _NOT_UNDERSTOOD = "This request makes no sense here: what it names is not there."
 _MOST_BYTES = 2**20  # of what a page or a program asks for
 _AROUND_A_FILE = 2**16  # what a form adds to an upload
-UPLOAD = "/gradio_api/upload"
-
-_READ = re.compile(
-    r"/|/config/?|/favicon\.ico|/theme\.css|/robots\.txt|/manifest\.json|/pwa_icon(/.*)?|/healthz"
-    r"|/(static|assets|svelte)/.*"
-    r"|/gradio_api/(theme\.css|info/?|openapi\.json|startup-events|app_id/?|login_check/?"
-    r"|heartbeat/[^/]+|queue/data|upload_progress|call/(v2/)?[^/]+/[^/]+|file=(?!https?:).*)"
-)
-_WRITTEN = re.compile(
-    r"/gradio_api/(upload|queue/join|cancel|reset/?|component_server/?|run/[^/]+/?"
-    r"|call/(v2/)?[^/]+/?)"
-)
-_MCP = re.compile(r"/gradio_api/mcp(/.*)?")  # in any way
+HEALTH = "/healthz"  # ours
 
 
 def is_open(method: str, path: str) -> bool:
     """Whether a request goes through to Gradio."""
-    opened = _READ if method in ("GET", "HEAD") else _WRITTEN if method == "POST" else _MCP
-    return bool(opened.fullmatch(path) or _MCP.fullmatch(path))
+    reads = method in ("GET", "HEAD")
+    opened = READ if reads else WRITTEN if method == "POST" else MCP
+    return bool(opened.fullmatch(path) or MCP.fullmatch(path) or (reads and path == HEALTH))
 
 
 class Gate:

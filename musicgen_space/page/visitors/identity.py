@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import gradio as gr
 
+from musicgen_space.page.gradio_compat import is_by_mcp
 from musicgen_space.process.addresses import without_mapping
 from musicgen_space.settings import Settings
 
@@ -43,7 +44,7 @@ def address_of(request: gr.Request) -> str:
     MCP calls come from this server itself, with their visitors' headers and without their
     addresses: all of them are one visitor.
     """
-    if request.headers.get("x-gradio-user") == BY_MCP:
+    if is_by_mcp(request):
         return BY_MCP
     return network_of(str(request.client.host))
 

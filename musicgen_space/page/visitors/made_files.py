@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 
-from gradio.components import Component
-from gradio.processing_utils import save_bytes_to_cache
+import gradio as gr
 
+from musicgen_space.page.gradio_compat import save_file
 from musicgen_space.page.visitors.shares import Shares, remove_file
 
 __all__ = ["MadeFiles"]
@@ -24,11 +24,10 @@ class MadeFiles:
         self._shares = Shares(most_bytes)
         self._lock = threading.Lock()
 
-    def save(self, data: bytes, name: str, component: Component, visitor: str = "") -> str:
+    def save(self, data: bytes, name: str, component: gr.Component, visitor: str = "") -> str:
         """Write a file that ``component`` offers; → its path. The oldest ones go."""
         with self._lock:
-            path: str = save_bytes_to_cache(data, name, component.GRADIO_CACHE)
-            component.temp_files.add(path)
+            path = save_file(data, name, component)
             for gone in self._shares.put(path, visitor, len(data)):
                 remove_file(gone)
         return path

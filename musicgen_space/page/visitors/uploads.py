@@ -14,16 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anyio.to_thread
-from gradio.route_utils import MultiPartException, upload_fn
-from gradio.routes import file_upload_statuses
-from gradio.utils import get_upload_folder
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
-from musicgen_space.page.visitors.gate import UPLOAD
+from musicgen_space.page.gradio_compat import (
+    UPLOAD,
+    kept_till_deleted,
+    receive_files,
+    upload_folder,
+)
 from musicgen_space.page.visitors.identity import network_of
 from musicgen_space.page.visitors.shares import Shares, remove_file
 
@@ -59,12 +61,8 @@ class Uploads:
         assert request.client is not None
         visitor = network_of(request.client.host)
         with self._counted(visitor):
-            try:
-                paths = await self._received(request)
-            except MultiPartException as error:
-                status = 413 if "maximum allowed size" in error.message else 400
-                raise HTTPException(status, error.message) from None
-        request.app.get_blocks().upload_file_set.update(paths)  # which Gradio deletes in time
+            paths = await self._received(request)
+        kept_till_deleted(request, paths)
         await anyio.to_thread.run_sync(self.keep, paths, visitor)
         return JSONResponse(paths)
 
@@ -82,19 +80,12 @@ class Uploads:
     async def _received(self, request: Request) -> list[str]:
         """The files of a request, under the names that Gradio has for them; else nothing is left.
 
-        Raises ``MultiPartException`` for a form that is none or has too large a file.
+        Raises ``HTTPException`` for a form that is none or has too large a file.
         """
-        folder = Path(get_upload_folder())
+        folder = upload_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        upload_id = request.query_params.get("upload_id")
         with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as sent:
-            files, _, _ = await upload_fn(
-                request,
-                sent,
-                MAX_CLIP_BYTES,
-                upload_id,
-                upload_progress=file_upload_statuses if upload_id else None,
-            )
+            files = await receive_files(request, sent, MAX_CLIP_BYTES)
             return [_moved(Path(file), sent, folder) for file in files]
 
 
