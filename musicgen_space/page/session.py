@@ -53,7 +53,6 @@ __all__ = ["Studio", "introduction"]
 
 log = logging.getLogger(__name__)
 
-_CHANGED = Message("The settings changed meanwhile: press Generate again.")
 _BROKEN = Message("Something went wrong here, not with your prompt. Please try again.")
 
 _SECONDS_BETWEEN_VIEWS = 0.25

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from musicgen_space.audio.resample import fit
+from musicgen_space.audio.resample import convert
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
 from musicgen_space.backends.local.backend import LocalBackend
 from musicgen_space.request import MusicRequest
@@ -59,7 +59,7 @@ class Humming(Backend):
         level = 0.3 / (1 + request.seed % 4) if request.seed >= 1000 else 0.3
         hum = (level * np.sin(2 * np.pi * (200 + request.seed) * at))[None].astype(np.float32)
         clip = request.continue_from
-        before = [] if clip is None else [fit(clip, RATE, 1)]
+        before = [] if clip is None else [convert(clip, RATE, 1)]
         return np.concatenate([*before, hum], axis=1)
 
 

@@ -296,7 +296,7 @@ def test_a_slider_goes_as_far_as_it_shows(
     studio: Studio, fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(gr.Error, match=message):
-        studio.begin(visitor(), *wish_at_home(**fields))
+        check(studio, *wish_at_home(**fields))
 
 
 def test_variations_come_as_takes_to_choose_from(studio: Studio) -> None:
