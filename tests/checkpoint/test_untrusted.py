@@ -136,7 +136,7 @@ def test_a_file_that_is_longer_than_it_says_is_cut() -> None:
 
 
 def test_weights_are_no_device() -> None:
-    with pytest.raises(InvalidCheckpoint, match="/dev/zero is no regular file"):
+    with pytest.raises(InvalidCheckpoint, match="/dev/zero is not a regular file"):
         check_weight_file(Path("/dev/zero"))
 
 
