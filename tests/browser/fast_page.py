@@ -11,6 +11,7 @@ import numpy as np
 from app import main
 from musicgen_space.audio.resample import fit
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
+from musicgen_space.backends.segmind import SegmindBackend
 from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
 
@@ -62,4 +63,4 @@ class Humming(Backend):
 
 
 if __name__ == "__main__":
-    main(lambda _: {"local": Humming()})
+    main(lambda settings: {"local": Humming(), "segmind": SegmindBackend.from_settings(settings)})

@@ -9,6 +9,11 @@ from playwright.sync_api import Page, expect
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
 
+@pytest.fixture
+def page(humming: Page) -> Page:
+    return humming
+
+
 def findings(page: Page) -> list[str]:
     """What axe-core finds that is serious: rule, where, and why."""
     found = Axe().run(page).response["violations"]
