@@ -56,6 +56,24 @@ TORCH = replace(CPU, native=False)
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares an expensive fixture runs in one process (xdist's ``--dist loadgroup``).
+
+    The browser's tests, which wait most, come first: the other files fill what time they leave.
+    """
+    items.sort(key=lambda item: item.path.parent.name != "browser")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+
+def _group_of(item: pytest.Item) -> str:
+    """In the browser a page; elsewhere a file."""
+    if item.path.parent.name == "browser":
+        pages = {"address", "fast"} & set(getattr(item, "fixturenames", ()))
+        return min(pages, default=item.path.stem)
+    return str(item.path)
+
+
 def the_kernel() -> ctypes.CDLL:
     """The native kernel, which comes with the package for the usual machines."""
     library = kernel.load()

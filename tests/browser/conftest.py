@@ -64,7 +64,8 @@ def humming(profile: BrowserContext, fast: str) -> Iterator[Page]:
         yield page
 
 
-@pytest.fixture(scope="session")
+# While it runs, a test of this process can't have an event loop of its own: not for the session.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as playwright:
@@ -76,7 +77,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def profile(browser: Browser) -> Iterator[BrowserContext]:
     """What most cases share: to load and compile Gradio's code anew takes half of a case."""
     with closing(browser.new_context(viewport={"width": 1280, "height": 900})) as profile:
