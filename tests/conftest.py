@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import tempfile
@@ -64,6 +65,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name != "browser")
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+
+def pytest_collection_finish() -> None:
+    """Whoever lets a model go collects garbage: not among all that was imported, each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _group_of(item: pytest.Item) -> str:
