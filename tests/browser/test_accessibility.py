@@ -45,7 +45,7 @@ def test_nothing_serious_is_found_with_takes_and_all_sections_open(page: Page) -
     page.locator("#variations input[type=number]").press("Tab")
     page.click("#generate")
     expect(page.locator(".player")).to_have_attribute("data-phase", "done", timeout=90_000)
-    expect(page.locator("#library .take")).to_have_count(2)
+    expect(page.locator("#library .take").nth(1)).to_be_visible()
     assert findings(page) == []
     page.get_by_role("button", name="Blind").click()
     assert findings(page) == []
