@@ -39,11 +39,6 @@ class Pair:
     folder: Path
 
     @property
-    def quick(self) -> bool:
-        """Whether it is one of the tiny ones."""
-        return self.folder != embedded_folder()
-
-    @property
     def melody(self) -> bool:
         return self.ours.decoder.config.follows_melody
 
@@ -198,7 +193,7 @@ def their_codes_and_sound(
 
 
 def test_greedy_codes_are_the_same(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = 10.2 if pair.quick else 3  # nano takes transformers as long for these
+    seconds = 10.2 if pair.folder.name == "tiny" else 3
     request = MusicRequest(PROMPT, duration=seconds, top_k=1)
     ours, _ = our_codes_and_sound(pair, request, monkeypatch)
     theirs, _ = their_codes_and_sound(pair, request, monkeypatch, do_sample=False)
