@@ -10,8 +10,7 @@ demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 78
 	$(BIN)/python app.py
 
 test: check browser $(VENV)/training.installed  ## Set everything up; lint, types and all tests.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import tempfile
@@ -54,6 +55,30 @@ TORCH = replace(CPU, native=False)
 
 # Tiny matrices gain nothing from a second thread, and a busy machine makes them wait for it.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares an expensive fixture runs in one process (xdist's ``--dist loadgroup``).
+
+    The browser's tests, which wait most, come first: the other files fill what time they leave.
+    """
+    items.sort(key=lambda item: item.path.parent.name != "browser")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+
+def pytest_collection_finish() -> None:
+    """Whoever lets a model go collects garbage: not among all that was imported, each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def _group_of(item: pytest.Item) -> str:
+    """In the browser a page; elsewhere a file."""
+    if item.path.parent.name == "browser":
+        pages = {"address", "fast"} & set(getattr(item, "fixturenames", ()))
+        return min(pages, default=item.path.stem)
+    return str(item.path)
 
 
 def the_kernel() -> ctypes.CDLL:

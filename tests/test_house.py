@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -61,6 +62,7 @@ WITHIN_FUNCTIONS = {
 MOST_MODULES, MOST_FILES = 14, 18  # of a folder: more than that is not one room
 
 
+@functools.cache
 def imports_of(module: Path, *, everywhere: bool = True) -> set[str]:
     """What a module imports, within its functions as well if ``everywhere``."""
     names: set[str] = set()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.servers.app import serving
 from tests.servers.segmind import Segmind, running
@@ -36,33 +36,36 @@ def segmind() -> Segmind:
 
 
 @pytest.fixture(scope="session")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the app prints."""
-    return tmp_path_factory.mktemp("app") / "log"
-
-
-@pytest.fixture(scope="session")
-def address(segmind: Segmind, log: Path) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page over this machine and the stand-in."""
-    with running(segmind) as api, serving(log, SEGMIND_BASE_URL=api) as url:
+    log = tmp_path_factory.mktemp("app") / "log"
+    with running(Segmind()) as api, serving(log, SEGMIND_BASE_URL=api) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page over a backend that only hums, far faster than music is made."""
-    log = tmp_path_factory.mktemp("fast") / "log"
-    with serving(log, "-m", "tests.browser.fast_page") as url:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the fast page's app prints."""
+    return tmp_path_factory.mktemp("fast") / "log"
+
+
+@pytest.fixture(scope="session")
+def fast(segmind: Segmind, log: Path) -> Iterator[str]:
+    """The page over a backend that hums, far faster than music is made, and the stand-in."""
+    command = ("-m", "tests.browser.fast_page")
+    with running(segmind) as api, serving(log, *command, SEGMIND_BASE_URL=api) as url:
         yield url
 
 
 @pytest.fixture
-def humming(browser: Browser, fast: str) -> Iterator[Page]:
-    with opened(browser, fast, 60_000) as page:
+def humming(profile: BrowserContext, fast: str) -> Iterator[Page]:
+    """The fast page, freshly opened."""
+    with visited(profile, fast, 60_000) as page:
         yield page
 
 
-@pytest.fixture(scope="session")
+# While it runs, a test of this process can't have an event loop of its own: not for the session.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as playwright:
@@ -74,10 +77,29 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """What most cases share: to load and compile Gradio's code anew takes half of a case."""
+    with closing(browser.new_context(viewport={"width": 1280, "height": 900})) as profile:
+        yield profile
+
+
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
+def page(profile: BrowserContext, address: str) -> Iterator[Page]:
     """The page, freshly opened."""
-    with opened(browser, address, 90_000) as page:
+    with visited(profile, address, 90_000) as page:
+        yield page
+
+
+@contextmanager
+def visited(profile: BrowserContext, address: str, patience: float) -> Iterator[Page]:
+    """The page as a first visitor sees it: of earlier ones only the page's files are left."""
+    profile.clear_cookies()
+    profile.clear_permissions()
+    page = profile.new_page()
+    stored = {"origin": address, "storageTypes": "local_storage,indexeddb"}
+    profile.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
+    with shown(page, address, patience):
         yield page
 
 
@@ -85,11 +107,18 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 def opened(
     browser: Browser, address: str, patience: float, width: int = 1280, **options: Any
 ) -> Iterator[Page]:
-    """The page at ``address``. Fails on a script error and on a request to another host.
-
-    ``patience`` is in milliseconds; ``options`` are the browser's, such as ``locale``.
-    """
+    """The page in a profile of its own; ``options`` are the browser's, such as ``locale``."""
     page = browser.new_page(viewport={"width": width, "height": 900}, **options)
+    with shown(page, address, patience):
+        yield page
+
+
+@contextmanager
+def shown(page: Page, address: str, patience: float) -> Iterator[None]:
+    """Load ``address`` in ``page``. Fails on a script error and on a request to another host.
+
+    ``patience`` is in milliseconds.
+    """
     page.set_default_timeout(patience)
     page.add_init_script(LISTEN)
     problems: list[str] = []
@@ -97,7 +126,7 @@ def opened(
     page.on("request", lambda request: problems.extend(foreign(request.url, address)))
     page.goto(address)
     page.wait_for_selector("#generate")
-    yield page
+    yield
     page.close()
     assert not problems
 

@@ -11,6 +11,7 @@ import numpy as np
 from musicgen_space.audio.resample import convert
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
 from musicgen_space.backends.local.backend import LocalBackend
+from musicgen_space.backends.segmind import SegmindBackend
 from musicgen_space.request import MusicRequest
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
@@ -64,4 +65,7 @@ class Humming(Backend):
 
 
 if __name__ == "__main__":
-    serve(Settings.from_environment(), lambda _: {"local": Humming()})
+    serve(
+        Settings.from_environment(),
+        lambda settings: {"local": Humming(), "segmind": SegmindBackend.from_settings(settings)},
+    )

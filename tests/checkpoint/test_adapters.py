@@ -31,14 +31,11 @@ from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 from tests.checkpoint.adapters import EMBEDDING, PROJECTION, QUERIES, numbers, pair, write_adapter
+from tests.checkpoint.conftest import not_needed
 from tests.checkpoint.test_loader import damaged
 from tests.conftest import TORCH, a_second_of
 
 Weights = dict[str, torch.Tensor]
-
-
-def not_needed(name: str) -> Path:
-    raise ModelUnavailable(f"{name} was asked for")
 
 
 def merged(base: Path, folder: Path, change: Callable[[Weights], object]) -> MusicGen:

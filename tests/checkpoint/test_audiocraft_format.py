@@ -18,13 +18,10 @@ from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
 from tests.checkpoint.audiocraft_format import audiocraft_from
+from tests.checkpoint.conftest import not_needed
 from tests.conftest import a_second_of
 
 KINDS = ["tiny", "tiny_stereo", "tiny_melody", "tiny_stereo_melody"]
-
-
-def not_needed(name: str) -> Path:
-    raise ModelUnavailable(f"{name} was asked for")
 
 
 @pytest.fixture

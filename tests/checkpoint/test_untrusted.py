@@ -28,6 +28,7 @@ from musicgen_space.engine.placement import CPU
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, OutOfMemory
 from tests.checkpoint.adapters import write_adapter
 from tests.checkpoint.audiocraft_format import audiocraft_from
+from tests.checkpoint.conftest import not_needed
 
 ENDS_OTHERWISE = r"pytorch_model\.bin is damaged: its end is not as torch\.save writes it"
 
@@ -54,10 +55,6 @@ def little_memory() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def not_needed(name: str, *, tokenizer_only: bool = False) -> Path:
-    raise ModelUnavailable(f"{name} was asked for")
 
 
 def refused(folder: Path, why: str) -> None:

@@ -19,7 +19,7 @@ from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH, the_kernel
 
 PROMPT = "lo-fi music with a soothing melody"
-COLUMNS = 60
+COLUMNS = 36
 PREFILLED = 21  # more than one block, and not a whole number of them
 
 
@@ -173,24 +173,21 @@ def resident() -> float:
 def test_int8_predicts_nanos_own_music_as_well(nano: MusicGen) -> None:
     """Cross-entropy on codes that the exact decoder drew, within one per cent."""
     condition = condition_of(nano)
-    pieces = [own_codes(nano, condition, seed) for seed in (1, 2)]
+    codes = own_codes(nano, condition)
 
     def entropy(decoder: Decoder | NativeDecoder) -> float:
-        losses = []
-        for codes in pieces:
-            logits = all_logits(decoder, codes, condition, prefilled=1)[:-1, :1]
-            wanted = codes[0, :, 1:].T.flatten()
-            losses.append(torch.nn.functional.cross_entropy(logits.flatten(0, 2), wanted))
-        return float(torch.stack(losses).mean())
+        logits = all_logits(decoder, codes, condition, prefilled=1)[:-1, :1]
+        wanted = codes[0, :, 1:].T.flatten()
+        return float(torch.nn.functional.cross_entropy(logits.flatten(0, 2), wanted))
 
     exact = entropy(native(nano.decoder, "exact"))
     assert entropy(nano.decoder) == pytest.approx(exact, rel=1e-4)
     assert entropy(native(nano.decoder, "int8")) == pytest.approx(exact, rel=0.01)
 
 
-def own_codes(nano: MusicGen, condition: Condition, seed: int) -> torch.Tensor:
+def own_codes(nano: MusicGen, condition: Condition) -> torch.Tensor:
     """Columns [1, K, 150] drawn from the model itself, with guidance."""
-    decoder, generator = native(nano.decoder, "exact"), torch.Generator().manual_seed(seed)
+    decoder, generator = native(nano.decoder, "exact"), torch.Generator().manual_seed(1)
     sequence = [torch.full((1, 4), 2048)]
     logits, cache = decoder.prefill(sequence[0][..., None], condition, max_steps=150)
     for _ in range(149):

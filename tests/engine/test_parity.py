@@ -193,10 +193,11 @@ def their_codes_and_sound(
 
 
 def test_greedy_codes_are_the_same(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = MusicRequest(PROMPT, duration=10.2, top_k=1)
+    seconds = 10.2 if pair.folder.name == "tiny" else 3
+    request = MusicRequest(PROMPT, duration=seconds, top_k=1)
     ours, _ = our_codes_and_sound(pair, request, monkeypatch)
     theirs, _ = their_codes_and_sound(pair, request, monkeypatch, do_sample=False)
-    assert ours.shape == (pair.ours.decoder.config.codebooks, 510)
+    assert ours.shape == (pair.ours.decoder.config.codebooks, round(seconds * 50))
     assert torch.equal(ours, theirs)
 
 
@@ -215,19 +216,19 @@ def test_a_seed_gives_the_same_music(
     options: dict[str, float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    request = MusicRequest(PROMPT, duration=2, seed=7, **knobs)
+    request = MusicRequest(PROMPT, duration=1, seed=7, **knobs)
     ours, our_sound = our_codes_and_sound(pair, request, monkeypatch)
     theirs, their_sound = their_codes_and_sound(
         pair, request, monkeypatch, do_sample=True, **options
     )
     assert torch.equal(ours, theirs)
-    assert our_sound.shape == (pair.ours.decoder.config.channels, 2 * 32000)
+    assert our_sound.shape == (pair.ours.decoder.config.channels, 32000)
     assert np.abs(our_sound - their_sound).max() < 1e-4
 
 
 def test_a_seed_continues_a_clip_the_same_way(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     start = clip(pair.ours.decoder.config.channels)
-    request = MusicRequest(PROMPT, duration=2, seed=7, continue_from=start)
+    request = MusicRequest(PROMPT, duration=1, seed=7, continue_from=start)
     ours, our_sound = our_codes_and_sound(pair, request, monkeypatch)
     options: dict[str, Any] = {"input_values": torch.from_numpy(start.samples)[None]}
     if pair.melody:  # transformers' melody models take codes, not sound
@@ -235,7 +236,7 @@ def test_a_seed_continues_a_clip_the_same_way(pair: Pair, monkeypatch: pytest.Mo
     theirs, their_sound = their_codes_and_sound(
         pair, request, monkeypatch, do_sample=True, top_k=250, **options
     )
-    assert ours.shape[1] == 75 + 100
+    assert ours.shape[1] == 75 + 50
     assert torch.equal(ours, theirs)
     assert np.abs(our_sound - their_sound).max() < 1e-4
 

@@ -283,11 +283,6 @@ def moved_away(folder: Path, to: Path) -> set[str]:
     return {id for path in to.iterdir() if (id := id_in(path))}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "library"
-
-
 def files_of_takes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "takes").iterdir()}
 

@@ -20,11 +20,6 @@ from tests.library.child import in_a_child, listed, opened, sounds_in, take_of
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "library"
-
-
-@pytest.fixture
 def small_disk(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let the files of takes have 8000 bytes in all: a few takes."""
 

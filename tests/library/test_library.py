@@ -33,11 +33,6 @@ from tests.library.child import RATE, in_a_child, listed, opened, sounds_in, tak
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "library"
-
-
-@pytest.fixture
 def library(folder: Path) -> Iterator[Library]:
     library = opened(folder)
     yield library
