@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from musicgen_space.cli import main
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.take import Take
+from tests.test_docs import snippets
 
 
 def test_a_prompt_becomes_a_file(
@@ -186,6 +188,16 @@ def write_song(name: str, seconds: float = 30.0) -> None:
     """A song that is louder every second."""
     samples = np.repeat(np.arange(1, 1 + seconds) / 40, 8_000)
     soundfile.write(name, samples, 8_000, format="WAV")
+
+
+def test_the_documentation_s_commands_work_as_written(studio: Studio) -> None:
+    write_song("song.mp3")
+    scripts = [*snippets("../README.md", "sh"), *snippets("command-line.md", "sh")]
+    lines = [line for script in scripts for line in script.splitlines()]
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "make" or main(words) == 0, line
+    assert [request.variations for request in studio.asked] == [1, 1, 3]
 
 
 def test_every_wish_reaches_the_backend(studio: Studio) -> None:
