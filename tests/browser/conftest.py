@@ -16,14 +16,15 @@ from tests.servers.segmind import Segmind, running
 
 expect.set_options(timeout=20_000)  # the browser shares two cores with the music
 
-# Remembers every buffer that is played: when, how long, how loud.
+# Remembers every buffer that is played: when, how long, how loud, and how loud at its end.
 LISTEN = """
 window.heard = [];
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (when, ...rest) {
   const samples = this.buffer.getChannelData(0);
-  const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-  window.heard.push({ when, seconds: this.buffer.duration, peak });
+  const loudest = (some) => some.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+  const [peak, last] = [samples, samples.slice(-samples.length / 10)].map(loudest);
+  window.heard.push({ when, seconds: this.buffer.duration, peak, last });
   return start.call(this, when, ...rest);
 };
 """

@@ -330,7 +330,7 @@ def test_live_sound_of_a_continued_take_begins_with_what_was_there(
     heard: list[dict[str, float]] = humming.evaluate("window.heard")
     assert sum(piece["seconds"] for piece in heard) == pytest.approx(6, abs=0.05)
     assert heard[0]["peak"] == pytest.approx(0.5, abs=0.05)
-    assert heard[-1]["peak"] == pytest.approx(0.3, abs=0.05)
+    assert heard[-1]["last"] == pytest.approx(0.3, abs=0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -310,7 +310,7 @@ def test_an_adapter_is_downloaded_and_then_its_base(
     with hub_of(offered, **{"someone/base": tiny_folder}) as address:
         at_hub(address)
         updates = made(request)
-    loading = [update.what for update in updates if isinstance(update, Loading)]
+    loading = [str(update.what) for update in updates if isinstance(update, Loading)]
     downloads = [what for what in loading if what.startswith("Downloading")]
     assert REPOSITORY in downloads[0]
     assert "someone/base" in downloads[-1]

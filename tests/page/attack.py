@@ -276,7 +276,7 @@ def attack_page(folder: Path, seconds: float, seed: int) -> Figures:
     """
     figures = Figures()
     with serving(folder / "log", "-m", "tests.servers.slow_page", **PUBLIC) as page:
-        [process] = psutil.Process().children()
+        process = _listening_on(urlsplit(page).port)
         _attack_for(page, min(seconds / 4, 20), seed, Figures())
         time.sleep(CALM)
         figures.before = Resources.of(process, folder)
@@ -285,6 +285,16 @@ def attack_page(folder: Path, seconds: float, seed: int) -> Figures:
         figures.after = Resources.of(process, folder)
         _ask_modestly(page, figures)
     return figures
+
+
+def _listening_on(port: int | None) -> psutil.Process:
+    """The process that was started here and serves there."""
+    [found] = [
+        child
+        for child in psutil.Process().children()
+        if port in {each.laddr.port for each in child.net_connections("tcp") if each.laddr}
+    ]
+    return found
 
 
 def _attack_for(page: str, seconds: float, seed: int, figures: Figures) -> None:

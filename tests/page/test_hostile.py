@@ -305,7 +305,7 @@ def test_inputs_that_make_no_sense_are_refused_and_take_at_most_one_line_of_the_
 ) -> None:
     before = (folder / "log").read_text()
     endpoints = httpx.get(f"{page}/config").json()["dependencies"]
-    number = next(each["id"] for each in endpoints if each["api_name"] == "begin")
+    number = next(each["id"] for each in endpoints if each["api_name"] == "make")
     assert '"success":false' in pressed(page, number, given)
     assert (folder / "log").read_text().removeprefix(before).count("\n") <= 1
 

@@ -22,13 +22,14 @@ import os, sys, time
 from musicgen_space.process.termination import exit_on_signals
 exit_on_signals()
 from musicgen_space import cli as command_line
+from musicgen_space.audio import files
 from tests.test_cli import Studio
 
 def encode(*_):
     print("writing", os.environ["MPLCONFIGDIR"], file=sys.stderr, flush=True)
     time.sleep(60)
 
-command_line.encode = encode
+files.encode = encode
 command_line.open_backends = lambda _: {"studio": Studio()}
 sys.exit(command_line.main())
 """
