@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(PYTHON) -m tools.install $(VENV)
 AUDIOCRAFT := .venv-audiocraft
+APT := apt-get -o Acquire::Retries=0 -o Acquire::http::Timeout=20
 
 .PHONY: demo test check browser benchmark kernels parity-audiocraft train-smoke requirements docs clean
 
@@ -17,12 +18,13 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A browser for the tests: the one on the PATH, else Debian's, else Playwright's own.
+# A browser for the tests: Debian's without a window, else another on the PATH, else Playwright's.
 browser: $(VENV)/dev.installed
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
-	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	     && apt-get -q update && apt-get -qy install --no-install-recommends chromium; } \
-	|| $(BIN)/playwright install chromium
+	@command -v chromium-headless-shell >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && $(APT) -q update \
+	     && $(APT) -qy install --no-install-recommends chromium-headless-shell; } \
+	|| command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+	|| $(BIN)/playwright install --only-shell chromium
 
 benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine.
 	$(BIN)/python -m benchmarks.cpu
