@@ -68,4 +68,5 @@ $(VENV)/dev.installed: requirements-dev.txt $(VENV)/demo.installed
 $(VENV)/demo.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) requirements.txt
+	$(BIN)/pip install -q --no-deps --editable .
 	@touch $@

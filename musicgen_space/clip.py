@@ -16,6 +16,7 @@ from musicgen_space.message import Message
 __all__ = ["Clip", "ClipFacts", "check_stretch"]
 
 _MAX_SECONDS = 3600.0  # max clip length accepted from untrusted tags
+_MAX_CHANNELS = 64  # more are samples in the wrong place
 _NOTICEABLE = 1.0  # dB; a smaller change in level goes unnoticed
 
 
@@ -60,6 +61,16 @@ class Clip:
     name: str = "clip"
     start: float = 0.0
     lowered: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Take what other libraries have: one channel as [samples], integers, doubles.
+
+        Raises ``InvalidRequest`` for what is no sound.
+        """
+        rate = self.sample_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate < 1:
+            raise InvalidRequest("sample_rate", rate, "must be a whole number of Hz above 0")
+        object.__setattr__(self, "samples", _as_float32(np.asarray(self.samples)))
 
     @classmethod
     def from_file(
@@ -112,6 +123,20 @@ class Clip:
     def described(self) -> dict[str, str | float]:
         """Its facts as a JSON object, for a take's settings."""
         return asdict(self.facts)
+
+
+def _as_float32(samples: np.ndarray) -> np.ndarray:
+    """[channels, samples]; raises ``InvalidRequest`` for another shape or kind of numbers."""
+    if samples.ndim == 1:
+        samples = samples[None]
+    if samples.ndim != 2 or samples.shape[0] > _MAX_CHANNELS:
+        limit = f"must be [channels, samples] with up to {_MAX_CHANNELS} channels"
+        raise InvalidRequest("samples", f"the shape {samples.shape}", limit)
+    if samples.dtype.kind == "i":
+        samples = samples / -float(np.iinfo(samples.dtype).min)
+    if samples.dtype.kind != "f" or not np.isfinite(samples).all():
+        raise InvalidRequest("samples", f"numbers of {samples.dtype}", "must be finite numbers")
+    return samples.astype(np.float32, copy=False)
 
 
 def check_stretch(start: float, end: float, seconds: float) -> None:

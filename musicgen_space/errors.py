@@ -50,6 +50,7 @@ from __future__ import annotations
 
 import errno
 from datetime import datetime
+from typing import Any
 
 from musicgen_space.message import Message, Text
 
@@ -109,6 +110,19 @@ class MusicGenSpaceError(Exception):
         """What to tell the user."""
         first = self.args[0] if self.args else ""
         return first if isinstance(first, Message) else Exception.__str__(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it is, for other processes: most kinds are made of other arguments."""
+        return _unpickled, (type(self), self.args, self.__dict__)
+
+
+def _unpickled(
+    kind: type[MusicGenSpaceError], args: tuple[object, ...], facts: dict[str, object]
+) -> MusicGenSpaceError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 class InvalidRequest(MusicGenSpaceError, ValueError):

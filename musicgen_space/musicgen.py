@@ -155,6 +155,8 @@ class TextToMusic:
         return f"{type(self).__name__}({self.model!r})"
 
     def _request(self, prompt: str | MusicRequest, given: Fields, variations: int) -> MusicRequest:
+        if not self._close.alive:
+            raise BackendError(f"This {type(self).__name__} is closed: make another one.")
         wish = _fields_of(prompt) if isinstance(prompt, MusicRequest) else {"prompt": prompt}
         wish |= given
         if wish.get("model") not in (None, self.model):
@@ -292,5 +294,5 @@ def _clip(field: str, given: Any) -> Clip:
         raise InvalidRequest(field, given, "must be a Clip or the path of a file of sound")
     from musicgen_space.audio.clips import read_clip, told_of
 
-    with told_of(field):
+    with told_of(field, f"{field} {given}"):
         return read_clip(Path(given))

@@ -241,7 +241,7 @@ def test_what_is_wrong_is_said_by_field_value_and_limit_at_once(
 
 
 def test_a_sound_that_can_not_be_read_is_told_by_its_field(model: MusicGen) -> None:
-    with pytest.raises(UnreadableAudio, match="continue_from: The file can't be opened"):
+    with pytest.raises(UnreadableAudio, match=r"continue_from nothing\.wav: The file can't be"):
         model.generate("jazz", continue_from="nothing.wav")
 
 
@@ -346,5 +346,6 @@ def test_what_is_closed_makes_no_more(tiny_folder: Path) -> None:
     model = MusicGen.from_pretrained(tiny_folder)
     model.close()
     model.close()
-    with pytest.raises(BackendError):
-        model.generate("jazz", duration=1)
+    for make in (model.generate, model.stream, model.variations):
+        with pytest.raises(BackendError, match="This MusicGen is closed"):
+            make("jazz", duration=1)

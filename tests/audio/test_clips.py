@@ -367,3 +367,32 @@ def test_a_stretch_outside_of_a_clip_is_refused(start: float, end: float) -> Non
     clip = Clip(tone(4, CLIP_RATE, 1).T.astype(np.float32), CLIP_RATE)
     with pytest.raises(InvalidRequest, match="a stretch within 0 to 4"):
         clip.cut(start, end)
+
+
+@pytest.mark.parametrize(
+    ("samples", "heard"),
+    [
+        (np.array([0.0, 0.5, -1.0]), [[0, 0.5, -1]]),
+        (np.array([[0.25, -0.25]], np.float64), [[0.25, -0.25]]),
+        (np.array([16384, -32768], np.int16), [[0.5, -1]]),
+    ],
+    ids=["one channel", "doubles", "16 bits"],
+)
+def test_sound_of_other_libraries_is_a_clip(samples: np.ndarray, heard: list[list[float]]) -> None:
+    clip = Clip(samples, 8000)
+    assert clip.samples.dtype == np.float32
+    assert clip.samples.tolist() == heard
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "complaint"),
+    [
+        (np.zeros((8000, 2)), 8000, r"samples must be \[channels, samples\].*\(8000, 2\)"),
+        (np.array([0.0, np.nan]), 8000, "samples must be finite numbers"),
+        (np.array(["la"]), 8000, "samples must be finite numbers"),
+        (np.zeros(8), 0, "sample_rate must be a whole number of Hz above 0, got 0"),
+    ],
+)
+def test_what_is_no_sound_is_no_clip(samples: np.ndarray, rate: int, complaint: str) -> None:
+    with pytest.raises(InvalidRequest, match=complaint):
+        Clip(samples, rate)
