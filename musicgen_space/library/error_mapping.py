@@ -64,7 +64,8 @@ def _classify_sqlite(error: sqlite3.Error) -> tuple[type[LibraryUnavailable], st
     extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     code = extended & 0xFF  # the primary one: https://sqlite.org/rescode.html
     if code in _DAMAGE_CODES:
-        return LibraryDamaged, str(error)
+        # Of text that isn't UTF-8 the module quotes all, and these words go into the log.
+        return LibraryDamaged, str(error).partition(" with text ")[0]
     if extended == sqlite3.SQLITE_READONLY_DBMOVED:
         return LibraryDamaged, "its index was moved away"
     if code == sqlite3.SQLITE_FULL:

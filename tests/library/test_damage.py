@@ -548,6 +548,21 @@ def test_a_broken_index_is_set_aside_and_made_anew(
     library.close()
 
 
+def test_what_a_broken_index_says_is_not_in_the_log(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = opened(folder)
+    ids = library.keep("owner", [take_of("a secret song")])
+    library.close()
+    with closing(sqlite3.connect(folder / "index.sqlite3")) as index, index:
+        index.execute("UPDATE takes SET settings = CAST(settings || X'FF' AS TEXT)")
+    library = opened(folder)
+    assert listed(library) == ids
+    assert any("settings" in message for message in caplog.messages)
+    assert "secret" not in caplog.text
+    library.close()
+
+
 def test_processes_that_start_with_a_broken_index_lose_nothing(folder: Path) -> None:
     library = opened(folder)
     ids = library.keep("owner", [take_of(), take_of()])
