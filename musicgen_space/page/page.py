@@ -41,7 +41,7 @@ from musicgen_space.page.form.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
-from musicgen_space.page.session import Studio, introduction
+from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
 from musicgen_space.page.takes.library_panel import (
     NEW_TAKES,
     build_library_panel,
@@ -152,6 +152,7 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": MAX_CLIP_BYTES,
         # Gradio's history of runs keeps every input in the browser's storage.
         "run_history": False,
+        "state_session_capacity": MOST_SESSIONS,
     }
 
 

@@ -49,14 +49,15 @@ from musicgen_space.request import MusicRequest, shortened
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
-__all__ = ["Studio", "introduction"]
+__all__ = ["MOST_SESSIONS", "Studio", "introduction"]
 
 log = logging.getLogger(__name__)
 
 _BROKEN = Message("Something went wrong here, not with your prompt. Please try again.")
 
 _SECONDS_BETWEEN_VIEWS = 0.25
-_MOST_VISITS = 10_000  # as many sessions as Gradio itself keeps (its state_session_capacity)
+# The latest are kept. Gradio has 150 kB for each, and anybody can invent them.
+MOST_SESSIONS = 1000
 _LONGEST_NAME = 60  # characters of a sound's name that was a prompt
 
 
@@ -83,7 +84,7 @@ class Studio:
         self.work = PageWork()
         self.spending = Spending(settings)
         self.takes = OwnTakes(library, settings, backends)
-        self._visits: LRUCache[str | None, _Visit] = LRUCache(_MOST_VISITS)  # by browser session
+        self._visits: LRUCache[str | None, _Visit] = LRUCache(MOST_SESSIONS)  # by browser session
         self._visiting = threading.Lock()
 
     def make(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[Any, ...]]:

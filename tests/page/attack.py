@@ -276,7 +276,7 @@ def attack_page(folder: Path, seconds: float, seed: int) -> Figures:
     """
     figures = Figures()
     with serving(folder / "log", "-m", "tests.servers.slow_page", **PUBLIC) as page:
-        process = _listening_on(urlsplit(page).port)
+        process = listening_on(urlsplit(page).port)
         _attack_for(page, min(seconds / 4, 20), seed, Figures())
         time.sleep(CALM)
         figures.before = Resources.of(process, folder)
@@ -287,7 +287,7 @@ def attack_page(folder: Path, seconds: float, seed: int) -> Figures:
     return figures
 
 
-def _listening_on(port: int | None) -> psutil.Process:
+def listening_on(port: int | None) -> psutil.Process:
     """The process that was started here and serves there."""
     [found] = [
         child

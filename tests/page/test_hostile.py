@@ -24,9 +24,10 @@ from gradio.routes import App
 
 from musicgen_space.page.visitors.gate import is_open
 from tests.audio.test_bombs import hours_of_vorbis
+from tests.page.attack import listening_on
 from tests.page.test_api import call
 from tests.servers.app import serving
-from tests.servers.slow_page import PATIENCE, UPLOAD_BYTES, UPLOAD_BYTES_EACH
+from tests.servers.slow_page import PATIENCE, SESSIONS, UPLOAD_BYTES, UPLOAD_BYTES_EACH
 
 PUBLIC = {"GRADIO_SERVER_NAME": "0.0.0.0"}
 LONG, SHORT = {"duration": 300}, {"duration": 1}
@@ -336,6 +337,22 @@ def pressed(page: str, number: int, given: list[Any]) -> str:
     body = {"data": given, "fn_index": number, **session}
     assert httpx.post(f"{page}/gradio_api/queue/join", json=body).status_code == 200
     return httpx.get(f"{page}/gradio_api/queue/data", params=session, timeout=30).text
+
+
+def test_sessions_that_are_invented_take_a_bounded_memory(page: str) -> None:
+    endpoints = httpx.get(f"{page}/config").json()["dependencies"]
+    number = next(each["id"] for each in endpoints if each["api_name"] == "stop")
+    process = listening_on(urlsplit(page).port)
+
+    def invent(sessions: range) -> int:
+        with httpx.Client(timeout=30) as client:
+            for each in sessions:
+                body = {"fn_index": number, "session_hash": f"invented-{each}", "data": []}
+                assert client.post(f"{page}/gradio_api/queue/join", json=body).status_code == 200
+        return int(process.memory_info().rss)
+
+    full = invent(range(SESSIONS))
+    assert invent(range(SESSIONS, SESSIONS + 400)) - full < 400 * 75_000  # half of theirs
 
 
 def test_an_unknown_session_takes_nothing_of_the_log(page: str, folder: Path) -> None:

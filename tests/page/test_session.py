@@ -340,7 +340,7 @@ def test_another_use_picks_another_stretch(studio: Studio, riff: str) -> None:
 def test_only_the_latest_sessions_are_known_and_one_that_is_used_is(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musicgen_space.page.session._MOST_VISITS", 3)
+    monkeypatch.setattr("musicgen_space.page.session.MOST_SESSIONS", 3)
     studio = Studio({"home": home}, Settings(), Shelf())
     studio.stop(visitor("mine"))
     studio.stop(visitor("quiet"))

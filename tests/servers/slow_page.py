@@ -23,6 +23,7 @@ RATE = 32000
 SECONDS_A_SECOND = 20  # of music, of time
 PATIENCE = 1.0
 UPLOAD_BYTES, UPLOAD_BYTES_EACH = 1_000_000, 400_000
+SESSIONS = 200
 
 
 class Slow(Backend):
@@ -55,6 +56,7 @@ class Slow(Backend):
 if __name__ == "__main__":
     with (
         patch("musicgen_space.serve._PATIENCE", PATIENCE),
+        patch("musicgen_space.page.session.MOST_SESSIONS", SESSIONS),  # before the page has it
         patch("musicgen_space.page.visitors.uploads._MOST_BYTES", UPLOAD_BYTES),
         patch("musicgen_space.page.visitors.uploads._MOST_BYTES_EACH", UPLOAD_BYTES_EACH),
     ):
