@@ -37,7 +37,7 @@ from musicgen_space.errors import (
 from musicgen_space.process.environment import prepare_environment
 from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
-from musicgen_space.settings import VARIABLES, Settings
+from musicgen_space.settings import VARIABLES, Settings, default_of
 from musicgen_space.take import FINISH_LIMITS, Finish, Take
 
 __all__ = ["main"]
@@ -245,17 +245,18 @@ def _serve_parser() -> argparse.ArgumentParser:
     for option in _OPTIONS:
         each = VARIABLES[option]
         parser.add_argument(
-            f"--{option}", help=f"{each.about} (default: {each.name}, else {each.default})"
+            f"--{option}",
+            help=f"{each.about} (default: {each.name}, else {default_of(option)})",
         )
     return parser
 
 
 def _other_settings() -> str:
     """The environment variables that have no option."""
-    rest = [each for field, each in VARIABLES.items() if field not in _OPTIONS]
     return "\n".join(
-        f"  {each.name}\n{_indented(f'{each.about} (default: {each.default or None})')}"
-        for each in rest
+        f"  {each.name}\n{_indented(f'{each.about} (default: {default_of(field) or None})')}"
+        for field, each in VARIABLES.items()
+        if field not in _OPTIONS
     )
 
 

@@ -14,7 +14,7 @@ from musicgen_space.errors import InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
 from musicgen_space.process.addresses import Origin, in_url, is_loopback, own_address
 
-__all__ = ["VARIABLES", "Settings", "Variable", "environment_without_keys"]
+__all__ = ["VARIABLES", "Settings", "Variable", "default_of", "environment_without_keys"]
 
 # The hub's proxies, before a Space: any address that is none of the internet's.
 _INNER = (
@@ -23,7 +23,6 @@ _INNER = (
 )
 # Where one reaches a page that listens on all addresses.
 _ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_SEGMIND = "https://api.segmind.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Settings:
     visitor_mb: int = 200
     segmind_key: ApiKey | None = None
     segmind_api: str = "v1"
-    segmind_base_url: str = _SEGMIND
+    segmind_base_url: str = "https://api.segmind.com"
     segmind_share_key: bool = False
     segmind_takes_per_visitor: int = 3
 
@@ -95,24 +94,41 @@ class Settings:
         Those that are ``chosen``, as by options of the command line, go before ``environ``.
         """
         environ = {**environ, **(chosen or {})}
-        return cls(**{field: each.read(environ, each.name) for field, each in VARIABLES.items()})
+        default = cls()
+        return cls(
+            **{
+                field: each.read(environ, each.name, getattr(default, field))
+                for field, each in VARIABLES.items()
+            }
+        )
 
 
 _Environ = Mapping[str, str]
-_Reader = Callable[[_Environ, str], Any]
+_Reader = Callable[[_Environ, str, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable: its default and its meaning are for people.
+    """An environment variable; ``about`` is for people, and so is ``default``.
 
-    ``read`` makes a setting of an environment, or raises ``InvalidSetting``.
+    ``read(environ, name, default)`` gives the setting, or raises ``InvalidSetting``. Without
+    words for the ``default``, that of the field tells: see ``default_of``.
     """
 
     name: str
-    default: str
     read: _Reader
     about: str
+    default: str | None = None
+
+
+def default_of(field: str) -> str:
+    """What a field of ``Settings`` is without its variable, for people; "" for nothing."""
+    words, value = VARIABLES[field].default, getattr(Settings(), field)
+    if words is not None:
+        return words
+    if value is None or value == ():
+        return ""
+    return str(int(value) if isinstance(value, bool) else value)
 
 
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -120,8 +136,8 @@ def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[st
     return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
 
 
-def _whole(default: int, low: int, high: int) -> _Reader:
-    def read(environ: _Environ, name: str) -> int:
+def _whole(low: int, high: int) -> _Reader:
+    def read(environ: _Environ, name: str, default: int) -> int:
         text = environ.get(name, "").strip() or str(default)
         if not text.isdecimal() or not low <= int(text) <= high:
             raise InvalidSetting(
@@ -133,10 +149,10 @@ def _whole(default: int, low: int, high: int) -> _Reader:
 
 
 def _one_of(*allowed: str) -> _Reader:
-    """One of these texts; the first is the default."""
+    """One of these texts."""
 
-    def read(environ: _Environ, name: str) -> str:
-        text = environ.get(name, "").strip().lower() or allowed[0]
+    def read(environ: _Environ, name: str, default: str) -> str:
+        text = environ.get(name, "").strip().lower() or default
         if text not in allowed:
             raise InvalidSetting(f"{name} must be one of {', '.join(allowed)}, got {text!r}.")
         return text
@@ -144,20 +160,19 @@ def _one_of(*allowed: str) -> _Reader:
     return read
 
 
-def _switch(default: bool) -> _Reader:
-    read = _one_of(*("1", "0") if default else ("0", "1"))
-    return lambda environ, name: read(environ, name) == "1"
+def _switch(environ: _Environ, name: str, default: bool) -> bool:
+    usual, other = ("1", "0") if default else ("0", "1")
+    return bool(_one_of(usual, other)(environ, name, usual) == "1")
 
 
-def _models(environ: _Environ, name: str) -> tuple[str, ...]:
+def _models(environ: _Environ, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
     parts = (part.strip() for part in environ.get(name, "").split(","))
-    return tuple(part for part in parts if part)
+    return tuple(part for part in parts if part) or default
 
 
-def _host(environ: _Environ, name: str) -> str:
+def _host(environ: _Environ, name: str, default: str) -> str:
     # A Space is reached through a proxy, so there the page listens on every address.
-    default = "0.0.0.0" if _on_a_space(environ) else "127.0.0.1"
-    text = environ.get(name, "").strip() or default
+    text = environ.get(name, "").strip() or ("0.0.0.0" if _on_a_space(environ) else default)
     try:
         return own_address(text)
     except ValueError:
@@ -167,12 +182,12 @@ def _host(environ: _Environ, name: str) -> str:
         ) from None
 
 
-def _networks(environ: _Environ, name: str) -> tuple[str, ...]:
+def _networks(environ: _Environ, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
     """Networks, and addresses as networks of one, in one spelling."""
-    default = _INNER if _on_a_space(environ) else ()
+    usual = _INNER if _on_a_space(environ) else default
     parts = [part.strip() for part in environ.get(name, "").split(",")]
     try:
-        return tuple(str(ip_network(part, strict=False)) for part in parts if part) or default
+        return tuple(str(ip_network(part, strict=False)) for part in parts if part) or usual
     except ValueError as error:
         raise InvalidSetting(
             f"{name} must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, separated by "
@@ -180,34 +195,34 @@ def _networks(environ: _Environ, name: str) -> tuple[str, ...]:
         ) from None
 
 
-def _device(environ: _Environ, name: str) -> str:
-    text = environ.get(name, "").strip().lower() or "auto"
+def _device(environ: _Environ, name: str, default: str) -> str:
+    text = environ.get(name, "").strip().lower() or default
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?|mps", text):
         raise InvalidSetting(f"{name} must be auto, cpu, cuda, cuda:N or mps, got {text!r}.")
     return text
 
 
-def _file(environ: _Environ, name: str) -> str | None:
+def _file(environ: _Environ, name: str, default: str | None) -> str | None:
     text = environ.get(name, "").strip()
     path = os.path.abspath(os.path.expanduser(text))
     if text and not os.path.isfile(path):
         raise InvalidSetting(f"{name} must be the path of a file, got {text!r}.")
-    return path if text else None
+    return path if text else default
 
 
-def _folder(environ: _Environ, name: str) -> Path | None:
-    """A folder that is made when it is needed; None where none is named."""
+def _folder(environ: _Environ, name: str, default: Path | None) -> Path | None:
+    """A folder that is made when it is needed."""
     text = environ.get(name, "").strip()
     path = Path(os.path.abspath(os.path.expanduser(text)))
     if text and path.exists() and not path.is_dir():
         raise InvalidSetting(f"{name} must be the path of a folder, got {text!r}.")
-    return path if text else None
+    return path if text else default
 
 
-def _library(environ: _Environ, name: str) -> Path | None:
+def _library(environ: _Environ, name: str, default: Path | None) -> Path | None:
     if environ.get(name, "").strip().lower() == "off":
         return None
-    return _folder(environ, name) or _data_folder(environ)
+    return _folder(environ, name, default) or _data_folder(environ)
 
 
 def _data_folder(environ: _Environ) -> Path:
@@ -225,17 +240,17 @@ def _data_folder(environ: _Environ) -> Path:
     return parent / "musicgen-space"
 
 
-def _key(environ: _Environ, name: str) -> ApiKey | None:
+def _key(environ: _Environ, name: str, default: ApiKey | None) -> ApiKey | None:
     text = environ.get(name, "").strip()
     try:
-        return ApiKey(text) if text else None
+        return ApiKey(text) if text else default
     except UnusableKey as error:
         raise InvalidSetting(f"{name}: {error}") from None
 
 
-def _base_url(environ: _Environ, name: str) -> str:
+def _base_url(environ: _Environ, name: str, default: str) -> str:
     """A server's address without a slash at its end, safe to send a key to."""
-    url = environ.get(name, "").strip().rstrip("/") or _SEGMIND
+    url = environ.get(name, "").strip().rstrip("/") or default
     try:
         origin = Origin.of(url)
     except ValueError as error:
@@ -255,83 +270,87 @@ def _on_a_space(environ: _Environ) -> bool:
 # By field of Settings. `musicgen-space serve --help` and docs/settings.md are made of this.
 VARIABLES: dict[str, Variable] = {
     "host": Variable(
-        "GRADIO_SERVER_NAME", "127.0.0.1 (a Space: 0.0.0.0)", _host,
+        "GRADIO_SERVER_NAME", _host,
         "where the page is served: an address or a name of this machine; `0.0.0.0` is "
-        "every address of IPv4, `::` of IPv6"),
+        "every address of IPv4, `::` of IPv6",
+        "127.0.0.1 (a Space: 0.0.0.0)"),
     "port": Variable(
-        "GRADIO_SERVER_PORT", "7860", _whole(7860, 1, 65535),
+        "GRADIO_SERVER_PORT", _whole(1, 65535),
         "its port"),
     "files": Variable(
-        "GRADIO_TEMP_DIR", "a private one, deleted at the end", _folder,
+        "GRADIO_TEMP_DIR", _folder,
         "the folder of files that pages are given and send, for a day: up to 200 MB from "
-        "each visitor"),
+        "each visitor",
+        "a private one, deleted at the end"),
     "proxies": Variable(
-        "MUSICGEN_PROXIES", "(a Space: the hub's)", _networks,
+        "MUSICGEN_PROXIES", _networks,
         "reverse proxies in front of the page, addresses or networks separated by commas:"
-        " `X-Forwarded-For` counts only from these"),
+        " `X-Forwarded-For` counts only from these",
+        "(a Space: the hub's)"),
     "models": Variable(
-        "MUSICGEN_MODELS", "", _models,
+        "MUSICGEN_MODELS", _models,
         "more checkpoints to offer, hub ids or folders separated by commas"),
     "device": Variable(
-        "MUSICGEN_DEVICE", "auto", _device,
+        "MUSICGEN_DEVICE", _device,
         "`auto` (a CUDA card, else the CPU), `cpu`, `cuda`, `cuda:1` …, or `mps` (Apple's"
         " GPU: never tried)"),
     "dtype": Variable(
-        "MUSICGEN_DTYPE", "auto", _one_of("auto", "float32", "bfloat16", "float16"),
+        "MUSICGEN_DTYPE", _one_of("auto", "float32", "bfloat16", "float16"),
         "the decoder's numbers: `float32`, `bfloat16`, `float16`; `auto` is bfloat16 on a"
         " CUDA card (float16 on an older one), else float32"),
     "quant": Variable(
-        "MUSICGEN_QUANT", "auto", _one_of("auto", "none", "int8", "int4"),
+        "MUSICGEN_QUANT", _one_of("auto", "none", "int8", "int4"),
         "how the decoder's weights are kept on a CPU: `int8` (`auto`), `none` (as "
         "published), `int4`"),
     "native": Variable(
-        "MUSICGEN_NATIVE", "1", _switch(True),
+        "MUSICGEN_NATIVE", _switch,
         "0: torch computes, without our kernel"),
     "cache": Variable(
-        "MUSICGEN_CACHE", "~/.cache/musicgen-space", _folder,
+        "MUSICGEN_CACHE", _folder,
         "where converted weights are kept, and a kernel that had to be compiled: up to 8 "
-        "GB, of which musicgen-small takes 0.45; on a nearly full disk nothing"),
+        "GB, of which musicgen-small takes 0.45; on a nearly full disk nothing",
+        "~/.cache/musicgen-space"),
     "max_models": Variable(
-        "MUSICGEN_MAX_MODELS", "1", _whole(1, 1, 16),
+        "MUSICGEN_MAX_MODELS", _whole(1, 16),
         "models kept in memory, up to 16, where they fit; the least recently used goes "
         "first"),
     "threads": Variable(
-        "MUSICGEN_THREADS", "0", _whole(0, 0, 256),
+        "MUSICGEN_THREADS", _whole(0, 256),
         "CPU threads of the decoder; 0 chooses by the model's size"),
     "max_waiting": Variable(
-        "MUSICGEN_MAX_WAITING", "8", _whole(8, 0, 1000),
+        "MUSICGEN_MAX_WAITING", _whole(0, 1000),
         "takes that may wait; one is made at a time, turns go round, and short takes go "
         "first"),
     "visitor_waiting": Variable(
-        "MUSICGEN_VISITOR_WAITING", "3", _whole(3, 0, 1000),
+        "MUSICGEN_VISITOR_WAITING", _whole(0, 1000),
         "the most of them for each visitor, where others can open the page"),
     "audiocraft_python": Variable(
-        "MUSICGEN_AUDIOCRAFT_PYTHON", "", _file,
+        "MUSICGEN_AUDIOCRAFT_PYTHON", _file,
         "the Python of an environment that has AudioCraft"),
     "library": Variable(
-        "MUSICGEN_LIBRARY", "~/.local/share/musicgen-space (a Space: /data/musicgen-space)",
-        _library,
-        "the folder where finished takes are kept; `off` keeps none"),
+        "MUSICGEN_LIBRARY", _library,
+        "the folder where finished takes are kept; `off` keeps none",
+        "~/.local/share/musicgen-space (a Space: /data/musicgen-space)"),
     "library_mb": Variable(
-        "MUSICGEN_LIBRARY_MB", "2000", _whole(2000, 1, 10**8),
+        "MUSICGEN_LIBRARY_MB", _whole(1, 10**8),
         "the most they may take together"),
     "visitor_mb": Variable(
-        "MUSICGEN_VISITOR_MB", "200", _whole(200, 1, 10**8),
+        "MUSICGEN_VISITOR_MB", _whole(1, 10**8),
         "the most for each visitor, where others can open the page"),
     "segmind_key": Variable(
-        "SEGMIND_API_KEY", "", _key,
+        "SEGMIND_API_KEY", _key,
         "the owner's key"),
     "segmind_api": Variable(
-        "SEGMIND_API", "v1", _one_of("v1", "v2"),
+        "SEGMIND_API", _one_of("v1", "v2"),
         "`v1`: one blocking call; `v2`: a job that is polled"),
     "segmind_base_url": Variable(
-        "SEGMIND_BASE_URL", "https://api.segmind.com", _base_url,
+        "SEGMIND_BASE_URL", _base_url,
         "any compatible server: https, or http on loopback"),
     "segmind_share_key": Variable(
-        "SEGMIND_SHARE_KEY", "0", _switch(False),
+        "SEGMIND_SHARE_KEY", _switch,
         "1 lets visitors of a public page spend the owner's credits"),
     "segmind_takes_per_visitor": Variable(
-        "SEGMIND_TAKES_PER_VISITOR", "3", _whole(3, 0, 1000),
+        "SEGMIND_TAKES_PER_VISITOR", _whole(0, 1000),
         "takes an hour that each of them may have with the owner's key"),
 }
 # fmt: on

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, MAX_PROMPT_CHARACTERS, TEXTS
-from musicgen_space.settings import VARIABLES
+from musicgen_space.settings import VARIABLES, default_of
 
 __all__ = ["pages"]
 
@@ -37,7 +37,8 @@ def pages() -> dict[str, str]:
 
 def _variables() -> str:
     return "\n".join(
-        f"| `{each.name}` | {each.default} | {each.about} |" for each in VARIABLES.values()
+        f"| `{each.name}` | {default_of(field)} | {each.about} |"
+        for field, each in VARIABLES.items()
     )
 
 
