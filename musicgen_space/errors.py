@@ -204,7 +204,7 @@ class Stopped(BackendError):
     """A take was ended before there was any sound of it."""
 
     def __init__(self) -> None:
-        super().__init__("Stopped before there was any sound.")
+        super().__init__(Message("Stopped before there was any sound."))
 
 
 class AllowanceSpent(BackendError):

@@ -25,7 +25,7 @@ from musicgen_space.backends.base import (
     Update,
 )
 from musicgen_space.clip import Clip
-from musicgen_space.errors import MusicGenSpaceError
+from musicgen_space.errors import MusicGenSpaceError, Stopped
 from musicgen_space.library import Library
 from musicgen_space.message import Message, as_json
 from musicgen_space.page.billing.purse import Purse
@@ -101,7 +101,7 @@ class Studio:
         visit.stop.set()
         stop = visit.stop = threading.Event()
         progress = TakeProgress(music_request, self._shelf, visitor)
-        last: View = view("idle", Message("Stopped before there was any sound."))
+        last: View = view("idle", Stopped().told)
         seed = gr.skip()
         takes: list[Take] = []
         finished = False
