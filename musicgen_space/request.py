@@ -21,6 +21,7 @@ from musicgen_space.errors import InvalidRequest
 __all__ = [
     "ABOUT",
     "CLIP_LIMITS",
+    "DOCUMENTED_DURATION",
     "LIMITS",
     "MAX_PROMPT_CHARACTERS",
     "RANDOM_SEED",
@@ -64,7 +65,8 @@ class Limit:
         return f"must be {kind} from {self.range}"
 
 
-# seed, and the least and the usual duration: what Segmind documents for meta-musicgen-medium.
+# seed, and the least and the usual duration: what Segmind documents for meta-musicgen-medium,
+# as DOCUMENTED_DURATION does in full.
 # top_k: a codebook has 2048 entries; 250, 1.0 and 3.0 are AudioCraft's defaults
 # (audiocraft/models/musicgen.py, set_generation_params).
 LIMITS: dict[str, Limit] = {
@@ -76,6 +78,8 @@ LIMITS: dict[str, Limit] = {
     "guidance_scale": Limit(1.0, 10.0, 3.0, 0.1),
     "variations": Limit(1, 4, 1, 1),
 }
+
+DOCUMENTED_DURATION = dataclasses.replace(LIMITS["duration"], maximum=30.0)
 
 # Seconds of a clip. MusicGen hears 30 s at a time: what is to be continued must leave room.
 CLIP_LIMITS: dict[str, Limit] = {

@@ -58,7 +58,7 @@ from musicgen_space.errors import (
 from musicgen_space.key import ApiKey
 from musicgen_space.message import Message
 from musicgen_space.process.addresses import Origin
-from musicgen_space.request import LIMITS, MusicRequest
+from musicgen_space.request import DOCUMENTED_DURATION, LIMITS, MusicRequest
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
@@ -82,9 +82,7 @@ class SegmindBackend(HostedBackend):
     label = "Segmind"
     about = Message("hosted, about 22 seconds and $0.04 a take")
     knobs = frozenset({"prompt", "duration", "seed"})
-    limits = MappingProxyType(  # as Segmind documents them
-        {**LIMITS, "duration": dataclasses.replace(LIMITS["duration"], maximum=30.0)}
-    )
+    limits = MappingProxyType({**LIMITS, "duration": DOCUMENTED_DURATION})
     typical_price = 0.037  # by Segmind's model page; a receipt knows better
 
     def __init__(

@@ -9,14 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen_space.backends.base import Backend
-from musicgen_space.request import LIMITS, TEXTS, Limit, checked_number
+from musicgen_space.request import (
+    DOCUMENTED_DURATION,
+    LIMITS,
+    TEXTS,
+    Limit,
+    checked_number,
+)
 
 __all__ = ["EXTEND", "FIELDS", "SLIDERS", "is_obeyed", "one_length", "two_lengths"]
 
 EXTEND = "extend_to"  # at its minimum it is off
 
-_SHORT = Limit(1.0, 30.0, 10.0, 0.5, "seconds")  # what is documented for a take
-_LONG = Limit(30.0, LIMITS["duration"].maximum, 30.0, 5.0, "seconds")
+_SHORT = DOCUMENTED_DURATION
+_LONG = Limit(_SHORT.maximum, LIMITS["duration"].maximum, _SHORT.maximum, 5.0, "seconds")
 
 # The limits of what the page shows as numbers, by field.
 SLIDERS: dict[str, Limit] = {**LIMITS, "duration": _SHORT, EXTEND: _LONG}
