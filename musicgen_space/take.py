@@ -75,6 +75,7 @@ class Take:
     ``base_model`` is what ``model`` was applied to, where that is an adapter.
     ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
     what was done to the sound since, None: nothing.
+    ``name`` is what somebody calls it, "" for its prompt.
     ``clips`` says by field which clips it was made with: those of ``request``, unless it was
     read from a file, which holds no more of them than that.
     """
@@ -90,6 +91,7 @@ class Take:
     finish: Finish | None = None
     base_model: str | None = None
     clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
+    name: str = ""
 
     def __post_init__(self) -> None:
         if not self.clips:
@@ -111,6 +113,11 @@ class Take:
         from musicgen_space.audio.finish import apply_finish
 
         return apply_finish(self, finish)
+
+    @property
+    def title(self) -> str:
+        """What it is called: its name, or its prompt."""
+        return self.name or self.request.prompt
 
     @property
     def made_by(self) -> str:

@@ -103,12 +103,12 @@ def settings_of(take: Take) -> dict[str, Any]:
 def encode(take: Take, format_name: str) -> bytes:
     """``take`` as a file with its prompt, seed and model in the tags.
 
-    ``format_name`` is a key of ``FORMATS``. The title tag is the prompt, the artist tag
+    ``format_name`` is a key of ``FORMATS``. The title tag is the take's title, the artist tag
     the model, the comment tag the settings as JSON.
     """
     fmt = FORMATS[format_name]
     tags = {
-        "title": take.request.prompt,
+        "title": take.title,
         "artist": f"MusicGen ({take.made_by})",
         "comment": json.dumps(settings_of(take), ensure_ascii=False),
         "software": "MusicGen Space",

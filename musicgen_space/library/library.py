@@ -157,7 +157,12 @@ class Library:
                 return None
         if record is None or take is None:
             return None
-        return dataclasses.replace(take, seconds_taken=record.seconds_taken, stopped=record.stopped)
+        return dataclasses.replace(
+            take,
+            name=record.name,
+            seconds_taken=record.seconds_taken,
+            stopped=record.stopped,
+        )
 
     def rename(self, visitor: str, id: str, name: str) -> Entry | None:
         """Rename a take, up to ``MAX_NAME_CHARACTERS``; "" restores its prompt as the name.

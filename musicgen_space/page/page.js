@@ -6,7 +6,10 @@
   const gesture = () => document.dispatchEvent(new Event("musicgen:gesture"));
 
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#generate, #again")) gesture();
+    if (!event.target.closest("#generate, #again")) return;
+    gesture();
+    // What was wrong with the last wish is not said of this one.
+    for (const close of document.querySelectorAll(".error[data-testid=toast-close]")) close.click();
   }, true);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && visible(button("generate"))) {

@@ -28,6 +28,7 @@ from musicgen_space.page.form.fields import (
     model_choices,
     model_field,
     more_control,
+    number_fields,
     prompt_field,
     seed_field,
     slider,
@@ -104,11 +105,16 @@ def build_page(
                 again = gr.Button(say("Same prompt, new seed"), size="sm", elem_id="again")
                 sound_finish()
                 gallery = build_gallery()
-        panel = build_library_panel(studio.takes, wanted=settings.library is not None)
+        panel = build_library_panel(
+            studio.takes,
+            wanted=settings.library is not None,
+            uses=own.uses(first, first.models()[0].name),
+        )
         list_of_keys()
+        number_fields()
 
         chosen_models = _wire_switch(backends, backend, key, model, knobs)
-        _wire_own_sound(studio, backends, backend, model, own)
+        _wire_own_sound(studio, backends, backend, model, own, panel)
         notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
         recall = Recall(backends, backend, model, prompt, fields, chosen_models)
@@ -252,18 +258,22 @@ def _wire_own_sound(
     backend: gr.Radio,
     model: gr.Dropdown,
     own: OwnSound,
+    panel: gr.HTML,
 ) -> None:
-    """What can be done with somebody's own sound is up to the backend and the model."""
+    """What can be done with somebody's own sound, or take, is up to the backend and the model."""
 
     def chosen(name: str, model: str, used: str) -> list[Any]:
-        return own.with_model(backends[name], model, used)
+        return [
+            *own.with_model(backends[name], model, used),
+            gr.update(uses=own.uses(backends[name], model)),
+        ]
 
     own.wire(studio)
     for event in (backend.change, model.change):
         event(
             chosen,
             [backend, model, own.use],
-            [own.about, own.source, own.use],
+            [own.about, own.source, own.use, panel],
             queue=False,
             **QUIET,
         )

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
+import soundfile
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
 
 from tests.browser.conftest import opened
@@ -96,6 +97,15 @@ def test_takes_are_searched_favoured_and_named(humming: Page) -> None:
     expect(names(humming).first).to_have_text("Sunday waltz")
     expect(row(humming, "Sunday").get_by_role("button", name="More for Sunday")).to_be_focused()
     expect(row(humming, "Sunday").locator(".prompt-of")).to_have_text("fast waltz")
+    expect(humming.locator(".player [data-part=title]")).to_have_text("Sunday waltz")
+    with humming.expect_download() as download:
+        humming.get_by_role("button", name="Download as FLAC").click()
+    assert download.value.suggested_filename == "sunday-waltz-seed42.flac"
+    with soundfile.SoundFile(download.value.path()) as file:
+        assert file.title == "Sunday waltz"
+    humming.reload()
+    row(humming, "Sunday").get_by_role("button", name="Listen to").click()
+    expect(humming.locator(".player [data-part=title]")).to_have_text("Sunday waltz")
     search.fill("sunday")
     expect(names(humming)).to_have_text(["Sunday waltz"])
     search.fill("nothing of the kind")
@@ -139,9 +149,13 @@ def test_a_takes_settings_are_used_again(humming: Page) -> None:
 
 def test_a_take_is_continued_and_followed(humming: Page) -> None:
     hum(humming, "long hum", seconds=20)
-    choose(humming, "long hum", "Use as melody")
-    expect(humming.get_by_text("needs a melody model, such as")).to_be_visible()
+    humming.reload()
+    humming.fill("#prompt textarea", "")
+    row(humming, "long hum").get_by_role("button", name="More for").click()
+    expect(humming.get_by_role("menuitem", name="Use as melody")).to_have_count(0)
+    humming.keyboard.press("Escape")
     choose(humming, "long hum", "Continue from here")
+    expect(humming.locator("#prompt textarea")).to_have_value("long hum")
     picker = humming.locator("#picker")
     expect(picker.locator(".name")).to_have_text("“long hum”")
     expect(picker.get_by_role("slider", name="From")).to_have_attribute("aria-valuenow", "10.0")

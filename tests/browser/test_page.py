@@ -134,16 +134,6 @@ def test_escape_stops_and_control_enter_generates(page: Page) -> None:
     expect(page.locator("[data-part=facts]")).to_contain_text("(stopped)")
 
 
-def test_bad_input_is_explained_and_nothing_is_lost(page: Page) -> None:
-    ask(page, "   ", seconds=3)
-    page.click("#generate")
-    expect(page.get_by_text("prompt must not be empty")).to_be_visible()
-    expect(page.locator("#generate")).to_be_visible()
-    page.fill("#prompt textarea", "jazz")
-    page.click("#generate")
-    finished(page)
-
-
 def test_what_the_chosen_model_can_not_read_is_told_where_it_is_typed(page: Page) -> None:
     notes = page.locator(".text-note")
     prompt = page.locator("#prompt textarea")

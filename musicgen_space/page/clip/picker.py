@@ -91,6 +91,10 @@ class OwnSound:
         seen[2:] = [gr.update(value=shown, visible=True), gr.update(value=use, visible=True)]
         return [gr.update(open=True), *seen]
 
+    def uses(self, backend: Backend, model: str) -> list[str]:
+        """What a model can do with a sound, as fields of a request."""
+        return _possible(backend, model)
+
     def refusal(self, backend: Backend, model: str, use: str) -> str:
         """Why a model can't use somebody's own sound so; "" if it can."""
         possible = _possible(backend, model)

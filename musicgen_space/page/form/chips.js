@@ -51,6 +51,7 @@ const say = (text) => {
 };
 
 function show() {
+  if ((props.value ?? "").trim()) ask.hidden = true;
   const inside = new Set([...(props.value ?? "").matchAll(any)].map(([word]) => word.toLowerCase()));
   for (const chip of chips) chip.setAttribute("aria-pressed", inside.has(chip.textContent));
   tabs.forEach((tab, index) => {
@@ -73,14 +74,47 @@ element.addEventListener("click", ({ target }) => {
   if (chips.includes(button)) press(button);
   else if (tabs.includes(button)) choose(tabs.indexOf(button));
 });
-element.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
-  const at = tabs.findIndex((tab) => tab.tabIndex === 0);
-  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: -1 }[event.key];
-  if (to === undefined) return;
+// Tab stops once at the kinds and once at the words of one; arrows move among them.
+element.addEventListener("keydown", (event) => {
+  const row = tabs.includes(event.target) ? tabs : wordsIn(event.target.closest(".panel"));
+  const at = row.indexOf(event.target);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: row.length - 1 }[event.key];
+  if (at < 0 || to === undefined) return;
   event.preventDefault();
-  choose((to + tabs.length) % tabs.length);
-  tabs.find((tab) => tab.tabIndex === 0).focus();
+  const next = row[(to + row.length) % row.length];
+  if (row === tabs) choose(tabs.indexOf(next));
+  next.focus();
 });
+element.addEventListener("focusin", ({ target }) => {
+  if (chips.includes(target)) stopAt(target);
+});
+
+const wordsIn = (panel) => chips.filter((chip) => chip.closest(".panel") === panel);
+
+function stopAt(chip) {
+  for (const each of wordsIn(chip.closest(".panel"))) each.tabIndex = each === chip ? 0 : -1;
+}
+
+// ---- A prompt that is still empty ---------------------------------------------------
+
+const page = element.closest(".gradio-container");
+const ask = element.querySelector("[data-part=ask]");
+const prompt = () => page.querySelector("#prompt textarea");
+
+page.addEventListener("click", (event) => {
+  if (!event.target.closest("#generate") || prompt().value.trim()) return;
+  event.stopPropagation();
+  ask.hidden = false;
+  prompt().focus();
+}, true);
+const offer = element.querySelector("[data-part=try]");
+offer.textContent = chips[0].textContent;
+offer.addEventListener("click", () => {
+  press(chips[0]);
+  prompt().focus();
+});
+
 watch("value", show);
+panels.forEach((panel) => stopAt(wordsIn(panel)[0]));
 choose(0);
 show();

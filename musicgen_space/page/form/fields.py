@@ -10,7 +10,9 @@ import gradio as gr
 from musicgen_space.backends.base import Backend
 from musicgen_space.page.form.length import SLIDERS
 from musicgen_space.page.i18n.translate import say
+from musicgen_space.page.widget import widget
 from musicgen_space.request import MAX_PROMPT_CHARACTERS, Limit, draw_seed
+from musicgen_space.take import FINISH_LIMITS
 
 __all__ = [
     "HINTS",
@@ -19,6 +21,7 @@ __all__ = [
     "model_choices",
     "model_field",
     "more_control",
+    "number_fields",
     "prompt_field",
     "seed_field",
     "slider",
@@ -126,8 +129,20 @@ def slider(
         step=limit.step,
         label=label,
         info=info,
-        elem_id=name.replace("_", "-"),
+        elem_id=_id(name),
     )
+
+
+def number_fields() -> gr.HTML:
+    """Nothing to see: it names the page's numbers for readers, and completes what is typed."""
+    limits = {**SLIDERS, **FINISH_LIMITS}
+    defaults = {_id(name): f"{limit.default:g}" for name, limit in limits.items()}
+    return widget(None, "form/numbers.js", defaults=defaults, elem_id="numbers")
+
+
+def _id(name: str) -> str:
+    """A field's name as that of its element."""
+    return name.replace("_", "-")
 
 
 def _number_or_text(name: str) -> gr.Component:
@@ -140,5 +155,5 @@ def _number_or_text(name: str) -> gr.Component:
         info=hint,
         placeholder=_PLACEHOLDERS[name],
         max_length=MAX_PROMPT_CHARACTERS,
-        elem_id=name.replace("_", "-"),
+        elem_id=_id(name),
     )

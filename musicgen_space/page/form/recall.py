@@ -51,6 +51,7 @@ class Recall:
         chosen_models: gr.State,
     ) -> None:
         self._backends = backends
+        self.prompt = prompt
         knobs = [fields[name] for name in FIELDS]
         self.outputs: list[gr.Component] = [backend, model, prompt, *knobs, chosen_models]
 

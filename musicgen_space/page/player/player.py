@@ -6,6 +6,7 @@ scripts that make up its behaviour.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from musicgen_space.page.player.shelf import Shelf, whole
 from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.page.visitors.page_work import PageWork
 from musicgen_space.page.widget import widget
+from musicgen_space.request import MAX_PROMPT_CHARACTERS
 from musicgen_space.take import Receipt, Take
 
 __all__ = [
@@ -73,7 +75,10 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
         return shelf.chunks(key, whole(index))
 
     def file(wish: Any) -> dict[str, str] | None:
-        """A file, made when it is asked for: the ``take``'s id, its ``ending``, a ``finish``."""
+        """A file, made when it is asked for: the ``take``'s id, its ``ending``, a ``finish``.
+
+        And its ``title``, which may have changed since.
+        """
         try:
             take = finishing.take(wish["take"], finish_of(wish.get("finish")))
         except (InvalidRequest, *_NOT_OURS):
@@ -81,6 +86,7 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
         ending = wish.get("ending")
         if take is None or ending not in (_PICTURE, *formats_for(take)):
             return None
+        take = _titled(take, wish.get("title"))
         name = f"{file_name(take)}.{ending}"
         return {"path": files.save(_file_of(take, ending), name, player), "name": name}
 
@@ -157,7 +163,7 @@ def view_of_takes(
 def names(takes: Sequence[Take]) -> Sequence[Text]:
     """What tells these takes apart in a word or two."""
     ways: list[Sequence[Text]] = [
-        [take.request.prompt for take in takes],
+        [take.title for take in takes],
         [seed_fact(take.request.seed) for take in takes],
         [take.model for take in takes],
     ]
@@ -204,7 +210,7 @@ def facts(take: Take) -> list[Text]:
 
 def file_name(take: Take) -> str:
     """A short file name that says what is inside, without an ending."""
-    words = "".join(c if c.isalnum() and c.isascii() else " " for c in take.request.prompt)
+    words = "".join(c if c.isalnum() and c.isascii() else " " for c in take.title)
     slug = "-".join(words.lower().split())[:48].strip("-") or "take"
     return f"{slug}-seed{take.request.seed}"
 
@@ -213,7 +219,7 @@ def _shown(take: Take) -> dict[str, Any]:
     """What the player needs to know of one finished take."""
     return {
         **waveform(take),
-        "title": take.request.prompt,
+        "title": take.title,
         "facts": as_json(facts(take)),
         "begins": take.given_seconds,
         "rate": take.sample_rate,
@@ -227,6 +233,13 @@ def _file_of(take: Take, ending: str) -> bytes:
     if ending == _PICTURE:
         return spectrogram(take.samples, take.sample_rate)
     return encode(take, ending)
+
+
+def _titled(take: Take, title: object) -> Take:
+    """The take by what a page calls it."""
+    if not isinstance(title, str) or title == take.title:
+        return take
+    return dataclasses.replace(take, name=title[:MAX_PROMPT_CHARACTERS])
 
 
 def _announcement(takes: int) -> Message:

@@ -27,7 +27,8 @@ const volume = () => (matched && canMatch ? takes[chosen]?.gain ?? 1 : 1);
 
 // The file of a take, by kind, e.g. "mp3" → { url, name }, or null when it can't be had.
 async function fileOf(index, ending) {
-  const wish = { take: takes[index].id, ending, finish: finishHeard };
+  const { id, title } = takes[index];
+  const wish = { take: id, title, ending, finish: finishHeard };
   const file = await patiently(() => server.file(wish));
   if (!file) {
     say(file === null ? GONE : SILENT);

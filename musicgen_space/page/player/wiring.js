@@ -102,6 +102,11 @@ document.addEventListener("musicgen:finish", ({ detail }) => {
     hear();
   }, off ? 0 : 250);
 });
+// A take has another name in the list of takes.
+document.addEventListener("musicgen:named", ({ detail: { id, name } }) => {
+  for (const each of [...view.takes, ...takes]) if (each.kept === id) each.title = name;
+  show();
+});
 // Another sound on the page has started.
 document.addEventListener("musicgen:sound", ({ detail }) => {
   if (playing && !element.contains(detail)) pause();

@@ -279,11 +279,13 @@ function showPlaying() {
 const ACTIONS = [
   [translated("Use these settings"), (row) => send("recall", { ids: [row.id] })],
   [translated("Same prompt, new seed"), renew],
-  [translated("Continue from here"), (row) => send("bring", { ids: [row.id], use: "continue_from" })],
-  [translated("Use as melody"), (row) => send("bring", { ids: [row.id], use: "melody" })],
+  [translated("Continue from here"), (row) => bring(row, "continue_from"), "continue_from"],
+  [translated("Use as melody"), (row) => bring(row, "melody"), "melody"],
   [translated("Rename"), rename],
   [translated("Delete"), remove],
 ];
+
+const bring = (row, use) => send("bring", { ids: [row.id], use });
 
 // What somebody's own sound is in, settings alone don't make again: then they are filled in only.
 function renew(row) {
@@ -299,7 +301,8 @@ function openMenu(dots) {
   const menu = make("div", "choices");
   menu.setAttribute("role", "menu");
   menu.setAttribute("aria-label", dots.getAttribute("aria-label"));
-  for (const [words, action] of ACTIONS) {
+  for (const [words, action, use] of ACTIONS) {
+    if (use && !props.uses.includes(use)) continue; // nothing for the chosen model
     const choice = make("button", "", words);
     choice.setAttribute("role", "menuitem");
     choice.tabIndex = -1;
@@ -366,6 +369,9 @@ function rename(row) {
     name.textContent = field.value;
     const answer = await ask("rename_take", { ids: [row.id], name: field.value });
     replace(answer?.row ?? row);
+    if (!answer) return;
+    const { id, name: now } = answer.row;
+    document.dispatchEvent(new CustomEvent("musicgen:named", { detail: { id, name: now } }));
   };
   field.addEventListener("keydown", (event) => {
     if (event.isComposing) return; // is meant for what puts the characters together

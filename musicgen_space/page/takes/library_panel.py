@@ -48,8 +48,9 @@ _NOT_KEPT = Message(
 _NOT_KEPT_SHARED = Message("Takes are not kept here at the moment: download what you like.")
 
 
-def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
+def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr.HTML:
     """The list; where takes should be kept and aren't, it says so. ``wanted``: it is seen.
+    ``uses`` are what the chosen model can do with the sound of a take.
 
     Its value is ``{"visitor": token}`` and what an event is about: ``ids`` of takes, ``use``
     (for what), ``renew`` (whether with a new seed).
@@ -88,6 +89,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
         shared=takes.strangers,
         there=takes.are_kept,
         about=as_json(about),
+        uses=uses,
         most=MOST_AT_ONCE,
         visible=wanted,
         elem_id="library",
@@ -106,6 +108,8 @@ def wire_library_panel(
 ) -> Callable[..., Any]:
     """A take goes to the player, its settings to the fields, its sound to the picker.
 
+    Its prompt goes with its sound where none is typed.
+
     ``place`` are the fields of backend and model. → what triggers making the take again with
     the new seed that was filled in.
     """
@@ -116,19 +120,27 @@ def wire_library_panel(
             found["seed"] = draw_seed(found.get("seed"))
         return recall.updates(found)
 
-    def bring(request: gr.Request, asked: Any, backend: str, model: str) -> list[Any]:
+    def bring(request: gr.Request, asked: Any, prompt: str, backend: str, model: str) -> list[Any]:
         use = str(asked.get("use")) if isinstance(asked, dict) else ""
         refusal = own.refusal(backends[backend], model, use)
         if refusal:
             raise gr.Error(refusal, title="Not with this model", print_exception=False)
-        return own.showing(studio.bring_take(request, asked, use), use)
+        shown = own.showing(studio.bring_take(request, asked, use), use)
+        said = gr.skip() if prompt else studio.settings_of_take(asked).get("prompt", "")
+        return [said, *shown]
 
     # Who presses one after the other wants the last.
     last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
     panel.hear(studio.open_takes, panel, player, concurrency_limit=2, **last)
     recalled = panel.recall(settings, panel, recall.outputs, concurrency_limit=None, **last)
     recalled.success(None, None, None, js=_SHOW_WISH, **QUIET)
-    brought = panel.bring(bring, [panel, *place], own.parts, concurrency_limit=2, **last)
+    brought = panel.bring(
+        bring,
+        [panel, recall.prompt, *place],
+        [recall.prompt, *own.parts],
+        concurrency_limit=2,
+        **last,
+    )
     brought.success(None, None, None, js=_SHOW_SOUND, **QUIET)
     renewed = panel.renew(settings, panel, recall.outputs, concurrency_limit=None, **QUIET)
     trigger: Callable[..., Any] = renewed.success

@@ -1,0 +1,46 @@
+// What Gradio's number fields lack: names that say what each is, and whole, complete numbers.
+//
+// props.defaults has, by id, what a field is without anything in it. Gradio gives: element, props.
+
+const root = element.closest(".gradio-container");
+const fields = () => root.querySelectorAll("[data-testid=number-input]");
+const block = (field) => field.closest(".block");
+
+// Readers would hear "number input for Seed" and "Reset to default value", of what it is not said.
+function name(field) {
+  const label = block(field).querySelector("[data-testid=block-info]").textContent.trim();
+  const slider = block(field).querySelector("[type=range]");
+  const reset = block(field).querySelector("[data-testid=reset-button]");
+  for (const each of [field, slider]) each?.setAttribute("aria-label", label);
+  reset?.setAttribute("aria-label", translated("{field}: back to {value}", {
+    field: label, value: String(props.defaults[block(field).id]),
+  }));
+}
+
+// As Gradio itself does with what is beyond a field's limits, once it is left.
+function complete(field) {
+  const known = props.defaults[block(field).id];
+  const whole = Number.isInteger(Number(field.step)) && known !== undefined;
+  const number = field.value === "" ? known : whole ? Math.round(field.value) : field.value;
+  if (number === undefined || String(number) === field.value) return;
+  field.value = number;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+const isNumber = ({ target }) => target.matches?.("[data-testid=number-input]");
+
+root.addEventListener("focusout", (event) => {
+  if (isNumber(event)) complete(event.target);
+}, true);
+root.addEventListener("keydown", (event) => {
+  if (isNumber(event) && event.key === "Enter") complete(event.target);
+}, true);
+
+// Fields come and go with their sections. A list of choices that scrolls takes the focus from
+// whoever leaves it by Tab, and is gone then.
+function look() {
+  fields().forEach(name);
+  for (const list of root.querySelectorAll("ul[role=listbox]:not([tabindex])")) list.tabIndex = -1;
+}
+new MutationObserver(look).observe(root, { childList: true, subtree: true });
+look();
