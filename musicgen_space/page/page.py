@@ -21,7 +21,7 @@ from musicgen_space.page.examples.gallery import (
     view_of_example,
     wire_gallery,
 )
-from musicgen_space.page.form.chips import prompt_words
+from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.form.fields import (
     HINTS,
     QUIET,
@@ -38,7 +38,7 @@ from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
-from musicgen_space.page.form.text_notes import TextNotes
+from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
@@ -48,7 +48,7 @@ from musicgen_space.page.takes.library_panel import (
     build_library_panel,
     wire_library_panel,
 )
-from musicgen_space.page.theme import theme
+from musicgen_space.page.theme import stylesheet, theme
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.widget import source, widget
 from musicgen_space.request import LIMITS, draw_seed
@@ -90,9 +90,11 @@ def build_page(
                 prompt = prompt_field()
                 notes.below(prompt)
                 prompt_words(prompt)
-                model = model_field(first)
+                gallery = build_gallery()
                 duration = slider("duration", say("Length"), say("Seconds of music."))
-                seed = seed_field(last_seed)
+                with gr.Column(elem_id="particulars"):
+                    seed = seed_field(last_seed)
+                    model = model_field(first)
                 own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control(notes.below)
                 with gr.Column(elem_id="actions"):
@@ -104,12 +106,11 @@ def build_page(
                 player = build_player(shelf, view_of_example(), studio.work)
                 again = gr.Button(say("Same prompt, new seed"), size="sm", elem_id="again")
                 sound_finish()
-                gallery = build_gallery()
-        panel = build_library_panel(
-            studio.takes,
-            wanted=settings.library is not None,
-            uses=own.uses(first, first.models()[0].name),
-        )
+                panel = build_library_panel(
+                    studio.takes,
+                    wanted=settings.library is not None,
+                    uses=own.uses(first, first.models()[0].name),
+                )
         list_of_keys()
         number_fields()
 
@@ -148,7 +149,7 @@ def launch_options() -> dict[str, Any]:
     """What Gradio's ``launch`` takes for the looks of the page, and for programs."""
     return {
         "theme": theme(),
-        "css": source("page.css"),
+        "css": stylesheet(),
         "js": source("page.js"),
         "i18n": translations(),
         "footer_links": ["api", "gradio", "settings"],

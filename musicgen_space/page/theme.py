@@ -1,10 +1,18 @@
-"""The page's look, as far as Gradio's variables reach; the rest is ``page.css``."""
+"""The page's look, as far as Gradio's variables reach, and the style sheets for the rest."""
 
 from __future__ import annotations
 
 import gradio as gr
 
-__all__ = ["theme"]
+from musicgen_space.page.widget import source
+
+__all__ = ["stylesheet", "theme"]
+
+_STYLES = (
+    "page.css",
+    *("form/form.css", "prompt/prompt.css", "clip/picker.css", "examples/gallery.css"),
+    *("player/player.css", "takes/library_panel.css"),
+)
 
 # Plain names: a font of Gradio's own list would be fetched from another host.
 _TEXT_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
@@ -43,3 +51,8 @@ def theme() -> gr.themes.Base:
         slider_color="*primary_600",
         slider_color_dark="*primary_400",
     )
+
+
+def stylesheet() -> str:
+    """What the theme's variables don't reach: the page's own rules, those of its parts after them."""
+    return "\n".join(map(source, _STYLES))

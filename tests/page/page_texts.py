@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from musicgen_space.page.examples.gallery import EXAMPLES
-from musicgen_space.page.form.chips import VOCABULARY
+from musicgen_space.page.prompt.chips import VOCABULARY
 
 SOURCE = Path(__file__).parents[2] / "musicgen_space"
 PAGE = SOURCE / "page"

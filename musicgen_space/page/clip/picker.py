@@ -1,7 +1,7 @@
 """Your own sound: choosing or recording it, picking a stretch of it, saying what it is for.
 
 The picker's three parts lie beside this file: ``picker.html`` (structure), ``picker.js``
-(behaviour), ``page.css`` (looks).
+(behaviour), ``picker.css`` (looks).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Takes that musicgen-nano made and that everybody finds on the page, ready to play.
 
 The cards' parts lie beside this file: ``gallery.html`` (structure), ``gallery.js``
-(behaviour), ``page.css`` (looks); the takes are in ``examples/``.
+(behaviour), ``gallery.css`` (looks); the takes are in ``examples/``.
 """
 
 from __future__ import annotations

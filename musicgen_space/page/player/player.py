@@ -1,6 +1,6 @@
 """The player: what it is shown, as plain data, and the component that shows it.
 
-Its parts lie beside this file: ``player.html`` (structure), ``page.css`` (looks), and six
+Its parts lie beside this file: ``player.html`` (structure), ``player.css`` (looks), and six
 scripts that make up its behaviour.
 """
 

@@ -1,7 +1,7 @@
 """The list of a visitor's takes, below everything else, and what its buttons do.
 
 Its three parts lie beside this file: ``library_panel.html`` (structure),
-``library_panel.js`` (behaviour), ``page.css`` (looks).
+``library_panel.js`` (behaviour), ``library_panel.css`` (looks).
 """
 
 from __future__ import annotations

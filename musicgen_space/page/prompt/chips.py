@@ -1,7 +1,7 @@
 """Words to build a prompt from, and the chips that put them into it.
 
 The chips' parts lie beside this file: ``chips.html`` (structure), ``chips.js`` (behaviour),
-``page.css`` (looks).
+``prompt.css`` (looks).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def prompt_words(prompt: gr.Textbox) -> gr.HTML:
     """Chips below the prompt, whose text they have as value: pressed where the word is in it."""
     chips = widget(
         "",
-        "form/chips.html",
-        "form/chips.js",
+        "prompt/chips.html",
+        "prompt/chips.js",
         groups=[{"name": name, "words": words} for name, words in VOCABULARY.items()],
         most=MAX_PROMPT_CHARACTERS,
         elem_id="words",

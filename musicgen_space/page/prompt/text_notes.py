@@ -1,7 +1,7 @@
 """A line below each text field: what of it the model that is chosen can't read.
 
 Its parts lie beside this file: ``text_notes.html`` (structure), ``text_notes.js`` (behaviour),
-``page.css`` (looks).
+``prompt.css`` (looks).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class TextNotes:
 
         note = widget(
             None,
-            "form/text_notes.html",
-            "form/text_notes.js",
+            "prompt/text_notes.html",
+            "prompt/text_notes.js",
             server_functions=[remarks],
             elem_classes="text-note-of",
         )
