@@ -21,7 +21,6 @@ from musicgen_space.page.examples.gallery import (
     view_of_example,
     wire_gallery,
 )
-from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.form.fields import (
     HINTS,
     QUIET,
@@ -38,10 +37,11 @@ from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
-from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.page.prompt.chips import prompt_words
+from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
 from musicgen_space.page.takes.library_panel import (
     NEW_TAKES,
