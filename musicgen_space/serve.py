@@ -83,7 +83,9 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
             page.launch(
                 server_name=in_url(settings.host),
                 server_port=settings.port,
+                root_path=settings.root_path,
                 share=False,  # a public tunnel would let strangers spend the owner's key
+                ssr_mode=False,  # with it, as Spaces ask for, Node answers in place of our routes
                 app_kwargs={
                     "routes": [Route("/healthz", healthz), uploads.route()],
                     "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],

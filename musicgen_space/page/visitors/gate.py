@@ -53,7 +53,7 @@ class Gate:
 
 def _refusal(scope: Scope) -> tuple[int, str] | None:
     """The status and the words with which a request is turned away, if it is."""
-    path, headers = scope["path"], Headers(scope=scope)
+    path, headers = _path_of(scope), Headers(scope=scope)
     if not is_open(scope["method"], path):
         return 404, "Not Found"
     if "transfer-encoding" in headers:
@@ -63,6 +63,12 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     if length > most:
         return 413, f"A request must have at most {most} bytes, got {length}."
     return None
+
+
+def _path_of(scope: Scope) -> str:
+    """The path that routes go by: a reverse proxy may have left its prefix in front of it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 async def _with_short_errors(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
