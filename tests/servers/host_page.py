@@ -20,7 +20,7 @@ def hosting(body: str) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(html)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:

@@ -26,15 +26,19 @@ class _Leading(BaseHTTPRequestHandler):
     server: ReverseProxy
 
     def do_GET(self) -> None:
-        if not self.path.startswith(f"{self.server.prefix}/"):
-            return self.send_error(404)
+        if self.path.startswith(f"{self.server.prefix}/"):
+            self._lead()
+        else:
+            self.send_error(404)
+
+    do_HEAD = do_POST = do_OPTIONS = do_GET  # noqa: N815
+
+    def _lead(self) -> None:
         path = self.path.removeprefix(self.server.prefix) if self.server.strips else self.path
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with closing(http.client.HTTPConnection(self.server.behind)) as onward:
             onward.request(self.command, path, body, dict(self.headers))
             self._answer(onward.getresponse())
-
-    do_POST = do_HEAD = do_OPTIONS = do_GET
 
     def _answer(self, response: http.client.HTTPResponse) -> None:
         """Piece by piece, as events come; its end is that of the connection."""
@@ -50,7 +54,7 @@ class _Leading(BaseHTTPRequestHandler):
         except (OSError, http.client.HTTPException):
             pass  # one of both has left
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 
