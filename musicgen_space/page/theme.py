@@ -18,6 +18,9 @@ _STYLES = (
 _TEXT_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _CODE_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
+# What has the focus is never behind the button that stays in sight.
+_OF_THE_WINDOW = "html:has(> body > gradio-app:not([src])) { scroll-padding-bottom: 96px; }"
+
 
 def theme() -> gr.themes.Base:
     """One accent colour (violet), slate for the rest, dark and light alike."""
@@ -54,5 +57,11 @@ def theme() -> gr.themes.Base:
 
 
 def stylesheet() -> str:
-    """What the theme's variables don't reach: the page's rules, and after them its parts'."""
-    return "\n".join(map(source, _STYLES))
+    """What the theme's variables don't reach: the page's rules, and after them its parts'.
+
+    All of it is in one rule, as the page may be a component in the document of another one. So
+    "&" is the page. Gradio 6.31 adds a copy of each rule that is for below it: of this one that
+    has no meaning.
+    """
+    rules = "\n".join(map(source, _STYLES))
+    return f"{_OF_THE_WINDOW}\n.gradio-container {{\n{rules}\n}}"

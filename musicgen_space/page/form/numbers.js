@@ -2,8 +2,7 @@
 //
 // props.defaults has, by id, what a field is without anything in it. Gradio gives: element, props.
 
-const root = element.closest(".gradio-container");
-const fields = () => root.querySelectorAll("[data-testid=number-input]");
+const fields = () => home.querySelectorAll("[data-testid=number-input]");
 const block = (field) => field.closest(".block");
 
 // Readers would hear "number input for Seed" and "Reset to default value", of what it is not said.
@@ -29,10 +28,10 @@ function complete(field) {
 
 const isNumber = ({ target }) => target.matches?.("[data-testid=number-input]");
 
-root.addEventListener("focusout", (event) => {
+home.addEventListener("focusout", (event) => {
   if (isNumber(event)) complete(event.target);
 }, true);
-root.addEventListener("keydown", (event) => {
+home.addEventListener("keydown", (event) => {
   if (isNumber(event) && event.key === "Enter") complete(event.target);
 }, true);
 
@@ -40,7 +39,7 @@ root.addEventListener("keydown", (event) => {
 // whoever leaves it by Tab, and is gone then.
 function look() {
   fields().forEach(name);
-  for (const list of root.querySelectorAll("ul[role=listbox]:not([tabindex])")) list.tabIndex = -1;
+  for (const list of home.querySelectorAll("ul[role=listbox]:not([tabindex])")) list.tabIndex = -1;
 }
-new MutationObserver(look).observe(root, { childList: true, subtree: true });
+new MutationObserver(look).observe(home, { childList: true, subtree: true });
 look();

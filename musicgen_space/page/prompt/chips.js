@@ -97,11 +97,10 @@ function stopAt(chip) {
 
 // ---- A prompt that is still empty ---------------------------------------------------
 
-const page = element.closest(".gradio-container");
 const ask = element.querySelector("[data-part=ask]");
-const prompt = () => page.querySelector("#prompt textarea");
+const prompt = () => home.querySelector("#prompt textarea");
 
-page.addEventListener("click", (event) => {
+home.addEventListener("click", (event) => {
   if (!event.target.closest("#generate") || prompt().value.trim()) return;
   event.stopPropagation();
   ask.hidden = false;
