@@ -1,4 +1,6 @@
-// Cards of examples. Gradio gives: element, props, trigger. props.value is the id of a take.
+// A row of examples. Gradio gives: element, props, trigger. props.value is the id of a take.
+
+roving([...element.querySelectorAll("[data-key]")]);
 
 element.addEventListener("click", ({ target }) => {
   const card = target.closest("[data-key]");

@@ -53,7 +53,7 @@ def view_of_example(key: str = f"{_PREFIX}{next(iter(EXAMPLES))}") -> View:
 
 
 def build_gallery() -> gr.HTML:
-    """Cards to press; its value is the id of the one that was."""
+    """Buttons to press; its value is the id of the one that was."""
     cards = [
         {"key": f"{_PREFIX}{name}", "title": title, "prompt": _settings(name).get("prompt", "")}
         for name, title in EXAMPLES.items()
@@ -61,6 +61,7 @@ def build_gallery() -> gr.HTML:
     return widget(
         "",
         "examples/gallery.html",
+        "roving.js",
         "examples/gallery.js",
         cards=cards,
         elem_id="examples",

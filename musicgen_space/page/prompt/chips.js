@@ -74,27 +74,6 @@ element.addEventListener("click", ({ target }) => {
   if (chips.includes(button)) press(button);
   else if (tabs.includes(button)) choose(tabs.indexOf(button));
 });
-// Tab stops once at the kinds and once at the words of one; arrows move among them.
-element.addEventListener("keydown", (event) => {
-  const row = tabs.includes(event.target) ? tabs : wordsIn(event.target.closest(".panel"));
-  const at = row.indexOf(event.target);
-  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: row.length - 1 }[event.key];
-  if (at < 0 || to === undefined) return;
-  event.preventDefault();
-  const next = row[(to + row.length) % row.length];
-  if (row === tabs) choose(tabs.indexOf(next));
-  next.focus();
-});
-element.addEventListener("focusin", ({ target }) => {
-  if (chips.includes(target)) stopAt(target);
-});
-
-const wordsIn = (panel) => chips.filter((chip) => chip.closest(".panel") === panel);
-
-function stopAt(chip) {
-  for (const each of wordsIn(chip.closest(".panel"))) each.tabIndex = each === chip ? 0 : -1;
-}
-
 // ---- A prompt that is still empty ---------------------------------------------------
 
 const ask = element.querySelector("[data-part=ask]");
@@ -114,6 +93,7 @@ offer.addEventListener("click", () => {
 });
 
 watch("value", show);
-panels.forEach((panel) => stopAt(wordsIn(panel)[0]));
+roving(tabs, (tab) => choose(tabs.indexOf(tab)));
+panels.forEach((panel) => roving([...panel.querySelectorAll("[aria-pressed]")]));
 choose(0);
 show();

@@ -40,6 +40,7 @@ def prompt_words(prompt: gr.Textbox) -> gr.HTML:
     chips = widget(
         "",
         "prompt/chips.html",
+        "roving.js",
         "prompt/chips.js",
         groups=[{"name": name, "words": words} for name, words in VOCABULARY.items()],
         most=MAX_PROMPT_CHARACTERS,
