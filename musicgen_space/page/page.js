@@ -11,11 +11,10 @@
 
   document.addEventListener("click", ({ target }) => {
     const home = homeOf(target);
-    if (!home || !target.closest("#generate, #again")) return;
+    if (!home || !target.closest("#generate")) return;
     gesture(home);
     // What was wrong with the last wish is not said of this one.
     for (const close of document.querySelectorAll(".error[data-testid=toast-close]")) close.click();
-  }, true);
   }, true);
   document.addEventListener("keydown", (event) => {
     const home = homeOf(event.target);

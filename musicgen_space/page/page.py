@@ -38,7 +38,7 @@ from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
 from musicgen_space.page.i18n.translate import say, translations
-from musicgen_space.page.player.player import build_player
+from musicgen_space.page.player.player import build_player, repeat_note
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.prompt.text_notes import TextNotes
@@ -51,7 +51,7 @@ from musicgen_space.page.takes.library_panel import (
 from musicgen_space.page.theme import stylesheet, theme
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.widget import source, widget
-from musicgen_space.request import LIMITS, draw_seed
+from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
 
 __all__ = ["build_page", "launch_options"]
@@ -93,18 +93,18 @@ def build_page(
                 gallery = build_gallery()
                 duration = slider("duration", say("Length"), say("Seconds of music."))
                 with gr.Column(elem_id="particulars"):
-                    seed = seed_field(last_seed)
+                    seed, keep_seed = seed_field(last_seed)
                     model = model_field(first)
                 own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control(notes.below)
                 with gr.Column(elem_id="actions"):
+                    repeat = repeat_note()
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
                     stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
-                player = build_player(shelf, view_of_example(), studio.work)
-                again = gr.Button(say("Same prompt, new seed"), size="sm", elem_id="again")
+                player = build_player(shelf, view_of_example(), studio.work, most_at_once(first))
                 sound_finish()
                 panel = build_library_panel(
                     studio.takes,
@@ -115,6 +115,13 @@ def build_page(
         number_fields()
 
         chosen_models = _wire_switch(backends, backend, key, model, knobs)
+        backend.change(
+            lambda name: gr.update(most=most_at_once(backends[name])),
+            backend,
+            player,
+            queue=False,
+            **QUIET,
+        )
         _wire_own_sound(studio, backends, backend, model, own, panel)
         notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
@@ -124,17 +131,17 @@ def build_page(
         renewed = wire_library_panel(panel, studio, player, recall, own, backends, (backend, model))
         spent = gr.State(0.0)
         wish = [panel, backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
-        made = [player, last_seed, generate, stop, again, spent]
-        drawn = again.click(draw_seed, seed, seed, queue=False, **QUIET)
+        made = [player, last_seed, generate, stop, spent, repeat]
+        anew = {"inputs": [panel, keep_seed, *wish[1:]], "outputs": [*made, seed]}
+        # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here: a
+        # backend knows best how many takes it can make at a time.
+        free: dict[str, Any] = {"concurrency_limit": None, **QUIET}
+        generate.click(studio.make, wish, made, **free)
+        repeat.again(studio.make_again, wish, made, **free)
+        player.another(studio.another, **anew, **free)
+        player.variations(studio.variations, **anew, **free)
         # From the list, another may take the place of one that is made.
-        for trigger, mode in (
-            (generate.click, "once"),
-            (drawn.then, "once"),
-            (renewed, "multiple"),
-        ):
-            # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
-            # a backend knows best how many takes it can make at a time.
-            trigger(studio.make, wish, made, concurrency_limit=None, trigger_mode=mode, **QUIET)
+        renewed(studio.make_again, wish, made, trigger_mode="multiple", **free)
         _tell_money(studio, backend, key, money, spent)
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
@@ -143,6 +150,11 @@ def build_page(
         Programs(backends, studio.spending, audience).offer(page)
     page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
+
+
+def most_at_once(backend: Backend) -> int:
+    """How many takes of one wish a backend makes together."""
+    return int(backend.limits["variations"].maximum) if "variations" in backend.knobs else 1
 
 
 def launch_options() -> dict[str, Any]:

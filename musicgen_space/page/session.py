@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,15 @@ from musicgen_space.page.clip.own_sound import (
     picked,
 )
 from musicgen_space.page.form.length import FIELDS, one_length
-from musicgen_space.page.player.player import View, view, view_of_takes
+from musicgen_space.page.player.finishing import MOST_TAKES
+from musicgen_space.page.player.player import NOT_REPEATED, View, view, view_of_takes
 from musicgen_space.page.player.progress import TakeProgress
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.takes.own_takes import OwnTakes
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.page_work import PageWork
-from musicgen_space.request import MusicRequest, shortened
+from musicgen_space.request import RANDOM_SEED, MusicRequest, draw_seed, shortened
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
@@ -54,6 +56,10 @@ __all__ = ["MOST_SESSIONS", "Studio", "introduction"]
 log = logging.getLogger(__name__)
 
 _BROKEN = Message("Something went wrong here, not with your prompt. Please try again.")
+
+# The fields of a wish; the last two are what is picked of the visitor's own sound, for what.
+_WISH = ("backend", "key", "model", "prompt", *FIELDS, "own_sound", "use")
+_MOST_REMEMBERED = 50  # wishes of a session that were made
 
 _SECONDS_BETWEEN_VIEWS = 0.25
 # The latest are kept. Gradio has 150 kB for each, and anybody can invent them.
@@ -64,8 +70,7 @@ _LONGEST_NAME = 60  # characters of a sound's name that was a prompt
 class Studio:
     """The page's event handlers and what they share: backends, takes, visitors.
 
-    A *wish* is the page's fields in its order: backend, key, model, prompt, ``FIELDS``, and
-    what is picked of the visitor's own sound for what. A key is used for the call it came
+    A *wish* is the page's fields in the order of ``_WISH``. A key is used for the call it came
     with and kept nowhere.
     """
 
@@ -88,11 +93,51 @@ class Studio:
         self._visiting = threading.Lock()
 
     def make(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[Any, ...]]:
+        """Make a wish, unless that has been done: then the last update says so, and no more.
+
+        The updates are those of ``make_again``.
+        """
+        with _told():
+            _, music_request = self._understood(*wish)
+        made = self._visit(request).made.get(_fingerprint(wish, music_request))
+        if made is None:
+            yield from self.make_again(request, whose, *wish)
+        else:
+            yield *(gr.skip(),) * 5, {**made, "asked": time.monotonic()}
+
+    def another(
+        self, request: gr.Request, whose: Any, keep_seed: bool, *wish: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """Make the wish with a seed that is drawn, and goes to the seed's field unless kept.
+
+        The updates are those of ``make_again``, and that of the field.
+        """
+        return self._with_new_seed(request, whose, keep_seed, wish)
+
+    def variations(
+        self, request: gr.Request, whose: Any, keep_seed: bool, *wish: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """The same, as many of them as can be compared."""
+        return self._with_new_seed(request, whose, keep_seed, wish, variations=MOST_TAKES)
+
+    def _with_new_seed(
+        self, request: gr.Request, whose: Any, keep_seed: bool, wish: Sequence[Any], **changes: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        drawn = draw_seed(wish[_WISH.index("seed")])
+        changes["seed"] = drawn
+        changed = [changes.get(name, value) for name, value in zip(_WISH, wish, strict=True)]
+        shown = gr.skip() if keep_seed else drawn
+        for updates in self.make_again(request, whose, *changed):
+            yield *updates, shown
+            shown = gr.skip()
+
+    def make_again(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[Any, ...]]:
         """Check the wish, which raises ``gr.Error`` before it waits or costs anything; make it.
 
-        Yields updates of the player, the seed that was used last, the buttons Generate, Stop and
-        "new seed", and a number that changes when credits were spent. What was finished is kept
-        for ``whose`` it is, even if something fails after it.
+        Yields updates of the player, the seed that was used last, the buttons Generate and Stop,
+        a number that changes when credits were spent, and what is said of a wish that has been
+        made already. What was finished is kept for ``whose`` it is, even if something fails
+        after it.
         """
         visit, visitor = self._visit(request), address_of(request)
         with _told():
@@ -106,7 +151,7 @@ class Studio:
         takes: list[Take] = []
         finished = False
         try:
-            yield progress.view, gr.skip(), *_buttons(busy=True), gr.skip()
+            yield progress.view, gr.skip(), *_buttons(busy=True), gr.skip(), NOT_REPEATED
             updates = backend.generate(music_request, stop, visitor)
             with self._audience.watching({str(request.session_hash)}, stop):
                 for current in _views(updates, progress, takes):
@@ -129,8 +174,11 @@ class Studio:
             return
         if takes and finished:
             last, seed = progress.finish(takes, kept, note), takes[0].request.seed
+            fingerprint = _fingerprint(wish, music_request)
+            if fingerprint and not any(take.stopped for take in takes):
+                visit.made[fingerprint] = {"take": last["take"], "kept": kept[:1]}
         spent = time.monotonic() if isinstance(backend, HostedBackend) else gr.skip()
-        yield {**last, "ended": True}, seed, *_buttons(busy=False), spent
+        yield {**last, "ended": True}, seed, *_buttons(busy=False), spent, gr.skip()
 
     def stop(self, request: gr.Request) -> None:
         """End the take of this browser session within a decoding step."""
@@ -264,6 +312,7 @@ class _Visit:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.purse = Purse()
+        self.made: LRUCache[str, dict[str, Any]] = LRUCache(_MOST_REMEMBERED)
         self.sound: str | None = None  # the id of the visitor's own sound
 
 
@@ -272,9 +321,16 @@ def introduction(backend: Backend) -> Message:
     return Message("{place}: {about}.", place=backend.label, about=backend.about)
 
 
-def _buttons(*, busy: bool) -> tuple[Any, Any, Any]:
-    """Updates of Generate, of Stop in its place, and of "new seed"."""
-    return gr.update(visible=not busy), gr.update(visible=busy), gr.update(interactive=not busy)
+def _fingerprint(wish: Sequence[Any], request: MusicRequest) -> str:
+    """What tells wishes apart; "" for one that is never the same twice."""
+    if request.seed == RANDOM_SEED:
+        return ""
+    return json.dumps([wish[0], request.settings()])
+
+
+def _buttons(*, busy: bool) -> tuple[Any, Any]:
+    """Updates of Generate and of Stop in its place."""
+    return gr.update(visible=not busy), gr.update(visible=busy)
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def test_a_takes_file_may_be_dropped_on_the_wish_whatever_it_was_converted_to(
 
 
 def test_an_example_fills_the_fields_and_plays(page: Page) -> None:
-    page.get_by_role("button", name="Lo-fi lo-fi music").click()  # is in the player already
+    page.get_by_role("button", name="Lo-fi: lo-fi music").click()  # is in the player already
     page.wait_for_function(f"{PLAYING} == 'file'")
     page.get_by_role("button", name="Funk upbeat funk with brass").click()
     expect(prompt(page)).to_have_value("upbeat funk with brass and slap bass")

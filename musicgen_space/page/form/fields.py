@@ -81,16 +81,17 @@ def model_choices(backend: Backend) -> list[tuple[str, str]]:
     return [(f"{choice.name} ({choice.about})", choice.name) for choice in backend.models()]
 
 
-def seed_field(last_seed: gr.State) -> gr.Slider:
-    """The seed with its dice and the way back to the last one."""
+def seed_field(last_seed: gr.State) -> tuple[gr.Slider, gr.Checkbox]:
+    """The seed with its dice and the way back to the last one; whether to keep it."""
     with gr.Row(elem_id="seed-row"):
         seed = slider("seed", say("Seed"), say("Same seed, same music. −1: a new one each time."))
         with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
             dice = gr.Button(say("Random"), size="sm", elem_id="dice")
             last = gr.Button(say("Last used"), size="sm", elem_id="last-seed")
+            keep = gr.Checkbox(label=say("Keep this seed"), container=False, elem_id="keep-seed")
     dice.click(draw_seed, seed, seed, queue=False, **QUIET)
     last.click(lambda used: used, last_seed, seed, queue=False, **QUIET)
-    return seed
+    return seed, keep
 
 
 def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, gr.Component]:

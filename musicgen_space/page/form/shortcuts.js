@@ -4,18 +4,15 @@ const dialog = element.querySelector("dialog");
 const single = element.querySelector("[data-part=single]");
 const KEPT = "musicgen-single-keys";
 
-// Some browsers keep nothing for a page, or not in a frame of another one.
-const kept = (() => { try { return localStorage.getItem(KEPT); } catch { return null; } })();
-
 function allow(on) {
   single.checked = on;
   home.dataset.keys = on ? "" : "off";
 }
 
-allow(kept !== "off");
+allow(remembered(KEPT) !== "off");
 single.addEventListener("change", () => {
   allow(single.checked);
-  try { localStorage.setItem(KEPT, single.checked ? "on" : "off"); } catch { /* for now, then */ }
+  remember(KEPT, single.checked ? "on" : "off");
 });
 element.querySelector("[data-part=open]").addEventListener("click", () => dialog.showModal());
 // A click beside it closes it.

@@ -1,8 +1,9 @@
 // The player. Gradio gives: element, props, watch, server, trigger.
 //
-// Six files make up one function, in this order: player.js (what is there, transport,
-// what is seen), live.js (a take while it is made), sounds.js (finished takes as files),
-// compare.js (several takes), share.js (a link to one), wiring.js (what is listened to).
+// Seven files make up one function, in this order: player.js (what is there, transport,
+// what is seen), stream.js (a take while it is made), sounds.js (finished takes as files),
+// compare.js (several takes), share.js (a link to one), steps.js (what to do next with it),
+// wiring.js (what is listened to).
 // Before them stand bars.js and starting.js, which the picker has, too.
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
@@ -145,6 +146,8 @@ function showTime() {
   const whole = blindly() ? span() : length();
   part("at").textContent = clock(at);
   part("whole").textContent = blindly() ? "" : ` / ${clock(whole)}`;
+  part("dock-at").textContent = clock(at);
+  part("dock-line").style.width = `${whole ? (100 * at) / whole : 0}%`;
   wave.setAttribute("aria-valuemax", whole.toFixed(1));
   wave.setAttribute("aria-valuenow", at.toFixed(1));
   const words = translated("{at} of {whole}", { at: clock(at), whole: clock(whole) });
@@ -155,37 +158,25 @@ function show() {
   player.dataset.phase = view.phase;
   player.dataset.take = take;
   player.dataset.playing = playing ? source : "";
-  player.dataset.kept = (!blindly() && shown().kept) || ""; // its row in the list of takes shows that it plays
+  player.dataset.kept = kept(); // its row in the list of takes shows that it plays
   const button = part("play");
   button.disabled = !available();
   button.setAttribute("aria-label", playing ? translated("Pause") : translated("Play"));
   part("status").textContent = told(view.status);
   part("title").textContent = shown().title;
+  showSteps();
+  showDock();
   const notes = finishing ? [translated("finishing …")] : shown().notes ?? [];
   part("facts").textContent = told([...shown().facts, ...notes]);
   showTime();
 }
 
 function showTake() {
-  showDownloads();
+  showSteps();
   showLink();
   showRows();
   showSeam();
   loadPicture();
-}
-
-function showDownloads() {
-  const formats = shown().formats ?? [];
-  part("downloads").replaceChildren(
-    ...formats.map((ending) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = ending.toUpperCase();
-      button.setAttribute("aria-label", translated("Download as {format}", { format: ending.toUpperCase() }));
-      button.addEventListener("click", () => download(ending, button));
-      return button;
-    })
-  );
 }
 
 // Where the visitor's own sound ends and the new music begins.

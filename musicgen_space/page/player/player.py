@@ -1,6 +1,6 @@
 """The player: what it is shown, as plain data, and the component that shows it.
 
-Its parts lie beside this file: ``player.html`` (structure), ``player.css`` (looks), and six
+Its parts lie beside this file: ``player.html`` (structure), ``player.css`` (looks), and seven
 scripts that make up its behaviour.
 """
 
@@ -29,10 +29,14 @@ from musicgen_space.request import MAX_PROMPT_CHARACTERS
 from musicgen_space.take import Receipt, Take
 
 __all__ = [
+    "NOT_REPEATED",
     "View",
     "build_player",
+    "clip_facts",
     "clock",
+    "file_name",
     "length_fact",
+    "repeat_note",
     "seed_fact",
     "view",
     "view_of_takes",
@@ -42,16 +46,20 @@ View = dict[str, Any]
 
 _OWN_FILES = (
     *("player.html", "starting.js", "player.js", "stream.js", "sounds.js"),
-    *("compare.js", "share.js", "wiring.js"),
+    *("compare.js", "share.js", "steps.js", "wiring.js"),
 )
+# What ``repeat_note`` shows instead: the ``take`` and what it is ``kept`` as.
+NOT_REPEATED: dict[str, Any] = {}
+
 _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
 
 
-def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
+def build_player(shelf: Shelf, value: View, work: PageWork, most: int) -> gr.HTML:
     """A component that plays a take while it is being made and when it is done.
 
-    What it asks the server for once takes are done is ``work`` of the page.
+    What it asks the server for once takes are done is ``work`` of the page. ``most`` takes can
+    be made at once.
 
     Its value is a ``View``: ``phase`` (idle, busy, done or failed), ``status`` (one line
     beside the clock), ``announcement`` (for screen readers, when the phase changes), ``take``
@@ -65,7 +73,7 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
 
     Which finish takes are heard with, and which of them, is up to each browser. Its event
     ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
-    is ``kept`` as.
+    is ``kept`` as. ``another`` and ``variations`` ask for more of the same.
     """
     finishing, files = Finishing(shelf), MadeFiles()
 
@@ -103,11 +111,18 @@ def build_player(shelf: Shelf, value: View, work: PageWork) -> gr.HTML:
     player = widget(
         value,
         "bars.js",
+        *("menu.js", "link.js", "remember.js"),
         *(f"player/{file}" for file in _OWN_FILES),
         server_functions=[chunks, work.in_turn(file), work.in_turn(heard)],
+        most=most,
         elem_id="player",
     )
     return player
+
+
+def repeat_note() -> gr.HTML:
+    """What is said of a wish that has been made; its event ``again`` asks for it all the same."""
+    return widget(NOT_REPEATED, "player/repeat.html", "player/repeat.js", elem_id="repeat")
 
 
 def view(phase: str, status: Text | Sequence[Text] = "", **changes: Any) -> View:
@@ -193,7 +208,7 @@ def facts(take: Take) -> list[Text]:
         take.made_by,
         seed_fact(take.request.seed),
         length_fact(take.duration, take.stopped),
-        *_clip_facts(take.clips),
+        *clip_facts(take.clips),
     ]
     if take.receipt is not None:
         parts += _receipt_facts(take.receipt)
@@ -248,7 +263,7 @@ def _announcement(takes: int) -> Message:
     return Message("{takes} takes are ready.", takes=takes)
 
 
-def _clip_facts(clips: Mapping[str, ClipFacts]) -> Iterator[Message]:
+def clip_facts(clips: Mapping[str, ClipFacts]) -> Iterator[Message]:
     """Which sounds of somebody's own are in a take."""
     continued, followed = clips.get(CONTINUE), clips.get(FOLLOW)
     if continued:

@@ -1,41 +1,15 @@
 
 // ---- A link to the take's settings --------------------------------------------------
-// Part of the player: `part`, `shown` and `element` are from player.js.
-
-// The address that people see: inside another page that is not always the own one.
-function outerAddress() {
-  if (guest) return `${gradio.root}/`;
-  if (window.top === window) return location.href;
-  try {
-    return window.top.location.href;
-  } catch {
-    // Another site's frame. Of a Space on the hub the address is known; the hub hands the
-    // query on. Elsewhere the frame's own address works as well.
-    const hub = document.referrer.startsWith("https://huggingface.co/");
-    return gradio.space && hub ? `https://huggingface.co/spaces/${gradio.space}` : location.href;
-  }
-}
-
-function linkOf(query) {
-  const { origin, pathname } = new URL(outerAddress());
-  return `${origin}${pathname}?${query}`;
-}
+// Part of the player: `part` and `shown` are from player.js, the rest from link.js.
 
 let calm = 0;  // the timer that takes the words back
 
 async function copyLink() {
   const link = linkOf(shown().link);
-  try {
-    await navigator.clipboard.writeText(link);
-  } catch {
-    // Not over plain http, and not in every frame: the old way, or by hand.
+  if (!(await copied(link))) {
     offer(link);
-    if (!document.execCommand("copy")) {
-      part("announcement").textContent = translated("The link is selected, to be copied.");
-      return;
-    }
-    showLink();
-    part("copy").focus();
+    part("announcement").textContent = translated("The link is selected, to be copied.");
+    return;
   }
   part("copy").textContent = part("announcement").textContent = translated("Link copied");
   clearTimeout(calm);

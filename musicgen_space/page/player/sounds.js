@@ -23,7 +23,7 @@ const sounds = new Map(); // by take and finish
 const measured = new Map(); // by takes and finish: what the server says of them
 
 const keyOf = (index) => JSON.stringify([takes[index]?.id, finishHeard]);
-const volume = () => (matched && canMatch ? takes[chosen]?.gain ?? 1 : 1);
+const volume = () => loudness() * (matched && canMatch ? takes[chosen]?.gain ?? 1 : 1);
 
 // The file of a take, by kind, e.g. "mp3" → { url, name }, or null when it can't be had.
 async function fileOf(index, ending) {

@@ -8,6 +8,7 @@ function update() {
     if (playing) pause();
     take = view.take;
     chosen = 0;
+    favourite = false;
     eager = false;
     noLongerCompared();
     [pieces, channels, filled, fetched, scheduled, position, lost] = [[], [], 0, 0, 0, 0, false];
@@ -101,11 +102,6 @@ home.addEventListener("musicgen:finish", ({ detail }) => {
     finishWanted = off ? null : detail;
     hear();
   }, off ? 0 : 250);
-});
-// A take has another name in the list of takes.
-home.addEventListener("musicgen:named", ({ detail: { id, name } }) => {
-  for (const each of [...view.takes, ...takes]) if (each.kept === id) each.title = name;
-  show();
 });
 // Another sound on the page has started.
 document.addEventListener("musicgen:sound", ({ detail }) => {

@@ -76,11 +76,12 @@ element.addEventListener("click", ({ target }) => {
 });
 // ---- A prompt that is still empty ---------------------------------------------------
 
+const MAKING = "#generate, .player :is([data-part=another], [data-part=variations])";
 const ask = element.querySelector("[data-part=ask]");
 const prompt = () => home.querySelector("#prompt textarea");
 
 home.addEventListener("click", (event) => {
-  if (!event.target.closest("#generate") || prompt().value.trim()) return;
+  if (!event.target.closest(MAKING) || prompt().value.trim()) return;
   event.stopPropagation();
   ask.hidden = false;
   prompt().focus();

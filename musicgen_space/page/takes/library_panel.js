@@ -18,6 +18,7 @@ const marked = new Set(); // ids to compare
 let count = 0;            // how many are found, shown or not
 let asked = 0;            // the latest question for rows; answers to older ones are dropped
 let changed = 0;          // how often a row was changed here
+let playerKnows;          // the row of what the player has, as it was told of it
 
 // ---- Who this is --------------------------------------------------------------------
 
@@ -115,6 +116,7 @@ function show(found, answer) {
   rows.forEach((row, index) => {
     const item = items.get(row.id) ?? newItem(row);
     fill(item, row);
+    fold(item, row, index);
     if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
   });
   const { words, favourites } = looked();
@@ -131,6 +133,28 @@ function show(found, answer) {
     : translated("No favourites yet: press a star.");
   showMarks();
   showPlaying();
+}
+
+// Variations of one wish are below the first of them, folded.
+const unfolded = new Set(); // by batch
+
+function fold(item, { batch }, index) {
+  const { words, favourites } = looked();
+  const grouped = !words.trim() && !favourites;
+  const further = rows.filter((row) => row.batch === batch).length - 1;
+  const first = !grouped || rows[index - 1]?.batch !== batch;
+  item.hidden = !first && !unfolded.has(batch);
+  item.toggleAttribute("data-further", !first);
+  const toggle = item.querySelector(".unfold");
+  toggle.hidden = !grouped || !first || further < 1;
+  toggle.setAttribute("aria-expanded", unfolded.has(batch));
+  toggle.textContent =
+    further === 1 ? translated("1 variation") : translated("{takes} variations", { takes: further });
+}
+
+function unfold({ batch }) {
+  if (!unfolded.delete(batch)) unfolded.add(batch);
+  rows.forEach((row, index) => fold(items.get(row.id), row, index));
 }
 
 function make(name, className, text = "") {
@@ -152,14 +176,14 @@ function newItem({ id }) {
   const facts = make("p", "facts-of");
   facts.append(make("time", "when"), make("span", ""));
   words.append(make("p", "name"), make("p", "prompt-of"), facts);
-  const star = make("button", "star");
+  const star = make("button", "icon star");
   const menu = make("div", "menu");
-  menu.append(make("button", "dots"));
+  menu.append(make("button", "icon dots"));
   const dots = menu.firstChild;
   dots.setAttribute("aria-haspopup", "menu");
   dots.setAttribute("aria-expanded", "false");
   dots.title = translated("More");
-  item.append(mark, listen, newWave(), words, star, menu);
+  item.append(mark, listen, newWave(), words, star, menu, make("button", "quiet unfold"));
   items.set(id, item);
   return item;
 }
@@ -223,7 +247,11 @@ function replace(row) {
   rows = rows.map((each) => (each.id === row.id ? row : each));
   const item = items.get(row.id);
   if (item) fill(item, row);
+  tellPlayer(row);
 }
+
+// The player has a star and a name of its own for what it plays.
+const tellPlayer = (row) => home.dispatchEvent(new CustomEvent("musicgen:row", { detail: row }));
 
 // ---- Listening, comparing -----------------------------------------------------------
 
@@ -272,6 +300,9 @@ function showPlaying() {
     const pressed = String(id === kept && Boolean(playing));
     if (button.getAttribute("aria-pressed") !== pressed) button.setAttribute("aria-pressed", pressed);
   }
+  const here = rows.find(({ id }) => id === kept);
+  if (here && here !== playerKnows) tellPlayer(here);
+  playerKnows = here;
 }
 
 // ---- One take's menu ----------------------------------------------------------------
@@ -281,11 +312,13 @@ const ACTIONS = [
   [translated("Same prompt, new seed"), renew],
   [translated("Continue from here"), (row) => bring(row, "continue_from"), "continue_from"],
   [translated("Use as melody"), (row) => bring(row, "melody"), "melody"],
+  [translated("Download"), download],
+  [translated("Copy link"), copyLink],
   [translated("Rename"), rename],
   [translated("Delete"), remove],
 ];
 
-const bring = (row, use) => send("bring", { ids: [row.id], use });
+const bring = ({ id }, use) => send("bring", { ids: [id], use });
 
 // What somebody's own sound is in, settings alone don't make again: then they are filled in only.
 function renew(row) {
@@ -296,27 +329,15 @@ function renew(row) {
   send(sound ? "recall" : "renew", { ids: [row.id], renew: true });
 }
 
-function openMenu(dots) {
+let closeMenu = () => {};
+
+function toggleMenu(dots) {
+  const open = dots.getAttribute("aria-expanded") === "true";
+  closeMenu({ focus: true });
+  if (open) return;
   const row = rowOf(dots);
-  const menu = make("div", "choices");
-  menu.setAttribute("role", "menu");
-  menu.setAttribute("aria-label", dots.getAttribute("aria-label"));
-  for (const [words, action, use] of ACTIONS) {
-    if (use && !props.uses.includes(use)) continue; // nothing for the chosen model
-    const choice = make("button", "", words);
-    choice.setAttribute("role", "menuitem");
-    choice.tabIndex = -1;
-    choice.addEventListener("click", () => {
-      closeMenu({ focus: true });
-      action(row);
-    });
-    menu.append(choice);
-  }
-  dots.after(menu);
-  dots.setAttribute("aria-expanded", "true");
-  menu.toggleAttribute("data-up", menu.getBoundingClientRect().bottom > foot() - 8 &&
-    dots.getBoundingClientRect().top > menu.offsetHeight);
-  menu.firstChild.focus();
+  const possible = ACTIONS.filter(([, , use]) => !use || props.uses.includes(use));
+  closeMenu = openMenu(dots, possible.map(([words, action]) => [words, () => action(row)]), foot());
 }
 
 // Where the visible part of the page ends: on a phone, above the button that stays there.
@@ -324,29 +345,6 @@ function foot() {
   const actions = home.querySelector("#actions");
   const fixed = actions && getComputedStyle(actions).position === "fixed";
   return fixed ? actions.getBoundingClientRect().top : innerHeight;
-}
-
-function closeMenu({ focus = false } = {}) {
-  const menu = element.querySelector(".choices");
-  if (!menu) return;
-  const dots = menu.previousElementSibling;
-  dots.setAttribute("aria-expanded", "false");
-  if (focus) dots.focus();
-  menu.remove();
-}
-
-function moveInMenu(event) {
-  const choices = [...event.target.closest(".choices").children];
-  const at = choices.indexOf(document.activeElement);
-  const to = {
-    ArrowDown: at + 1, ArrowUp: at - 1 + choices.length, Home: 0, End: choices.length - 1,
-  }[event.key];
-  if (event.key === "Escape") closeMenu({ focus: true });
-  else if (event.key === "Tab") return closeMenu({ focus: true });
-  else if (to !== undefined) choices[to % choices.length].focus();
-  else return;
-  event.preventDefault();
-  event.stopPropagation(); // Escape is not meant for the music
 }
 
 function rename(row) {
@@ -367,11 +365,7 @@ function rename(row) {
     if (focused) item.querySelector(".dots").focus();
     if (!save || field.value === before) return;
     name.textContent = field.value;
-    const answer = await ask("rename_take", { ids: [row.id], name: field.value });
-    replace(answer?.row ?? row);
-    if (!answer) return;
-    const { id, name: now } = answer.row;
-    home.dispatchEvent(new CustomEvent("musicgen:named", { detail: { id, name: now } }));
+    await call(row, field.value);
   };
   field.addEventListener("keydown", (event) => {
     if (event.isComposing) return; // is meant for what puts the characters together
@@ -388,10 +382,32 @@ function rename(row) {
   field.focus();
 }
 
-async function favour(row) {
-  replace({ ...row, favourite: !row.favourite });
-  const answer = await ask("favour_take", { ids: [row.id], favourite: !row.favourite });
+async function call(row, name) {
+  const answer = await ask("rename_take", { ids: [row.id], name });
   replace(answer?.row ?? row);
+}
+
+async function favour(row, favourite = !row.favourite) {
+  replace({ ...row, favourite });
+  const answer = await ask("favour_take", { ids: [row.id], favourite });
+  replace(answer?.row ?? row);
+}
+
+async function download(row) {
+  const file = await ask("file_of_take", { ids: [row.id], ending: formatOf(row.formats) });
+  if (file) fetchFile(file);
+}
+
+function fetchFile(file) {
+  const link = document.createElement("a");
+  link.href = served(file);
+  link.download = file.name;
+  link.click();
+}
+
+async function copyLink({ link }) {
+  const done = await copied(linkOf(link));
+  say(done ? translated("Link copied") : translated("This browser copies nothing here: listen to the take, and find its link in the player."));
 }
 
 // ---- Deleting, and what is said at the foot of the page -----------------------------
@@ -468,11 +484,7 @@ async function exportAll() {
   button.setAttribute("aria-busy", "true");
   const file = await ask("export_takes");
   button.removeAttribute("aria-busy");
-  if (!file) return;
-  const link = document.createElement("a");
-  link.href = served(file);
-  link.download = file.name;
-  link.click();
+  if (file) fetchFile(file);
 }
 
 // ---- Wiring -------------------------------------------------------------------------
@@ -482,11 +494,8 @@ list.addEventListener("click", ({ target }) => {
   if (!row) return;
   if (target.closest(".listen")) listen(row);
   else if (target.closest(".star")) favour(row);
-  else if (target.closest(".dots")) {
-    const open = target.closest(".menu").querySelector(".choices");
-    closeMenu({ focus: true });
-    if (!open) openMenu(target.closest(".dots"));
-  }
+  else if (target.closest(".unfold")) unfold(row);
+  else if (target.closest(".dots")) toggleMenu(target.closest(".dots"));
 });
 list.addEventListener("change", ({ target }) => {
   if (!target.matches(".mark")) return;
@@ -496,14 +505,10 @@ list.addEventListener("change", ({ target }) => {
   showMarks();
 });
 element.addEventListener("keydown", (event) => {
-  if (event.target.closest(".choices")) return moveInMenu(event);
   const undoing = (event.ctrlKey || event.metaKey) && event.key === "z" && deleted.length;
   if (!undoing || event.target.matches("input:not([type=checkbox])")) return;
   event.preventDefault();
   undo();
-});
-document.addEventListener("pointerdown", ({ target }) => {
-  if (!target.closest?.(".library .menu")) closeMenu();
 });
 let typing = 0;
 part("search").addEventListener("input", () => {
@@ -522,6 +527,16 @@ part("export").addEventListener("click", exportAll);
 part("more").addEventListener("click", more);
 part("undo").addEventListener("click", undo);
 document.addEventListener("musicgen:kept", reload);
+// What is done with a take where it plays; it may be one that isn't among the rows just now.
+const anyRow = (wanted) => rows.find(({ id }) => id === wanted) ?? { id: wanted };
+home.addEventListener("musicgen:rename", ({ detail: { id, name } }) => call(anyRow(id), name));
+home.addEventListener("musicgen:favour", ({ detail }) => favour(anyRow(detail.id), detail.favourite));
+home.addEventListener("musicgen:bring", ({ detail: { id } }) => bring({ id }, "continue_from"));
+home.addEventListener("musicgen:step", ({ detail: { by } }) => {
+  const next = rows[rows.findIndex(({ id }) => id === player().dataset.kept) + by];
+  if (next) listen(next);
+});
+home.addEventListener("musicgen:hear", ({ detail: { id } }) => listen({ id }));
 setInterval(() => rows.forEach((row) => tellTime(items.get(row.id), row)), 60000);
 part("kept").textContent = about;
 

@@ -20,6 +20,7 @@ from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.gradio_compat import serve_file, served_folder
 from musicgen_space.page.session import Studio
 from musicgen_space.page.takes.own_takes import MOST_AT_ONCE, Answer, OwnTakes
+from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.page.widget import widget
 from musicgen_space.request import draw_seed
 
@@ -59,6 +60,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr
     Its value is ``{"visitor": token}`` and what an event is about: ``ids`` of takes, ``use``
     (for what), ``renew`` (whether with a new seed).
     """
+    files = MadeFiles()
 
     def export_takes(sent: Any) -> Answer:
         """A zip file to fetch."""
@@ -68,6 +70,14 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr
         serve_file(made, panel)
         return {"path": str(made), "name": made.name}
 
+    def file_of_take(sent: Any) -> Answer:
+        """A take's file to fetch, of the format that it names by its ``ending``."""
+        made = takes.file_of_take(sent)
+        if isinstance(made, dict):
+            return made
+        data, name = made
+        return {"path": files.save(data, name, panel), "name": name}
+
     if takes.are_kept:
         about = _ABOUT_SHARED if takes.strangers else _ABOUT_OWN
     else:
@@ -75,7 +85,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr
     panel = widget(
         None,
         "takes/library_panel.html",
-        "bars.js",
+        *("bars.js", "menu.js", "link.js", "remember.js"),
         "takes/library_panel.js",
         server_functions=[
             *map(
@@ -89,6 +99,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr
                 ],
             ),
             export_takes,
+            file_of_take,
         ],
         shared=takes.strangers,
         there=takes.are_kept,

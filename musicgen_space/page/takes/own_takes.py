@@ -7,15 +7,18 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from musicgen_space.audio.files import FORMATS, encode, formats_for
 from musicgen_space.backends.base import Backend
+from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest, LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Entry, Library
 from musicgen_space.message import Message, Text, as_json
-from musicgen_space.page.player.player import length_fact, seed_fact
+from musicgen_space.page.form.links import query_of
+from musicgen_space.page.player.player import clip_facts, file_name, length_fact, seed_fact
 from musicgen_space.page.visitors.identity import Visitors
 from musicgen_space.request import CLIP_LIMITS, LIMITS
 from musicgen_space.settings import Settings
@@ -188,6 +191,20 @@ class OwnTakes:
         trouble = self._answer(sent, answer)
         return made[0] if made else trouble
 
+    def file_of_take(self, sent: object) -> tuple[bytes, str] | Answer:
+        """The file of the take that is asked for, in a format by its ``ending``, and its name."""
+        made: list[tuple[bytes, str]] = []
+
+        def answer(visitor: str, library: Library) -> Answer:
+            [take] = self.takes(sent, most=1).values()
+            offered, wanted = formats_for(take), _text(sent, "ending")
+            ending = wanted if wanted in offered else offered[0]
+            made.append((encode(take, ending), f"{file_name(take)}.{ending}"))
+            return {}
+
+        trouble = self._answer(sent, answer)
+        return made[0] if made else trouble
+
     def _clear_exports(self, visitor: str) -> None:
         """Remove the last export of ``visitor``, and everybody's that are old."""
         latest = time.monotonic() - _EXPORT_SECONDS
@@ -223,16 +240,29 @@ class OwnTakes:
             "created": entry.created.isoformat(),
             "favourite": entry.favourite,
             "peaks": entry.peaks,
+            "batch": entry.batch,
+            "formats": [*FORMATS],
+            "link": query_of(entry.settings),
             "sound": any(entry.settings.get(field) for field in CLIP_LIMITS),
         }
 
     def _facts(self, entry: Entry) -> list[Text]:
         place = self._labels.get(entry.backend, entry.backend)
-        parts = [entry.model, place, seed_fact(entry.seed)]
-        parts.append(length_fact(entry.duration, entry.stopped))
+        parts = [seed_fact(entry.seed), length_fact(entry.duration, entry.stopped)]
+        parts += [*_particulars(entry.settings), entry.model, place]
         if entry.cost is not None:
             parts.append(Message("{credits:.4g} credits", credits=entry.cost))
         return [part for part in parts if part]
+
+
+def _particulars(settings: Mapping[str, Any]) -> Iterator[Message]:
+    """What else was wished for: it tells takes of the same prompt apart."""
+    clips = {field: ClipFacts.read(settings.get(field)) for field in CLIP_LIMITS}
+    yield from clip_facts({field: clip for field, clip in clips.items() if clip})
+    if settings.get("negative_prompt"):
+        yield Message("without {words}", words=str(settings["negative_prompt"]))
+    if settings.get("blend_prompt"):
+        yield Message("turns into {words}", words=str(settings["blend_prompt"]))
 
 
 def _trouble(text: Text) -> Answer:
