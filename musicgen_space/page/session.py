@@ -112,13 +112,14 @@ class Studio:
 
         The updates are those of ``make_again``, and that of the field.
         """
-        return self._with_new_seed(request, whose, keep_seed, wish)
+        yield from self._with_new_seed(request, whose, keep_seed, wish)
 
     def variations(
         self, request: gr.Request, whose: Any, keep_seed: bool, *wish: Any
     ) -> Iterator[tuple[Any, ...]]:
         """The same, as many of them as can be compared."""
-        return self._with_new_seed(request, whose, keep_seed, wish, variations=MOST_TAKES)
+        changes = {"variations": MOST_TAKES}
+        yield from self._with_new_seed(request, whose, keep_seed, wish, **changes)
 
     def _with_new_seed(
         self, request: gr.Request, whose: Any, keep_seed: bool, wish: Sequence[Any], **changes: Any

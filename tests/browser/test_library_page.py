@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request,
 
 from tests.browser.conftest import opened
 from tests.browser.test_own_sound_page import choose_model, hum
-from tests.browser.test_page import PHASE, finished
+from tests.browser.test_page import PHASE, download_as, finished
 from tests.servers.app import serving
 
 AUDIO = "document.querySelector('.player audio')"
@@ -29,7 +29,8 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def row(page: Page, name: str) -> Locator:
-    return page.locator("#library li").filter(has_text=name)
+    """The takes of that name; "goes on from" another is in the facts."""
+    return page.locator("#library li").filter(has=page.locator(".name", has_text=name))
 
 
 def names(page: Page) -> Locator:
@@ -99,7 +100,7 @@ def test_takes_are_searched_favoured_and_named(humming: Page) -> None:
     expect(row(humming, "Sunday").locator(".prompt-of")).to_have_text("fast waltz")
     expect(humming.locator(".player [data-part=title]")).to_have_text("Sunday waltz")
     with humming.expect_download() as download:
-        humming.get_by_role("button", name="Download as FLAC").click()
+        download_as(humming, "FLAC")
     assert download.value.suggested_filename == "sunday-waltz-seed42.flac"
     with soundfile.SoundFile(download.value.path()) as file:
         assert file.title == "Sunday waltz"
@@ -276,3 +277,60 @@ def test_an_undo_that_the_server_missed_can_be_tried_again(humming: Page) -> Non
     undo.evaluate("(undo) => { undo.click(); undo.click(); }")
     expect(row(humming, "hard to lose")).to_have_count(1)
     expect(humming.locator("#library .bar")).to_have_text(re.compile("Brought back"))
+
+
+def test_variations_are_folded_below_the_first_and_rows_tell_what_differs(humming: Page) -> None:
+    humming.get_by_text("More control").click()
+    humming.fill("#negative-prompt :is(input, textarea)", "drums")
+    humming.locator("#negative-prompt :is(input, textarea)").blur()
+    hum(humming, "a march", seconds=2)
+    expect(row(humming, "a march")).to_contain_text("without drums")
+    humming.get_by_role("button", name="4 variations").click()
+    unfold = humming.get_by_role("button", name="3 variations")
+    expect(unfold).to_be_visible()
+    shown = row(humming, "a march").filter(visible=True)
+    expect(shown).to_have_count(2)
+    unfold.click()
+    expect(shown).to_have_count(5)
+
+
+def test_the_player_stars_renames_and_goes_through_the_list(humming: Page) -> None:
+    player, title = humming.locator(".player"), humming.locator(".player [data-part=title]")
+    for prompt in ("first hum", "second hum"):
+        hum(humming, prompt, seconds=2)
+    player.get_by_role("button", name="Favourite").first.click()
+    star = row(humming, "second hum").get_by_role("button", name="Favourite")
+    expect(star).to_have_attribute("aria-pressed", "true")
+    player.get_by_role("button", name="Rename").click()
+    field = player.get_by_role("textbox", name="Name of the take")
+    field.fill("My hum")
+    field.press("Enter")
+    expect(names(humming).first).to_have_text("My hum")
+    expect(title).to_have_text("My hum")
+    player.get_by_role("button", name="The take below").click()
+    expect(title).to_have_text("first hum")
+    with humming.expect_download() as download:
+        choose(humming, "My hum", "Download")
+    assert download.value.suggested_filename == "my-hum-seed42.mp3"
+    humming.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(humming, "My hum", "Copy link")
+    expect(humming.locator("#library [role=status]")).to_have_text("Link copied")
+    assert "prompt=second+hum" in humming.evaluate("navigator.clipboard.readText()")
+
+
+def test_whoever_listens_in_the_list_has_a_small_player_at_the_foot(humming: Page) -> None:
+    for prompt in [f"hum {number}" for number in range(4)]:
+        hum(humming, prompt, seconds=20)
+    dock = humming.locator(".player .dock")
+    expect(dock).to_be_hidden()
+    humming.set_viewport_size({"width": 390, "height": 700})
+    row(humming, "hum 0").scroll_into_view_if_needed()
+    row(humming, "hum 0").get_by_role("button", name="Listen to").click()
+    expect(dock).to_contain_text("hum 0")
+    pause = dock.get_by_role("button", name="Pause")
+    box, generate = pause.bounding_box(), humming.locator("#generate").bounding_box()
+    assert box and generate and box["y"] + box["height"] <= generate["y"]
+    pause.click()
+    expect(row(humming, "hum 0").get_by_role("button", name="Listen to")).to_have_attribute(
+        "aria-pressed", "false"
+    )

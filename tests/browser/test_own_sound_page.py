@@ -12,7 +12,7 @@ import soundfile
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from musicgen_space.audio.files import read_settings
-from tests.browser.test_page import DECODE, PLAYING, ask, finished, generate
+from tests.browser.test_page import DECODE, PLAYING, ask, download_as, finished, generate
 from tests.browser.test_segmind_page import choose_segmind
 
 RATE = 32000
@@ -287,7 +287,7 @@ def test_variations_are_compared_at_the_same_place(humming: Page) -> None:
     humming.wait_for_function("document.querySelector('[data-on]').src.includes('seed102')")
     humming.wait_for_function(f"{PLAYING} == 'file' && {TIME} > 4.1")
     with humming.expect_download() as download:
-        humming.get_by_role("button", name="Download as FLAC").click()
+        download_as(humming, "FLAC")
     assert download.value.suggested_filename == "jazz-seed102.flac"
     settings = read_settings(download.value.path().read_bytes())
     assert settings is not None

@@ -56,6 +56,13 @@ def generate(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> Non
     begin(page, "#generate")
 
 
+def download_as(page: Page, ending: str) -> None:
+    """Of the player's formats, one: the button remembers it."""
+    page.get_by_role("button", name="Other formats").click()
+    page.get_by_role("menuitem", name=f"Download as {ending}").click()
+    expect(page.get_by_role("button", name=f"Download as {ending}").first).to_be_visible()
+
+
 def finished(page: Page) -> None:
     page.wait_for_function(f"{PHASE} == 'done'")
     expect(page.locator("#generate")).to_be_visible()
@@ -103,7 +110,7 @@ def test_every_download_is_the_take_with_its_settings_inside(page: Page) -> None
     finished(page)
     for ending in ("WAV", "FLAC", "OGG", "MP3"):
         with page.expect_download() as download:
-            page.get_by_role("button", name=f"Download as {ending}", exact=True).click()
+            download_as(page, ending)
         name = download.value.suggested_filename
         assert name == f"church-organ-baroque-seed3.{ending.lower()}"
         data = download.value.path().read_bytes()
@@ -176,12 +183,19 @@ def test_the_dice_draws_a_seed_and_the_last_one_comes_back(page: Page) -> None:
     expect(seed).to_have_value(drawn[1])
 
 
-def test_same_prompt_new_seed_makes_another_take(page: Page) -> None:
+def test_another_is_made_with_a_new_seed_which_may_leave_the_fields_alone(page: Page) -> None:
     ask(page, "jazz", seconds=1)
-    begin(page, "#again")
+    begin(page, ".player [data-part=another]")
     finished(page)
     expect(page.locator("[data-part=title]")).to_have_text("jazz")
-    expect(page.locator("#seed input[type=number]")).not_to_have_value("42")
+    seed = page.locator("#seed input[type=number]")
+    expect(seed).not_to_have_value("42")
+    drawn = seed.input_value()
+    page.get_by_label("Keep this seed").check()
+    begin(page, ".player [data-part=another]")
+    finished(page)
+    expect(page.locator("[data-part=facts]")).not_to_contain_text(f"seed {drawn} ")
+    expect(seed).to_have_value(drawn)
 
 
 def test_a_second_visitor_sees_their_place_and_then_gets_their_take(

@@ -24,7 +24,7 @@ from tests.browser.test_own_sound_page import (
     more_control,
     riff,
 )
-from tests.browser.test_page import PHASE, PLAYING, finished, generate
+from tests.browser.test_page import PHASE, PLAYING, download_as, finished, generate
 
 # Which sounds of the player run, noted with the time at which that changed.
 NOTE = """() => {
@@ -225,7 +225,7 @@ def test_what_was_heard_is_not_fetched_again_and_is_what_is_downloaded(humming: 
       return [...new Uint8Array(await file.arrayBuffer())];
     }""")
     with humming.expect_download() as download:
-        humming.get_by_role("button", name="Download as WAV").click()
+        download_as(humming, "WAV")
     here, rate = soundfile.read(io.BytesIO(bytes(heard)), dtype="int16")
     there, same_rate = soundfile.read(download.value.path(), dtype="int16")
     assert (here == there).all()
@@ -324,7 +324,7 @@ def test_a_finish_is_heard_downloaded_and_stays_while_the_take_does_not_change(
 ) -> None:
     def downloaded() -> tuple[np.ndarray, Any]:
         with humming.expect_download() as download:
-            humming.get_by_role("button", name="Download as WAV").click()
+            download_as(humming, "WAV")
         data = download.value.path().read_bytes()
         settings = read_settings(data)
         assert settings is not None
@@ -407,7 +407,7 @@ def test_nothing_jumps_while_takes_are_made(page: Page, width: int, takes: int) 
     page.evaluate(WATCH_SHIFTS)
     generate(page, "lo-fi music with a soothing melody", seconds=5)
     finished(page)
-    expect(page.get_by_role("button", name="Download as MP3")).to_be_attached()
+    expect(page.get_by_role("button", name="Download as MP3").first).to_be_attached()
     page.wait_for_function(f"{PHASE} == 'done' && {PLAYING} == ''")
     shifts = page.evaluate("shifts")
     assert sum(value for value, *_ in shifts) < 0.02, shifts
