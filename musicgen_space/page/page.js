@@ -21,11 +21,12 @@
     if (!home) return;
     const generate = home.querySelector("#generate");
     const stop = home.querySelector("#stop");
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && visible(generate)) {
+    const make = [generate, home.querySelector("#make-next")].find(visible);
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && make) {
       event.preventDefault();
       gesture(home);
       // The prompt reaches the server when its field reports a change: let that happen first.
-      setTimeout(() => home.querySelector("#generate").click(), 0);
+      setTimeout(() => make.click(), 0);
     }
     // Escape that closes a list of choices, or takes back characters that an input method is
     // putting together, is not meant for the music.

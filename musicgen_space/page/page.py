@@ -37,8 +37,9 @@ from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
+from musicgen_space.page.form.wishes import wishes_note
 from musicgen_space.page.i18n.translate import say, translations
-from musicgen_space.page.player.player import build_player, repeat_note
+from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.prompt.text_notes import TextNotes
@@ -98,9 +99,11 @@ def build_page(
                 own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control(notes.below)
                 with gr.Column(elem_id="actions"):
-                    repeat = repeat_note()
+                    wishes = wishes_note()
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
-                    stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
+                    with gr.Row(elem_id="meanwhile"):
+                        stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
+                        make_next = gr.Button(say("Make next"), visible=False, elem_id="make-next")
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
@@ -131,13 +134,13 @@ def build_page(
         renewed = wire_library_panel(panel, studio, player, recall, own, backends, (backend, model))
         spent = gr.State(0.0)
         wish = [panel, backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
-        made = [player, last_seed, generate, stop, spent, repeat]
+        made = [player, last_seed, generate, stop, make_next, spent, wishes]
         anew = {"inputs": [panel, keep_seed, *wish[1:]], "outputs": [*made, seed]}
         # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here: a
         # backend knows best how many takes it can make at a time.
         free: dict[str, Any] = {"concurrency_limit": None, **QUIET}
         generate.click(studio.make, wish, made, **free)
-        repeat.again(studio.make_again, wish, made, **free)
+        wishes.again(studio.make_again, wish, made, **free)
         player.another(studio.another, **anew, **free)
         player.variations(studio.variations, **anew, **free)
         # From the list, another may take the place of one that is made.
@@ -145,6 +148,8 @@ def build_page(
         _tell_money(studio, backend, key, money, spent)
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
+        make_next.click(studio.make_next, wish, wishes, queue=False, **QUIET)
+        wishes.drop(studio.drop, wishes, wishes, queue=False, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
         Programs(backends, studio.spending, audience).offer(page)

@@ -26,7 +26,7 @@ from musicgen_space.backends.base import (
     Update,
 )
 from musicgen_space.clip import Clip
-from musicgen_space.errors import MusicGenSpaceError, Stopped
+from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, Stopped
 from musicgen_space.library import Library
 from musicgen_space.message import Message, as_json
 from musicgen_space.page.billing.purse import Purse
@@ -39,8 +39,9 @@ from musicgen_space.page.clip.own_sound import (
     picked,
 )
 from musicgen_space.page.form.length import FIELDS, one_length
+from musicgen_space.page.form.wishes import Wish, Wishes
 from musicgen_space.page.player.finishing import MOST_TAKES
-from musicgen_space.page.player.player import NOT_REPEATED, View, view, view_of_takes
+from musicgen_space.page.player.player import View, view, view_of_takes
 from musicgen_space.page.player.progress import TakeProgress
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.takes.own_takes import OwnTakes
@@ -59,6 +60,7 @@ _BROKEN = Message("Something went wrong here, not with your prompt. Please try a
 
 # The fields of a wish; the last two are what is picked of the visitor's own sound, for what.
 _WISH = ("backend", "key", "model", "prompt", *FIELDS, "own_sound", "use")
+_MAKING = 6  # what an update of a wish has besides the player
 _MOST_REMEMBERED = 50  # wishes of a session that were made
 
 _SECONDS_BETWEEN_VIEWS = 0.25
@@ -99,11 +101,28 @@ class Studio:
         """
         with _told():
             _, music_request = self._understood(*wish)
-        made = self._visit(request).made.get(_fingerprint(wish, music_request))
+        visit = self._visit(request)
+        made = visit.made.get(_fingerprint(wish, music_request))
         if made is None:
             yield from self.make_again(request, whose, *wish)
         else:
-            yield *(gr.skip(),) * 5, {**made, "asked": time.monotonic()}
+            yield *(gr.skip(),) * _MAKING, visit.next.shown(made)
+
+    def make_next(self, request: gr.Request, whose: Any, *wish: Any) -> dict[str, Any]:
+        """Have a wish made when what is being made is done; → the note of what waits."""
+        visit = self._visit(request)
+        with _told():
+            backend, music_request = self._understood(*wish)
+            if isinstance(backend, HostedBackend):  # a key is kept for no later call
+                raise InvalidRequest("backend", backend.name, "makes one wish at a time")
+            visit.next.add(Wish(whose, wish, music_request.prompt))
+        return visit.next.shown()
+
+    def drop(self, request: gr.Request, asked: Any) -> dict[str, Any]:
+        """Take back a wish that waits, by its ``id``; → the note of what still does."""
+        waiting = self._visit(request).next
+        waiting.drop(asked.get("id") if isinstance(asked, Mapping) else None)
+        return waiting.shown()
 
     def another(
         self, request: gr.Request, whose: Any, keep_seed: bool, *wish: Any
@@ -135,11 +154,19 @@ class Studio:
     def make_again(self, request: gr.Request, whose: Any, *wish: Any) -> Iterator[tuple[Any, ...]]:
         """Check the wish, which raises ``gr.Error`` before it waits or costs anything; make it.
 
-        Yields updates of the player, the seed that was used last, the buttons Generate and Stop,
-        a number that changes when credits were spent, and what is said of a wish that has been
-        made already. What was finished is kept for ``whose`` it is, even if something fails
-        after it.
+        Then what waits is made. Yields updates of the player, the seed that was used last, the
+        buttons Generate, Stop and Make next, a number that changes when credits were spent, and
+        the note about wishes. What was finished is kept for ``whose`` it is, even if something
+        fails after it.
         """
+        yield from self._make(request, whose, wish)
+        visit = self._visit(request)
+        while not visit.stop.is_set() and (waiting := visit.next.take()):
+            yield from self._make(request, waiting.whose, waiting.fields)
+
+    def _make(
+        self, request: gr.Request, whose: Any, wish: Sequence[Any]
+    ) -> Iterator[tuple[Any, ...]]:
         visit, visitor = self._visit(request), address_of(request)
         with _told():
             backend, music_request = self._understood(*wish)
@@ -152,11 +179,11 @@ class Studio:
         takes: list[Take] = []
         finished = False
         try:
-            yield progress.view, gr.skip(), *_buttons(busy=True), gr.skip(), NOT_REPEATED
+            yield progress.view, gr.skip(), *_buttons(busy=True), gr.skip(), visit.next.shown()
             updates = backend.generate(music_request, stop, visitor)
             with self._audience.watching({str(request.session_hash)}, stop):
                 for current in _views(updates, progress, takes):
-                    yield current, *(gr.skip(),) * 5
+                    yield current, *(gr.skip(),) * _MAKING
             finished = True
         except MusicGenSpaceError as error:
             last = view("failed", error.told, title=music_request.prompt)
@@ -171,7 +198,7 @@ class Studio:
             if not takes:
                 progress.give_up()
         if visit.stop is not stop:  # the page shows another one by now
-            yield (gr.skip(),) * 6  # else Gradio sends again what was the last
+            yield (gr.skip(),) * (_MAKING + 1)  # else Gradio sends again what was the last
             return
         if takes and finished:
             last, seed = progress.finish(takes, kept, note), takes[0].request.seed
@@ -188,6 +215,7 @@ class Studio:
     def leave(self, request: gr.Request) -> None:
         """The tab was closed: stop making its take and forget it."""
         visit = self._visit(request)
+        visit.next.clear()
         visit.stop.set()
         self.sounds.forget(visit.sound)
         with self._visiting:
@@ -313,6 +341,7 @@ class _Visit:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.purse = Purse()
+        self.next = Wishes()
         self.made: LRUCache[str, dict[str, Any]] = LRUCache(_MOST_REMEMBERED)
         self.sound: str | None = None  # the id of the visitor's own sound
 
@@ -329,9 +358,9 @@ def _fingerprint(wish: Sequence[Any], request: MusicRequest) -> str:
     return json.dumps([wish[0], request.settings()])
 
 
-def _buttons(*, busy: bool) -> tuple[Any, Any]:
-    """Updates of Generate and of Stop in its place."""
-    return gr.update(visible=not busy), gr.update(visible=busy)
+def _buttons(*, busy: bool) -> tuple[Any, Any, Any]:
+    """Updates of Generate, and of Stop and Make next in its place."""
+    return gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=busy)
 
 
 @contextmanager

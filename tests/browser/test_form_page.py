@@ -129,7 +129,7 @@ def test_the_keyboard_is_quickly_at_generate(humming: Page) -> None:
 
 
 def test_the_same_wish_again_is_told_and_made_all_the_same_if_wanted(humming: Page) -> None:
-    said = humming.locator(".repeat")
+    said = humming.locator(".wishes .made")
     ask(humming, "a polka", seconds=2, seed=7)
     humming.click("#generate")
     finished(humming)
@@ -147,3 +147,18 @@ def test_the_same_wish_again_is_told_and_made_all_the_same_if_wanted(humming: Pa
     said.get_by_role("button", name="New seed").click()
     expect(rows).to_have_count(3)
     expect(rows.filter(has_text="seed 7")).to_have_count(2)
+
+
+def test_wishes_may_wait_are_shown_and_can_be_taken_back(humming: Page) -> None:
+    waiting = humming.locator(".wishes li")
+    ask(humming, "the first", seconds=30)
+    humming.click("#generate")
+    for prompt in ("the second", "the third"):
+        ask(humming, prompt, seconds=1)
+        humming.keyboard.press("Control+Enter")
+        expect(waiting.filter(has_text=prompt)).to_have_count(1)
+    humming.get_by_role("button", name="Don't make the second").click()
+    expect(waiting).to_have_count(1)
+    expect(humming.locator("#library .name").first).to_have_text("the third")
+    expect(humming.locator("#library .name").nth(1)).to_have_text("the first")
+    expect(waiting).to_have_count(0)

@@ -15,7 +15,15 @@ ENGLISH = (
     *("Where the music is made", "This machine", "Describe the music", "Mood", "Model"),
     *("Length", "Seconds of music", "Same seed", "Random", "Last used", "Your own sound"),
     *("Continue it", "More control", "The music", "Takes at once", "Guidance", "Generate"),
-    *("Restore settings", "Another", "4 variations", "Sound finish", "Even loudness", "Examples", "made"),
+    *(
+        "Restore settings",
+        "Another",
+        "4 variations",
+        "Sound finish",
+        "Even loudness",
+        "Examples",
+        "made",
+    ),
     *("Lullaby", "Copy link", "Spectrogram", "real time", "Your takes", "Kept on", "Favourites"),
     *("Compare", "Export all", "just now", "Keyboard", "is ready"),
 )

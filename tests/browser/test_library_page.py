@@ -329,7 +329,9 @@ def test_whoever_listens_in_the_list_has_a_small_player_at_the_foot(humming: Pag
     expect(dock).to_contain_text("hum 0")
     pause = dock.get_by_role("button", name="Pause")
     box, generate = pause.bounding_box(), humming.locator("#generate").bounding_box()
-    assert box and generate and box["y"] + box["height"] <= generate["y"]
+    assert box
+    assert generate
+    assert box["y"] + box["height"] <= generate["y"]
     pause.click()
     expect(row(humming, "hum 0").get_by_role("button", name="Listen to")).to_have_attribute(
         "aria-pressed", "false"

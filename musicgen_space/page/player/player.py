@@ -29,14 +29,12 @@ from musicgen_space.request import MAX_PROMPT_CHARACTERS
 from musicgen_space.take import Receipt, Take
 
 __all__ = [
-    "NOT_REPEATED",
     "View",
     "build_player",
     "clip_facts",
     "clock",
     "file_name",
     "length_fact",
-    "repeat_note",
     "seed_fact",
     "view",
     "view_of_takes",
@@ -48,9 +46,6 @@ _OWN_FILES = (
     *("player.html", "starting.js", "player.js", "stream.js", "sounds.js"),
     *("compare.js", "share.js", "steps.js", "wiring.js"),
 )
-# What ``repeat_note`` shows instead: the ``take`` and what it is ``kept`` as.
-NOT_REPEATED: dict[str, Any] = {}
-
 _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
 
@@ -118,11 +113,6 @@ def build_player(shelf: Shelf, value: View, work: PageWork, most: int) -> gr.HTM
         elem_id="player",
     )
     return player
-
-
-def repeat_note() -> gr.HTML:
-    """What is said of a wish that has been made; its event ``again`` asks for it all the same."""
-    return widget(NOT_REPEATED, "player/repeat.html", "player/repeat.js", elem_id="repeat")
 
 
 def view(phase: str, status: Text | Sequence[Text] = "", **changes: Any) -> View:
