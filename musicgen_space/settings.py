@@ -33,6 +33,7 @@ class Settings:
     port: int = 7860
     files: Path | None = None
     proxies: tuple[str, ...] = ()
+    model: str | None = None
     models: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "auto"
@@ -165,6 +166,17 @@ def _switch(environ: _Environ, name: str, default: bool) -> bool:
     return bool(_one_of(usual, other)(environ, name, usual) == "1")
 
 
+def _model(environ: _Environ, name: str, default: str | None) -> str | None:
+    # Only torch knows whether a Space has a GPU: that is left to whoever has imported it.
+    usual = "auto" if _on_a_space(environ) or _has_zero_gpu(environ) else default
+    text = environ.get(name, "").strip()
+    if "," in text or not text.isprintable():
+        raise InvalidSetting(
+            f"{name} must be one model: musicgen-nano, a hub id or a folder, got {text!r}."
+        )
+    return text or usual
+
+
 def _models(environ: _Environ, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
     parts = (part.strip() for part in environ.get(name, "").split(","))
     return tuple(part for part in parts if part) or default
@@ -266,6 +278,10 @@ def _on_a_space(environ: _Environ) -> bool:
     return bool(environ.get("SPACE_ID"))
 
 
+def _has_zero_gpu(environ: _Environ) -> bool:
+    return environ.get("SPACES_ZERO_GPU", "").strip().lower() in ("1", "t", "true")
+
+
 # fmt: off
 # By field of Settings. `musicgen-space serve --help` and docs/settings.md are made of this.
 VARIABLES: dict[str, Variable] = {
@@ -287,6 +303,11 @@ VARIABLES: dict[str, Variable] = {
         "reverse proxies in front of the page, addresses or networks separated by commas:"
         " `X-Forwarded-For` counts only from these",
         "(a Space: the hub's)"),
+    "model": Variable(
+        "MUSICGEN_MODEL", _model,
+        "the model of whoever chooses none: a published one, another hub id or a folder; "
+        "`auto` is facebook/musicgen-small on a CUDA card, else musicgen-nano",
+        "musicgen-nano (a Space: `auto`)"),
     "models": Variable(
         "MUSICGEN_MODELS", _models,
         "more checkpoints to offer, hub ids or folders separated by commas"),

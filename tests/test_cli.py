@@ -45,6 +45,14 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "musicgen-nano" in capsys.readouterr().out
 
 
+def test_the_machines_default_model_is_listed_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICGEN_MODEL", "facebook/musicgen-large")
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[0] == "facebook/musicgen-large"
+
+
 @pytest.mark.parametrize("prompt", ["serve", "models", "generate"])
 def test_a_prompt_may_be_called_like_a_command(prompt: str, studio: Studio) -> None:
     assert main(["generate", prompt]) == 0

@@ -62,6 +62,13 @@ def test_of_the_line_a_visitor_has_a_part_and_the_owner_alone_all() -> None:
     assert Settings.from_environment(public).waiting_each == 2
 
 
+def test_a_space_chooses_its_model_by_its_gpu_unless_one_is_named() -> None:
+    assert Settings.from_environment({}).model is None
+    for there in ({"SPACE_ID": "someone/space"}, {"SPACES_ZERO_GPU": "true"}):
+        assert Settings.from_environment(there).model == "auto"
+        assert Settings.from_environment({**there, "MUSICGEN_MODEL": " ./mine "}).model == "./mine"
+
+
 def test_models_are_separated_by_commas() -> None:
     environ = {"MUSICGEN_MODELS": " ./mine , facebook/musicgen-small,"}
     assert Settings.from_environment(environ).models == ("./mine", "facebook/musicgen-small")
@@ -76,6 +83,7 @@ def test_models_are_separated_by_commas() -> None:
         ("GRADIO_SERVER_NAME", "-"),
         ("GRADIO_SERVER_PORT", "http"),
         ("GRADIO_SERVER_PORT", "70000"),
+        ("MUSICGEN_MODEL", "musicgen-nano,./mine"),
         ("MUSICGEN_THREADS", "-1"),
         ("MUSICGEN_DEVICE", "tpu"),
         ("MUSICGEN_DEVICE", "cuda:one"),

@@ -36,7 +36,6 @@ from musicgen_space.errors import (
     is_out_of_memory,
 )
 from musicgen_space.message import Message
-from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
@@ -90,7 +89,7 @@ class LocalBackend(Backend):
 
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
-        self._jobs.put(_Job(EMBEDDED_MODEL, None, self._closed.is_set))
+        self._jobs.put(_Job(self._checkpoints.default, None, self._closed.is_set))
 
     def load(self, model: str) -> Iterator[Loading]:
         """Have ``model`` in memory, so that its first take begins at once; tells what goes on.
@@ -124,7 +123,7 @@ class LocalBackend(Backend):
 
         with self._queue.joined(visitor, request) as ticket:
             yield from self._queue.waited(ticket, stopped)
-            name = request.model or EMBEDDED_MODEL
+            name = request.model or self._checkpoints.default
             job = _Job(name, request.with_seed_drawn(), stopped, ticket)
             self._jobs.put(job)
             try:

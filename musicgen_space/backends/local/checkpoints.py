@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen_space.backends.base import Loading, ModelChoice
+from musicgen_space.backends.local.default_model import default_model
 from musicgen_space.backends.local.folders import folder_of
 from musicgen_space.backends.local.model_cache import ModelCache
 from musicgen_space.backends.local.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
@@ -42,7 +43,7 @@ _MAX_THREADS = 8  # the stages of a step are too short for more
 class Checkpoints:
     """Models by name, loaded on demand.
 
-    Only ``choices`` and ``reader`` are thread-safe.
+    Only ``choices``, ``default`` and ``reader`` are thread-safe.
 
     Raises ``InvalidSetting`` if the configured device does not exist.
     """
@@ -55,16 +56,19 @@ class Checkpoints:
             self._placement  # noqa: B018  (fail early, although importing torch is slow)
 
     def choices(self) -> list[ModelChoice]:
-        """The embedded checkpoint, the owner's own, and AudioCraft's published ones."""
+        """The default, the embedded checkpoint, the owner's own, AudioCraft's published ones."""
         embedded = ModelChoice(EMBEDDED_MODEL, "small, works offline")
-        published = [each.choice for each in PUBLISHED]
-        known = {choice.name for choice in (embedded, *published)}
-        own = [
-            ModelChoice(name, "the owner's choice", melody=None)
-            for name in self._settings.models
-            if name not in known
+        known = {each.name: each for each in (embedded, *(each.choice for each in PUBLISHED))}
+        names = [self.default, EMBEDDED_MODEL, *self._settings.models, *known]
+        return [
+            known.get(name) or ModelChoice(name, "the owner's choice", melody=None)
+            for name in dict.fromkeys(names)
         ]
-        return [embedded, *own, *published]
+
+    @cached_property
+    def default(self) -> str:
+        """The model of whoever chooses none; slow where only torch can tell."""
+        return default_model(self._settings, lambda: self._placement.device.type == "cuda")
 
     def reader(self, name: str) -> Knows | None:
         """Whether the model's tokenizer knows a word; None for others until they are loaded."""
