@@ -35,6 +35,7 @@ class Settings:
     proxies: tuple[str, ...] = ()
     model: str | None = None
     models: tuple[str, ...] = ()
+    config: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
     quant: str = "auto"
@@ -246,10 +247,18 @@ def _data_folder(environ: _Environ) -> Path:
     if _on_a_space(environ) and os.access(storage, os.W_OK):
         parent = storage
     else:
-        given = environ.get("XDG_DATA_HOME", "")
-        usual = os.path.expanduser("~/.local/share")
-        parent = Path(given if os.path.isabs(given) else usual)
+        parent = _base_folder(environ, "XDG_DATA_HOME", "~/.local/share")
     return parent / "musicgen-space"
+
+
+def _config(environ: _Environ, name: str, default: Path | None) -> Path:
+    """Where programs keep settings, by the same specification."""
+    return _base_folder(environ, name, "~/.config") / "musicgen-space"
+
+
+def _base_folder(environ: _Environ, name: str, usual: str) -> Path:
+    given = environ.get(name, "")
+    return Path(given if os.path.isabs(given) else os.path.expanduser(usual))
 
 
 def _key(environ: _Environ, name: str, default: ApiKey | None) -> ApiKey | None:
@@ -307,10 +316,15 @@ VARIABLES: dict[str, Variable] = {
         "MUSICGEN_MODEL", _model,
         "the model of whoever chooses none: a published one, another hub id or a folder; "
         "`auto` is facebook/musicgen-small on a CUDA card, else musicgen-nano",
-        "musicgen-nano (a Space: `auto`)"),
+        "musicgen-nano, or what the page's offer brought (a Space: `auto`)"),
     "models": Variable(
         "MUSICGEN_MODELS", _models,
         "more checkpoints to offer, hub ids or folders separated by commas"),
+    "config": Variable(
+        "XDG_CONFIG_HOME", _config,
+        "the folder of programs' settings: a model that was downloaded from the page's offer is "
+        "named in `musicgen-space/model`, and is the default while MUSICGEN_MODEL names none",
+        "~/.config"),
     "device": Variable(
         "MUSICGEN_DEVICE", _device,
         "`auto` (a CUDA card, else the CPU), `cpu`, `cuda`, `cuda:1` …, or `mps` (Apple's"

@@ -9,8 +9,10 @@ from musicgen_space.settings import Settings
 
 
 def test_an_empty_environment_gives_the_defaults_and_a_library() -> None:
-    library = Path.home() / ".local/share/musicgen-space"
-    assert Settings.from_environment({}) == Settings(library=library)
+    library, config = (
+        Path.home() / folder / "musicgen-space" for folder in (".local/share", ".config")
+    )
+    assert Settings.from_environment({}) == Settings(library=library, config=config)
 
 
 def test_a_space_listens_on_every_address() -> None:

@@ -39,6 +39,7 @@ from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
 from musicgen_space.page.form.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
+from musicgen_space.page.offer.offer import build_offer, wire_offer
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
@@ -90,6 +91,7 @@ def build_page(
                 notes.below(prompt)
                 prompt_words(prompt)
                 model = model_field(first)
+                offered = None if settings.strangers else _build_offer(backends)
                 duration = slider("duration", say("Length"), say("Seconds of music."))
                 seed = seed_field(last_seed)
                 own = OwnSound.build(studio, [*backends.values()])
@@ -108,6 +110,8 @@ def build_page(
         list_of_keys()
 
         chosen_models = _wire_switch(backends, backend, key, model, knobs)
+        if offered is not None:
+            wire_offer(*offered, (backend, model), chosen_models)
         _wire_own_sound(studio, backends, backend, model, own)
         notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
@@ -229,6 +233,14 @@ def _wire_switch(
         **QUIET,
     )
     return chosen_models
+
+
+def _build_offer(backends: dict[str, Backend]) -> tuple[gr.HTML, Backend, str] | None:
+    """The offer of the one backend that may have a better model; None where there is none."""
+    for backend in backends.values():
+        if backend.upgrade is not None:
+            return build_offer(backend, backend.upgrade), backend, backend.upgrade.model
+    return None
 
 
 def _tell_money(

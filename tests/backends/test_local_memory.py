@@ -16,7 +16,7 @@ import torch
 
 from musicgen_space.backends.base import Loading, Update
 from musicgen_space.backends.local.backend import LocalBackend
-from musicgen_space.backends.local.default_model import MODEL_FOR_GPUS, default_model
+from musicgen_space.backends.local.default_model import BETTER_MODEL, default_model
 from musicgen_space.engine import memory
 from musicgen_space.engine.checkpoint import loader
 from musicgen_space.engine.model import Decoder
@@ -230,7 +230,7 @@ def test_the_owners_default_comes_first_and_every_model_once(
 
 def test_where_there_is_a_gpu_auto_is_musicgen_small_and_only_auto() -> None:
     for model, default in {
-        "auto": MODEL_FOR_GPUS,
+        "auto": BETTER_MODEL,
         None: "musicgen-nano",
         "./mine": "./mine",
     }.items():

@@ -26,8 +26,10 @@ from musicgen_space.backends.base import (
     Update,
 )
 from musicgen_space.backends.fair_queue import Ticket
+from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
 from musicgen_space.backends.queue import TakeQueue
+from musicgen_space.backends.upgrade import Upgrade
 from musicgen_space.engine.conditioners.alphabet import Knows
 from musicgen_space.errors import (
     BackendError,
@@ -69,13 +71,15 @@ class LocalBackend(Backend):
     label = Message("This machine")
     about = Message("free, private, speed of your hardware")
     knobs = frozenset(MusicRequest.__dataclass_fields__)
+    upgrade: Upgrade
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._queue = TakeQueue(settings)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker
         self._closed = threading.Event()
-        self._checkpoints = Checkpoints(settings)  # used by the worker only
+        self._checkpoints = Checkpoints(settings)  # its models are the worker's
+        self.upgrade = better_model(settings, self._checkpoints)
         self._worker = threading.Thread(target=self._work, name="local-backend", daemon=True)
         self._worker.start()
 
@@ -132,8 +136,9 @@ class LocalBackend(Backend):
                 left.set()
 
     def close(self) -> None:
-        """Stop the current take and free the models."""
+        """Stop the current take and a download, and free the models."""
         self._closed.set()
+        self.upgrade.close()
         self._jobs.put(_Job("", None, self._closed.is_set))  # for a worker that waits for one
         if threading.current_thread() is not self._worker:  # which may be what collects garbage
             self._worker.join()

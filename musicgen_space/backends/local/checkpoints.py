@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from musicgen_space.backends.base import Loading, ModelChoice
 from musicgen_space.backends.local.default_model import default_model
+from musicgen_space.backends.local.downloads import Downloads, ReportBytes
 from musicgen_space.backends.local.folders import folder_of
 from musicgen_space.backends.local.model_cache import ModelCache
 from musicgen_space.backends.local.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
@@ -43,13 +44,14 @@ _MAX_THREADS = 8  # the stages of a step are too short for more
 class Checkpoints:
     """Models by name, loaded on demand.
 
-    Only ``choices``, ``default`` and ``reader`` are thread-safe.
+    Only ``choices``, ``default``, ``reader``, ``download`` and ``fits`` are thread-safe.
 
     Raises ``InvalidSetting`` if the configured device does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._downloads = Downloads()
         self._readers: dict[str, Knows] = {EMBEDDED_MODEL: EMBEDDED.knows}
         self._readers |= {each.choice.name: T5.knows for each in PUBLISHED}
         if settings.device not in ("auto", "cpu"):
@@ -73,6 +75,15 @@ class Checkpoints:
     def reader(self, name: str) -> Knows | None:
         """Whether the model's tokenizer knows a word; None for others until they are loaded."""
         return self._readers.get(name)
+
+    def download(self, name: str, report: ReportBytes) -> Path:
+        """Have a model of the hub's on the disk; see ``Downloads.fetch``."""
+        return self._downloads.fetch(name, report)
+
+    def fits(self, name: str, spare: int) -> bool:
+        """Whether a published model fits beside those in memory, with ``spare`` bytes left."""
+        need = self._published_need(name)
+        return need is not None and need + spare <= self._free()
 
     def get(self, name: str, report: Report) -> MusicGen:
         """The model ``name``, loaded unless it is in memory.
@@ -147,7 +158,14 @@ class Checkpoints:
             published = None if tokenizer_only else self._published_need(part)
             if published is not None:
                 self._check(part, published)  # before gigabytes are downloaded for nothing
-            return _local_folder(part) or _download(part, report, tokenizer_only)
+            folder = _local_folder(part)
+            if folder is not None:
+                return folder
+
+            def report_bytes(done: int, total: int) -> None:
+                report(Loading.download(part, done, total))
+
+            return self._downloads.fetch(part, report_bytes, tokenizer_only=tokenizer_only)
 
         folder = fetch(name)
         report(Loading(Message("Loading {model}", model=name)))
@@ -227,18 +245,3 @@ def _local_path(name: str) -> Path:
     if folder is None:
         raise _NeedsDownload(name)
     return folder
-
-
-def _download(name: str, report: Report, tokenizer_only: bool) -> Path:
-    from musicgen_space.engine.checkpoint.hub import fetch
-
-    def report_bytes(done: int, total: int) -> None:
-        what = Message(
-            "Downloading {model}: {done:.1f} of {total:.1f} GB",
-            model=name,
-            done=done / 1e9,
-            total=total / 1e9,
-        )
-        report(Loading(what, done / max(total, 1)))
-
-    return fetch(name, report_bytes, tokenizer_only=tokenizer_only)
