@@ -17,7 +17,7 @@ from musicgen_space.message import Message, as_json
 from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.widget import widget
 
-__all__ = ["build_offer", "wire_offer"]
+__all__ = ["build_offer", "chosen_now", "wire_offer"]
 
 _WITH_PLACE = "(backend) => ({ backend })"
 
@@ -76,19 +76,29 @@ def wire_offer(
     usual = place.models()[0].name
 
     def choose(name: str, chosen: Mapping[str, str]) -> list[Any]:
-        untouched = chosen[place.name] == usual
-        if untouched:
-            place.warm_up()  # the default, which it is by now
-        return [
-            better if untouched and name == place.name else gr.skip(),
-            {**chosen, place.name: better} if untouched else gr.skip(),
-            {"backend": name, "chosen": untouched},
-        ]
+        return chosen_now(place, usual, better, name, chosen)
 
     backend.change(None, backend, offer, js=_WITH_PLACE, **QUIET)
     offer.here(
         choose, [backend, chosen_models], [model, chosen_models, offer], queue=False, **QUIET
     )
+
+
+def chosen_now(
+    place: Backend, usual: str, better: str, name: str, chosen: Mapping[str, str]
+) -> list[Any]:
+    """Updates of the model, of those ``chosen`` by backend, and of the offer.
+
+    ``name`` is the backend that is chosen, ``usual`` the model of ``place`` at first.
+    """
+    untouched = chosen[place.name] == usual
+    if untouched:
+        place.warm_up()  # the default, which it is by now
+    return [
+        better if untouched and name == place.name else gr.skip(),
+        {**chosen, place.name: better} if untouched else gr.skip(),
+        {"backend": name, "chosen": untouched},
+    ]
 
 
 def _shown(upgrade: Upgrade) -> Shown:
