@@ -93,7 +93,7 @@ class LocalBackend(Backend):
 
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
-        self._jobs.put(_Job(self._checkpoints.default, None, self._closed.is_set))
+        self._jobs.put(_Job(None, None, self._closed.is_set))
 
     def load(self, model: str) -> Iterator[Loading]:
         """Have ``model`` in memory, so that its first take begins at once; tells what goes on.
@@ -127,8 +127,7 @@ class LocalBackend(Backend):
 
         with self._queue.joined(visitor, request) as ticket:
             yield from self._queue.waited(ticket, stopped)
-            name = request.model or self._checkpoints.default
-            job = _Job(name, request.with_seed_drawn(), stopped, ticket)
+            job = _Job(request.model, request.with_seed_drawn(), stopped, ticket)
             self._jobs.put(job)
             try:
                 yield from _updates(job)
@@ -139,7 +138,7 @@ class LocalBackend(Backend):
         """Stop the current take and a download, and free the models."""
         self._closed.set()
         self.upgrade.close()
-        self._jobs.put(_Job("", None, self._closed.is_set))  # for a worker that waits for one
+        self._jobs.put(_Job(None, None, self._closed.is_set))  # for a worker that waits for one
         if threading.current_thread() is not self._worker:  # which may be what collects garbage
             self._worker.join()
 
@@ -178,7 +177,7 @@ class LocalBackend(Backend):
     def _make(self, job: _Job) -> None:
         from musicgen_space.engine.generate import generate
 
-        name, request = job.model, job.request
+        name, request = job.model or self._checkpoints.default, job.request
         model = self._model(name, job)
         if request is None:
             return
@@ -221,14 +220,14 @@ class LocalBackend(Backend):
 
 
 class _Job:
-    """What the worker is to do with ``model``; without a request it only loads it.
+    """What the worker is to do with ``model``, None: the default; without a request only load it.
 
     ``stopped`` tells whether the listener pressed Stop or left.
     """
 
     def __init__(
         self,
-        model: str,
+        model: str | None,
         request: MusicRequest | None,
         stopped: Callable[[], bool],
         ticket: Ticket | None = None,

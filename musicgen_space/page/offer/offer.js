@@ -27,7 +27,7 @@ function show() {
   part("refuse").hidden = !offered;
   part("stop").hidden = !downloading;
   part("offer").hidden = props.value.backend !== props.place || !(offered || downloading || said);
-  if (focused) part(downloading ? "stop" : "start").focus();
+  if (focused) part(downloading ? "stop" : offered ? "start" : "said").focus();
 }
 
 function say(words) {
@@ -82,7 +82,7 @@ part("refuse").addEventListener("click", () => {
   part("said").textContent = "";
   try { localStorage.setItem(REFUSED, "1"); } catch { /* for now, then */ }
   show();
-  document.querySelector("#model input")?.focus();
+  document.querySelector("#generate")?.focus({ preventScroll: true });
 });
 
 watch("value", () => {
