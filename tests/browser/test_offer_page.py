@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import opened
+from tests.browser.test_accessibility import findings
 from tests.browser.test_languages_page import make
 from tests.servers.app import serving
 from tests.servers.hub import hub_of
@@ -61,6 +62,7 @@ def test_a_hub_out_of_reach_is_told_once_and_the_offer_can_be_put_away_for_good(
     with opened(browser, home, PATIENCE) as page:
         offer = page.locator(".offer")
         expect(offer).to_contain_text("sounds far better")
+        assert findings(page) == []
         offer.get_by_role("button", name="Download").click()
         told = offer.get_by_role("status")
         expect(told).to_contain_text("The download did not work: ")
@@ -89,6 +91,7 @@ def test_one_press_brings_a_better_model_while_the_other_goes_on_making_music(
         expect(offer.get_by_role("progressbar")).to_be_visible()
         expect(offer).to_contain_text(re.compile(rf"Downloading {SMALL}: 0\.\d of \d\.\d GB"))
         expect(offer.get_by_role("button", name="Stop")).to_be_focused()
+        assert findings(page) == []
         make(page)
         expect(page.locator(".player .facts")).to_contain_text("musicgen-nano")
         expect(model).to_have_value(re.compile("musicgen-nano"))
