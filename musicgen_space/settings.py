@@ -34,6 +34,7 @@ class Settings:
     files: Path | None = None
     proxies: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    zero_gpu: bool = False
     device: str = "auto"
     dtype: str = "auto"
     quant: str = "auto"
@@ -165,6 +166,11 @@ def _switch(environ: _Environ, name: str, default: bool) -> bool:
     return bool(_one_of(usual, other)(environ, name, usual) == "1")
 
 
+def _zero_gpu(environ: _Environ, name: str, default: bool) -> bool:
+    """As the package ``spaces`` reads it, which knows these words only."""
+    return environ.get(name, "").lower() in ("1", "t", "true") or default
+
+
 def _models(environ: _Environ, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
     parts = (part.strip() for part in environ.get(name, "").split(","))
     return tuple(part for part in parts if part) or default
@@ -290,6 +296,10 @@ VARIABLES: dict[str, Variable] = {
     "models": Variable(
         "MUSICGEN_MODELS", _models,
         "more checkpoints to offer, hub ids or folders separated by commas"),
+    "zero_gpu": Variable(
+        "SPACES_ZERO_GPU", _zero_gpu,
+        "set by the hub on a Space with ZeroGPU: the larger models are made on its GPUs, "
+        "musicgen-nano on the CPU"),
     "device": Variable(
         "MUSICGEN_DEVICE", _device,
         "`auto` (a CUDA card, else the CPU), `cpu`, `cuda`, `cuda:1` …, or `mps` (Apple's"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidRequest
@@ -25,12 +26,21 @@ def backend_named(backends: dict[str, Backend], name: str) -> Backend:
     return backends[name]
 
 
+def _zerogpu(settings: Settings) -> Backend | None:
+    if not settings.zero_gpu:
+        return None
+    from musicgen_space.backends.zerogpu.backend import ZeroGpuBackend
+
+    return ZeroGpuBackend.from_settings(settings)
+
+
 def _local(settings: Settings) -> Backend | None:
     if importlib.util.find_spec("torch") is None:
         return None
     from musicgen_space.backends.local.backend import LocalBackend
 
-    return LocalBackend(settings)
+    # Torch says there that this process has a card, which it never gets.
+    return LocalBackend(replace(settings, device="cpu") if settings.zero_gpu else settings)
 
 
 def _audiocraft(settings: Settings) -> Backend | None:
@@ -45,4 +55,9 @@ def _segmind(settings: Settings) -> Backend | None:
     return SegmindBackend.from_settings(settings)
 
 
-_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (_local, _segmind, _audiocraft)
+_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (
+    _zerogpu,  # before anything imports torch
+    _local,
+    _segmind,
+    _audiocraft,
+)

@@ -55,8 +55,13 @@ class Checkpoints:
             self._placement  # noqa: B018  (fail early, although importing torch is slow)
 
     def choices(self) -> list[ModelChoice]:
-        """The embedded checkpoint, the owner's own, and AudioCraft's published ones."""
+        """The embedded checkpoint, the owner's own, and AudioCraft's published ones.
+
+        On a Space with ZeroGPU the embedded one only: the others are made on its GPUs.
+        """
         embedded = ModelChoice(EMBEDDED_MODEL, "small, works offline")
+        if self._settings.zero_gpu:
+            return [embedded]
         published = [each.choice for each in PUBLISHED]
         known = {choice.name for choice in (embedded, *published)}
         own = [
