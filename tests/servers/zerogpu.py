@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import wraps
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "e30.e30.signature"  # a JSON Web Token about nothing
@@ -125,3 +131,52 @@ def device_api() -> Iterator[Device]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def gpu_without_card(url: Callable[[], str]) -> Callable[..., Any]:
+    """``spaces.GPU`` as it is on a Space with ZeroGPU, but that no process ever gets a card.
+
+    It asks the device API at ``url()``, and runs functions in forked processes; models stay on
+    the CPU. Of the package, that is all but what stands between it and CUDA, which can't be
+    imported where torch has none.
+    """
+    emulation = ModuleType("spaces.zero.torch")
+    for name in ("enter_mode", "unpatch", "init", "size", "move"):
+        setattr(emulation, name, lambda *_, **__: 0)
+    sys.modules.setdefault(emulation.__name__, emulation)
+
+    from spaces.config import Config
+    from spaces.zero import client
+    from spaces.zero.config import get_config
+    from spaces.zero.wrappers import generator_function_wrapper
+
+    with warnings.catch_warnings(action="ignore"):
+        get_config()  # warns once that there is no driver to be asked
+
+    opened: ContextVar[list[Any]] = ContextVar("opened")  # it closes none of its connections
+    plain_client = getattr(client.api_client, "__wrapped__", client.api_client)
+
+    @wraps(plain_client)
+    def api_client() -> Any:
+        made = plain_client()
+        opened.get([]).append(made.client)
+        return made
+
+    client.api_client = api_client
+
+    def gpu(function: Any, duration: Any) -> Any:
+        decorated = generator_function_wrapper(function, duration, None)
+
+        def call(*arguments: Any) -> Iterator[Any]:
+            Config.zero_device_api_url = url()
+            mine: list[Any] = []
+            opened.set(mine)
+            try:
+                yield from decorated(*arguments)
+            finally:
+                for each in mine:
+                    each.close()
+
+        return call
+
+    return gpu

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update
 from musicgen_space.backends.local.published import PUBLISHED
 from musicgen_space.backends.making import Maker, as_ours, check_clips, updates_of
@@ -136,18 +138,16 @@ class ZeroGpuBackend(Backend):
         """How many seconds of a GPU to ask for."""
         return self._gpu_seconds.ask(self._work(name, request))
 
-    def _pieces(
-        self, name: str, request: MusicRequest
-    ) -> Iterator[Generated | MusicGenSpaceError | None]:
-        """Runs in a forked process: None to begin with, then the music.
+    def _pieces(self, name: str, request: MusicRequest) -> Iterator[Generated | MusicGenSpaceError]:
+        """Runs in a forked process: at first a piece without music, as soon as it has its GPU.
 
         It is ended at a yield, so there is one after each step. Errors of ours are sent: of those
         that are raised there, ZeroGPU tells no more than their names.
         """
-        from musicgen_space.engine.generate import generate
+        from musicgen_space.engine.generate import Generated, generate
 
         try:
-            yield None
+            yield Generated(0.0, np.empty(0, np.float32))
             yield from generate(self._models[name], request, report_every=1)
         except GeneratorExit:
             raise
