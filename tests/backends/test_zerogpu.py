@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="ZeroGPU's client is for Linux"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:ZeroGPU. Cannot get Gradio app Queue:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The .parse_raw. method is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
 ]
 LONG = MusicRequest("jazz", duration=300, seed=1)
 SHORT = MusicRequest("jazz", duration=1, seed=1)
