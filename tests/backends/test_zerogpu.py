@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -52,6 +53,9 @@ def backend(tiny: MusicGen, device: Device) -> Iterator[ZeroGpuBackend]:
     backend = ZeroGpuBackend({"tiny": tiny}, gpu_without_card(lambda: device.url))
     yield backend
     backend.close()
+    for idle in multiprocessing.active_children():
+        idle.kill()
+        idle.join()
 
 
 def made(backend: Backend, request: MusicRequest, token: str | None = TOKEN) -> list[Update]:
@@ -270,6 +274,14 @@ def test_where_no_model_can_be_placed_the_rest_works(monkeypatch: pytest.MonkeyP
     for each in backends.values():
         each.close()
     assert [*backends] == ["local", "segmind"]
+
+
+def test_a_machine_that_only_claims_to_have_zerogpu_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "spaces", None)
+    with pytest.raises(errors.InvalidSetting, match="SPACES_ZERO_GPU must be unset"):
+        open_backends(Settings(zero_gpu=True))
 
 
 def test_elsewhere_nothing_of_it_is_imported() -> None:

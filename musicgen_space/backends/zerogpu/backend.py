@@ -6,7 +6,6 @@ for. They count against the quota of the visitor whose request Gradio's context 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from musicgen_space.backends.zerogpu.gpu_seconds import GpuSeconds, Work
 from musicgen_space.backends.zerogpu.refusals import refusal
 from musicgen_space.backends.zerogpu.threaded import threaded
 from musicgen_space.engine.conditioners.alphabet import T5, Knows
-from musicgen_space.errors import MusicGenSpaceError
+from musicgen_space.errors import InvalidSetting, MusicGenSpaceError
 from musicgen_space.message import Message
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from musicgen_space.engine.generate import Generated, MusicGen
 
 __all__ = ["ZeroGpuBackend"]
-
-log = logging.getLogger(__name__)
 
 _PUBLISHED = {each.choice.name: each for each in PUBLISHED}
 
@@ -60,8 +57,17 @@ class ZeroGpuBackend(Backend):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ZeroGpuBackend | None:
-        """The backend on a Space with ZeroGPU; None where none of its models can be loaded."""
-        import spaces  # not elsewhere, and before torch: it makes torch see a card
+        """The backend on a Space with ZeroGPU; None where none of its models can be loaded.
+
+        Raises ``InvalidSetting`` elsewhere.
+        """
+        try:
+            import spaces  # not elsewhere, and before torch: it makes torch see a card
+        except ImportError:
+            raise InvalidSetting(
+                "SPACES_ZERO_GPU must be unset, except on a Space with ZeroGPU, "
+                "where there is the package spaces."
+            ) from None
 
         from musicgen_space.backends.zerogpu.placing import place
 
