@@ -19,6 +19,7 @@ RATE = 50
 
 lengths = st.floats(LIMITS["duration"].minimum, LIMITS["duration"].maximum)
 paces = st.floats(0.001, 100)  # seconds of time for one of music
+usual_paces = st.floats(0.001, 3)
 
 
 @st.composite
@@ -59,7 +60,7 @@ def test_what_is_asked_for_is_within_limits(request: MusicRequest, pace: float) 
     assert LEAST <= seconds.ask(work(request)) <= MOST
 
 
-@given(requests(), paces)
+@given(requests(), usual_paces)
 def test_a_take_like_the_one_before_is_given_the_time_that_that_took(
     request: MusicRequest, pace: float
 ) -> None:
@@ -86,8 +87,20 @@ def test_it_learns_from_slow_and_from_fast_takes_but_not_from_a_moment() -> None
     for _ in range(8):
         seconds.learn(work(request), 30.0, 6.0)
     assert seconds.ask(work(request)) < guessed
-    seconds.learn(work(request), 15.0, 60.0)  # taken back half way
-    assert seconds.ask(work(request)) > 120
+    seconds.learn(work(request), 15.0, 40.0)  # stopped half way
+    assert seconds.ask(work(request)) > 80
+
+
+@given(requests())
+def test_a_take_that_overran_asks_for_more_but_not_more_and_more(request: MusicRequest) -> None:
+    seconds = GpuSeconds([SMALL])
+    asked = [seconds.ask(work(request))]
+    for _ in range(5):
+        seconds.overran(work(request))
+        asked.append(seconds.ask(work(request)))
+    assert asked[1] >= min(MOST, 2 * asked[0]) or asked[1] == asked[-1]
+    assert asked == sorted(asked)
+    assert asked[-1] <= 5 * asked[0]
 
 
 def test_what_another_model_takes_says_nothing() -> None:

@@ -187,6 +187,17 @@ def test_a_refusal_says_what_to_do(
     assert isinstance(made(backend, SHORT, token)[-1], Take)
 
 
+def test_after_a_take_that_overran_the_next_asks_for_more_time(
+    backend: ZeroGpuBackend, device: Device
+) -> None:
+    device.answer = "taken back"
+    for _ in range(2):
+        with pytest.raises(errors.GpuTakenBack):
+            made(backend, SHORT)
+    first, second = (int(each["durationSeconds"]) for each in device.asked)
+    assert second > first
+
+
 def test_a_device_api_that_is_not_there_is_told(backend: ZeroGpuBackend, device: Device) -> None:
     device.url = "http://127.0.0.1:9"
     with pytest.raises(errors.GpuFailed, match="Try again"):

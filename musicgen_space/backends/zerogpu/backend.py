@@ -20,7 +20,7 @@ from musicgen_space.backends.zerogpu.gpu_seconds import GpuSeconds, Work
 from musicgen_space.backends.zerogpu.refusals import refusal
 from musicgen_space.backends.zerogpu.threaded import threaded
 from musicgen_space.engine.conditioners.alphabet import T5, Knows
-from musicgen_space.errors import InvalidSetting, MusicGenSpaceError
+from musicgen_space.errors import GpuTakenBack, InvalidSetting, MusicGenSpaceError
 from musicgen_space.message import Message
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -118,12 +118,15 @@ class ZeroGpuBackend(Backend):
                     raise piece
                 yield piece
         except Exception as error:
-            raise refusal(error) from None
+            refused = refusal(error)
+            if isinstance(refused, GpuTakenBack):
+                self._gpu_seconds.overran(self._work(name, request))
+            raise refused from None
 
     def _timed(
         self, pieces: Iterator[Generated], name: str, request: MusicRequest
     ) -> Iterator[Generated]:
-        """The same pieces; however they end, the next takes ask for time by how long they took."""
+        """The same pieces; however they end, later takes ask for time by how long these took."""
         started, seconds = time.perf_counter(), 0.0
         try:
             for piece in pieces:

@@ -31,6 +31,7 @@ _PREFILL = 8  # steps that reading what a window knows already counts for
 _MARGIN = 1.25
 _KEPT = 8  # takes that are remembered of each model
 _TOO_LITTLE = 25  # steps that tell nothing of the speed
+_SLOWEST = 4  # times the estimate: what nobody's quota allows would never be made, nor corrected
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,10 @@ class GpuSeconds:
 
     def ask(self, work: Work) -> int:
         """Whole seconds for a take, ``LEAST`` to ``MOST``."""
+        estimate = _STEP_SECONDS + _LAYER_SECONDS * work.layers
         with self._lock:
-            seen = self._seen.get(work.model, ())
-        step = max(seen, default=_STEP_SECONDS + _LAYER_SECONDS * work.layers)
+            step = max(self._seen.get(work.model, ()), default=estimate)
+        step = min(step, _SLOWEST * estimate)
         seconds = self._start + _MARGIN * work.steps * work.weight * step
         return min(MOST, max(LEAST, math.ceil(seconds)))
 
@@ -90,3 +92,7 @@ class GpuSeconds:
         with self._lock:
             seen = self._seen.setdefault(work.model, deque(maxlen=_KEPT))
             seen.append(seconds / (steps * work.weight))
+
+    def overran(self, work: Work) -> None:
+        """A take was ended since its time was over: one like it asks for twice as much."""
+        self.learn(work, work.music_seconds, 2 * self.ask(work))
