@@ -205,24 +205,26 @@ def test_a_device_api_that_is_not_there_is_told(backend: ZeroGpuBackend, device:
 
 
 def test_an_error_of_ours_is_itself_on_its_way_from_the_other_process(
-    backend: ZeroGpuBackend,
+    backend: ZeroGpuBackend, device: Device
 ) -> None:
     tune = Clip(np.full((1, 32000), 0.1, np.float32), 32000, "tune")
     with pytest.raises(errors.InvalidRequest, match="melody needs a melody checkpoint"):
         made(backend, MusicRequest("jazz", melody=tune, seed=1))
+    assert [each["fail"] for each in device.released] == ["false"]
 
 
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
         (RuntimeError("CUDA error: out of memory"), errors.OutOfMemory),
-        (BaseException("as libraries in Rust raise it"), errors.BackendError),
+        (RuntimeError("CUDA error: device-side assert triggered"), errors.BackendError),
     ],
 )
-def test_a_failure_there_is_told_here(
+def test_a_failure_there_is_told_here_and_its_process_not_used_again(
     failure: BaseException,
     kind: type[errors.BackendError],
     backend: ZeroGpuBackend,
+    device: Device,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object, **__: object) -> Iterator[Any]:
@@ -231,6 +233,19 @@ def test_a_failure_there_is_told_here(
 
     monkeypatch.setattr(generate, "generate", broken)
     with pytest.raises(kind):
+        made(backend, SHORT)
+    assert [each["fail"] for each in device.released] == ["true"]
+
+
+def test_a_panic_there_is_told_here(
+    backend: ZeroGpuBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panics(*_: object, **__: object) -> Iterator[Any]:
+        raise BaseException("as libraries in Rust raise it")
+        yield
+
+    monkeypatch.setattr(generate, "generate", panics)
+    with pytest.raises(errors.BackendError, match="its log says why"):
         made(backend, SHORT)
 
 

@@ -112,16 +112,19 @@ class ZeroGpuBackend(Backend):
         self, name: str, request: MusicRequest, stopped: Callable[[], bool]
     ) -> Iterator[Generated]:
         """What the GPU sends, with errors of ours for those of ZeroGPU."""
+        failure: MusicGenSpaceError | None = None
         try:
             for piece in threaded(lambda: self._on_gpu(name, request), stopped):
                 if isinstance(piece, MusicGenSpaceError):
-                    raise piece
-                yield piece
+                    failure = piece  # what ZeroGPU raises next says less
+                else:
+                    yield piece
         except Exception as error:
-            refused = refusal(error)
-            if isinstance(refused, GpuTakenBack):
-                self._gpu_seconds.overran(self._work(name, request))
-            raise refused from None
+            failure = failure or refusal(error)
+        if isinstance(failure, GpuTakenBack):
+            self._gpu_seconds.overran(self._work(name, request))
+        if failure is not None:
+            raise failure
 
     def _timed(
         self, pieces: Iterator[Generated], name: str, request: MusicRequest
@@ -158,10 +161,13 @@ class ZeroGpuBackend(Backend):
         try:
             yield Generated(0.0, np.empty(0, np.float32))
             yield from generate(self._models[name], request, report_every=1)
+        except MusicGenSpaceError as error:
+            yield as_ours(error)
         except GeneratorExit:
             raise
         except BaseException as error:  # a Rust panic is not an Exception
             yield as_ours(error)
+            raise  # and this process is not used again: after some CUDA errors every call fails
 
 
 def _choice(name: str, model: MusicGen) -> ModelChoice:
