@@ -36,6 +36,7 @@ class Settings:
     model: str | None = None
     models: tuple[str, ...] = ()
     config: Path | None = None
+    zero_gpu: bool = False
     device: str = "auto"
     dtype: str = "auto"
     quant: str = "auto"
@@ -169,13 +170,20 @@ def _switch(environ: _Environ, name: str, default: bool) -> bool:
 
 def _model(environ: _Environ, name: str, default: str | None) -> str | None:
     # Only torch knows whether a Space has a GPU: that is left to whoever has imported it.
-    usual = "auto" if _on_a_space(environ) or _has_zero_gpu(environ) else default
+    usual = (
+        "auto" if _on_a_space(environ) or _zero_gpu(environ, "SPACES_ZERO_GPU", False) else default
+    )
     text = environ.get(name, "").strip()
     if "," in text or not text.isprintable():
         raise InvalidSetting(
             f"{name} must be one model: musicgen-nano, a hub id or a folder, got {text!r}."
         )
     return text or usual
+
+
+def _zero_gpu(environ: _Environ, name: str, default: bool) -> bool:
+    """As the package ``spaces`` reads it, which knows these words only."""
+    return environ.get(name, "").lower() in ("1", "t", "true") or default
 
 
 def _models(environ: _Environ, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -287,10 +295,6 @@ def _on_a_space(environ: _Environ) -> bool:
     return bool(environ.get("SPACE_ID"))
 
 
-def _has_zero_gpu(environ: _Environ) -> bool:
-    return environ.get("SPACES_ZERO_GPU", "").strip().lower() in ("1", "t", "true")
-
-
 # fmt: off
 # By field of Settings. `musicgen-space serve --help` and docs/settings.md are made of this.
 VARIABLES: dict[str, Variable] = {
@@ -325,6 +329,10 @@ VARIABLES: dict[str, Variable] = {
         "the folder of programs' settings: a model that was downloaded from the page's offer is "
         "named in `musicgen-space/model`, and is the default while MUSICGEN_MODEL names none",
         "~/.config"),
+    "zero_gpu": Variable(
+        "SPACES_ZERO_GPU", _zero_gpu,
+        "set by the hub on a Space with ZeroGPU: the larger models are made on its GPUs, "
+        "musicgen-nano on the CPU"),
     "device": Variable(
         "MUSICGEN_DEVICE", _device,
         "`auto` (a CUDA card, else the CPU), `cpu`, `cuda`, `cuda:1` …, or `mps` (Apple's"

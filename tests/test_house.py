@@ -22,6 +22,7 @@ ONLY = {
     "cachetools": ["page/"],
     "torch": ["engine/", "backends/local/", "backends/audiocraft/worker.py"],
     "audiocraft": ["backends/audiocraft/worker.py"],
+    "spaces": ["backends/zerogpu/backend.py"],
     "transformers": ["engine/"],
     "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],

@@ -10,37 +10,21 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from musicgen_space.audio.resample import check_audible
-from musicgen_space.backends.base import (
-    Backend,
-    Chunk,
-    Loading,
-    ModelChoice,
-    Progress,
-    Update,
-)
+from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update
 from musicgen_space.backends.fair_queue import Ticket
 from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
+from musicgen_space.backends.making import Maker, as_ours, check_clips, updates_of
 from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.backends.upgrade import Upgrade
 from musicgen_space.engine.conditioners.alphabet import Knows
-from musicgen_space.errors import (
-    BackendError,
-    MusicGenSpaceError,
-    OutOfMemory,
-    is_out_of_memory,
-)
+from musicgen_space.errors import MusicGenSpaceError
 from musicgen_space.message import Message
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
-from musicgen_space.take import Take
 
 if TYPE_CHECKING:
     from musicgen_space.engine.generate import MusicGen
@@ -113,13 +97,9 @@ class LocalBackend(Backend):
     ) -> Iterator[Update]:
         """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
 
-        Silent clips are refused before they are queued (``UnreadableAudio``). A melody is always
-        mixed to mono; whether ``continue_from`` is depends on the model.
+        Silent clips are refused before they are queued (``UnreadableAudio``).
         """
-        if request.continue_from is not None:
-            check_audible(request.continue_from, channels=2)
-        if request.melody is not None:
-            check_audible(request.melody, channels=1)
+        check_clips(request)
         left = threading.Event()
 
         def stopped() -> bool:
@@ -166,7 +146,7 @@ class LocalBackend(Backend):
         except BaseException as error:  # a Rust panic is not an Exception
             if not threading.main_thread().is_alive():  # the program ends: no thread can begin
                 return
-            failure = _translate(error)
+            failure = as_ours(error)
         # Outside the handler, so that the traceback no longer holds the take's memory.
         try:
             self._checkpoints.release()
@@ -181,30 +161,10 @@ class LocalBackend(Backend):
         model = self._model(name, job)
         if request is None:
             return
-        started = time.perf_counter()
-        chunks: list[np.ndarray] = []
-        rate = model.codec.sample_rate
-        for piece in generate(model, request, job.stopped):
-            if piece.samples.size:
-                chunks.append(piece.samples)
-                for variation, samples in enumerate(piece.samples):
-                    job.updates.put(Chunk(samples, rate, variation))
-            elapsed = time.perf_counter() - started
-            job.updates.put(Progress(piece.seconds, request.duration, elapsed))
-        takes = np.concatenate(chunks, axis=-1) if chunks else ()
-        for variation, samples in enumerate(takes):
-            job.updates.put(
-                Take(
-                    samples=samples,
-                    sample_rate=rate,
-                    request=request.variation(variation),
-                    backend=self.name,
-                    model=name,
-                    base_model=model.base,
-                    seconds_taken=time.perf_counter() - started,
-                    stopped=job.stopped() and samples.shape[1] < int(request.total_seconds * rate),
-                )
-            )
+        maker = Maker(self.name, name, model.base, model.codec.sample_rate)
+        pieces = generate(model, request, job.stopped)
+        for update in updates_of(pieces, request, maker, job.stopped):
+            job.updates.put(update)
 
     def _model(self, name: str, job: _Job) -> MusicGen:
         """The model ``name``, loaded on demand, with memory for the job's take."""
@@ -259,22 +219,3 @@ def _updates(job: _Job) -> Iterator[Update]:
 
 class _Stopped(Exception):
     """Raised to abort a download or a load."""
-
-
-def _translate(error: BaseException) -> MusicGenSpaceError:
-    """Any error as one of ours, without the traceback.
-
-    Its frames' variables may hold gigabytes of weights.
-    """
-    if isinstance(error, MusicGenSpaceError):
-        error.__context__ = None
-        return error.with_traceback(None)
-    if is_out_of_memory(error):
-        return OutOfMemory(
-            Message(
-                "The memory is full. "
-                "A shorter length, fewer variations or a smaller model needs less."
-            )
-        )
-    log.error("A take failed", exc_info=error)
-    return BackendError(Message("Making the music failed on this machine; its log says why."))

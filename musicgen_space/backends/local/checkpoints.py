@@ -58,8 +58,13 @@ class Checkpoints:
             self._placement  # noqa: B018  (fail early, although importing torch is slow)
 
     def choices(self) -> list[ModelChoice]:
-        """The default, the embedded checkpoint, the owner's own, AudioCraft's published ones."""
+        """The default, the embedded checkpoint, the owner's own, AudioCraft's published ones.
+
+        On a Space with ZeroGPU the embedded one only: the others are made on its GPUs.
+        """
         embedded = ModelChoice(EMBEDDED_MODEL, "small, works offline")
+        if self._settings.zero_gpu:
+            return [embedded]
         known = {each.name: each for each in (embedded, *(each.choice for each in PUBLISHED))}
         names = [self.default, EMBEDDED_MODEL, *self._settings.models, *known]
         return [
