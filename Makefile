@@ -5,12 +5,12 @@ INSTALL := $(PYTHON) -m tools.install $(VENV)
 AUDIOCRAFT := .venv-audiocraft
 APT := apt-get -o Acquire::Retries=0 -o Acquire::http::Timeout=20
 
-.PHONY: demo test check browser benchmark kernels parity-audiocraft train-smoke requirements docs clean
+.PHONY: demo test check browser javascript benchmark kernels parity-audiocraft train-smoke requirements docs clean
 
 demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
 	$(BIN)/python app.py
 
-test: check browser $(VENV)/training.installed  ## Set everything up; lint, types and all tests.
+test: check browser javascript $(VENV)/training.installed  ## Set everything up; lint, types and all tests.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/dev.installed
@@ -25,6 +25,14 @@ browser: $(VENV)/dev.installed
 	     && $(APT) -qy install --no-install-recommends chromium-headless-shell; } \
 	|| command -v chromium >/dev/null || command -v google-chrome >/dev/null \
 	|| $(BIN)/playwright install --only-shell chromium
+
+# Gradio's client for JavaScript, for a test that skips without it.
+JAVASCRIPT := tests/javascript
+javascript: $(JAVASCRIPT)/node_modules/.package-lock.json
+
+$(JAVASCRIPT)/node_modules/.package-lock.json: $(JAVASCRIPT)/package-lock.json
+	@{ command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix $(JAVASCRIPT); } \
+	|| echo "No npm, or it found nothing: no program in JavaScript is tried."
 
 benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine.
 	$(BIN)/python -m benchmarks.cpu

@@ -48,8 +48,9 @@ _ABOUT_GENERATE = """Turn a line of text into music.
 
 The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it,
 with warnings about words that the model does not know: English ones work best.
-One call makes one take; for variations, call again with the next seeds. A Segmind key goes
-into the header x-segmind-key."""
+One call makes one take; for variations, call again with the next seeds. Ask for the answer at
+once: a take to which nobody listens for 15 s is stopped. A Segmind key goes into the header
+x-segmind-key."""
 _REMEDY = "send yours in the header x-segmind-key"
 
 
