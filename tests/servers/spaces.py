@@ -179,7 +179,8 @@ class Hub:
     def create_bucket(self, name: str, body: bytes) -> Any:
         name = name.replace("me/", f"{USER}/", 1)
         if name in self.buckets:
-            raise Refused(409, "You already created this bucket")
+            raise Refused(409, json.dumps({"error": "You already created this bucket",
+                                           "url": f"{self.url}/buckets/{name}"}))  # fmt: skip
         self.buckets[name] = json.loads(body).get("visibility") == "private"
         return {"url": f"{self.url}/buckets/{name}"}
 
