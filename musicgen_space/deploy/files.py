@@ -17,9 +17,8 @@ _PACKAGE = Path(__file__).parents[1]
 # What of a clone an installed package has with it: pyproject.toml puts it there.
 _WITH_IT = Path(__file__).parent / "clone"
 _THUMBNAIL = "musicgen_space/deploy/thumbnail.png"
-_PYTHON = "3.12"  # ZeroGPU has this one and 3.10
-# The versions that the hub lists for ZeroGPU, and what lends the GPU there.
-_ON_ZERO_GPU = "torch>=2.8,<2.12\nspaces>=0.51,<1"
+_PYTHON = "3.12.12"  # the newest that the hub lists for ZeroGPU
+_TORCH_ON_ZERO_GPU = "torch>=2.8,<2.12"  # what it lists, too
 
 
 def write_space(folder: Path, name: str, hardware: str) -> None:
@@ -32,7 +31,7 @@ def write_space(folder: Path, name: str, hardware: str) -> None:
     shutil.copy(_of_clone("app.py"), folder)
     needs = _of_clone("requirements.txt").read_text(encoding="utf-8")
     if hardware == ZERO_GPU:
-        needs = re.sub(r"^torch==.*$", _ON_ZERO_GPU, needs, flags=re.MULTILINE)
+        needs = re.sub(r"^torch==.*$", _TORCH_ON_ZERO_GPU, needs, flags=re.MULTILINE)
     (folder / "requirements.txt").write_text(needs, encoding="utf-8")
     readme = _readme(_of_clone("README.md").read_text(encoding="utf-8"), name, hardware)
     (folder / "README.md").write_text(readme, encoding="utf-8")

@@ -86,7 +86,7 @@ def test_the_hub_shows_it_with_a_picture_that_it_has(new: Deployed) -> None:
     assert len(new.space.files[name]) < 100_000
     assert (new.header["sdk"], new.header["sdk_version"]) == ("gradio", version("gradio"))
     assert new.header["app_file"] in new.space.files
-    assert new.header["python_version"] == "3.12"
+    assert new.header["python_version"] == "3.12.12"
     assert "facebook/musicgen-small" in new.header["models"]
 
 
@@ -97,7 +97,6 @@ def test_a_free_account_gets_zerogpu_with_a_torch_that_runs_there(new: Deployed)
     for release, runs in [("2.7.1", False), ("2.8.0", True), ("2.11.0", True), ("2.13.0", False)]:
         assert needs["torch"].specifier.contains(release) == runs
     assert needs["gradio"].specifier.contains(new.header["sdk_version"])
-    assert "spaces" in needs
 
 
 def _is_need(line: str) -> bool:
@@ -148,7 +147,7 @@ def test_an_update_replaces_what_is_of_this_project_and_keeps_what_is_the_owners
     assert space.variables == {"MINE": "1", "MUSICGEN_LIBRARY": "/data"}
     assert space.hardware == "t4-small"
     assert b"suggested_hardware: t4-small" in space.files["README.md"]
-    assert b"spaces>=" not in space.files["requirements.txt"]
+    assert b"\ntorch==" in space.files["requirements.txt"]
 
 
 REFUSALS = [
