@@ -13,6 +13,7 @@ one of these at a single boundary, the file that calls the foreign library.
     │   │   └── LibraryFull         … or it is full: deleting makes room
     │   ├── LibraryTooNew       a later version of this program wrote them
     │   └── LibraryDamaged      their index makes no sense; the files tell what was in it
+    ├── DeployFailed            the hub has not made or changed a Space, or not all of it
     └── BackendError            the request was fine, making the music was not
         ├── ModelUnavailable    the checkpoint is neither here nor reachable
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
@@ -65,6 +66,7 @@ __all__ = [
     "AllowanceSpent",
     "BackendError",
     "ContentTypeRefused",
+    "DeployFailed",
     "GatewayFailed",
     "GenerationFailed",
     "GpuBusy",
@@ -177,6 +179,10 @@ class LibraryTooNew(LibraryUnavailable):
 
 class LibraryDamaged(LibraryUnavailable):
     """The index of the kept takes is broken or was moved away."""
+
+
+class DeployFailed(MusicGenSpaceError):
+    """The hub has not made or changed a Space, or not all of it."""
 
 
 class BackendError(MusicGenSpaceError):

@@ -86,7 +86,11 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                 share=False,  # a public tunnel would let strangers spend the owner's key
                 app_kwargs={
                     "routes": [Route("/healthz", healthz), uploads.route()],
-                    "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
+                    "middleware": [
+                        Middleware(Gate),
+                        Middleware(audience.in_front_of),
+                        Middleware(page.plain_form.in_front_of),
+                    ],
                 },
                 quiet=True,
                 prevent_thread_lock=True,

@@ -169,7 +169,7 @@ def _switch(environ: _Environ, name: str, default: bool) -> bool:
 
 
 def _model(environ: _Environ, name: str, default: str | None) -> str | None:
-    # Only torch knows whether a Space has a GPU: that is left to whoever has imported it.
+    # Only torch knows whether a Space has a GPU of its own: that is left to who has imported it.
     usual = (
         "auto" if _on_a_space(environ) or _zero_gpu(environ, "SPACES_ZERO_GPU", False) else default
     )

@@ -63,12 +63,13 @@ def test_help_names_the_commands_and_how_the_page_is_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = {}
-    for command in ((), ("serve",), ("models",)):
+    for command in ((), ("serve",), ("models",), ("deploy",)):
         with pytest.raises(SystemExit, match="0"):
             main([*command, "--help"])
         told[command] = capsys.readouterr().out
-    assert "serve | models" in told[()]
+    assert "serve | models | deploy" in told[()]
     assert "list the models" in told["models",].lower()
+    assert "zero-gpu" in told["deploy",]
     options = {"--host", "--port", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"}
     variables = {each.name for each in VARIABLES.values()}
     assert VARIABLES.keys() == Settings.__dataclass_fields__.keys()

@@ -26,7 +26,7 @@ ONLY = {
     "transformers": ["engine/"],
     "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],
-    "huggingface_hub": ["engine/"],
+    "huggingface_hub": ["engine/", "deploy/hub.py", "deploy/wish.py"],
     "sqlalchemy": ["library/"],
     "soundfile": ["audio/files.py", "audio/clips.py", "audio/reader.py"],
     "imageio_ffmpeg": ["audio/ffmpeg.py"],

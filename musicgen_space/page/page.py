@@ -40,6 +40,7 @@ from musicgen_space.page.form.sound_finish import sound_finish
 from musicgen_space.page.form.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.offer.offer import build_offer, wire_offer
+from musicgen_space.page.plain_form import PlainForm
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
@@ -69,7 +70,7 @@ def build_page(
     settings: Settings,
     library: Library | None = None,
     audience: Audience | None = None,
-) -> gr.Blocks:
+) -> Page:
     """The page over ``backends``; the first is the one it opens with.
 
     Takes are kept in ``library``, if there is one. What nobody in ``audience`` listens to is
@@ -80,9 +81,8 @@ def build_page(
     notes = TextNotes(backends)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
-    with Page(
-        title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)
-    ) as page:
+    page = Page(title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR))
+    with page:
         last_seed = gr.State(int(LIMITS["seed"].default))
         backend, money, key = _header(backends)
         with gr.Row(elem_id="columns"):
@@ -137,7 +137,9 @@ def build_page(
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
-        Programs(backends, studio.spending, audience).offer(page)
+        programs = Programs(backends, studio.spending, audience)
+        endpoints = programs.offer(page)
+    page.plain_form = PlainForm(programs.parameters, endpoints)
     page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
 

@@ -232,6 +232,17 @@ def test_plain_http_is_enough(address: str) -> None:
     assert format_of(httpx.get(file["url"]).content) == "wav"
 
 
+def test_the_examples_that_the_page_gives_of_its_inputs_make_a_take(address: str) -> None:
+    """By place, as the hub's agents.md has it."""
+    info = httpx.get(f"{address}/gradio_api/info").json()["named_endpoints"]["/generate"]
+    assert info["description"].startswith("Turn a line of text into music.")
+    fields = info["parameters"]
+    given = [1 if each["label"] == "duration" else each["example_input"] for each in fields]
+    calls = f"{address}/gradio_api/call/generate"
+    event = httpx.post(calls, json={"data": given}).json()["event_id"]
+    assert '"status": "Done"' in httpx.get(f"{calls}/{event}", timeout=60).text
+
+
 def test_a_hosted_take_is_paid_by_the_key_in_the_header(address: str, segmind: Segmind) -> None:
     segmind.forget()
     paying = Client(address, headers=BY_HEADER, verbose=False)
