@@ -19,7 +19,7 @@ from starlette.routing import Route
 from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidSetting, LibraryUnavailable
-from musicgen_space.library import Library
+from musicgen_space.library import BucketLibrary, Library, is_mounted
 from musicgen_space.process.addresses import in_url
 from musicgen_space.process.environment import prepare_environment
 from musicgen_space.process.termination import Termination, catch_termination
@@ -155,17 +155,23 @@ def check_folder(settings: Settings) -> None:
 
 def open_library(settings: Settings) -> Library | None:
     """Where finished takes are kept; None where none are to be, or can't be."""
-    if settings.library is None:
+    folder = settings.library
+    if folder is None:
         return None
     from musicgen_space.page.visitors.identity import OWNER  # not before: it imports Gradio
 
+    kept: dict[str, Any] = {
+        "total_bytes": settings.library_bytes,
+        "visitor_bytes": settings.visitor_bytes,
+        "owner": None if settings.strangers else OWNER,
+    }
     try:
-        return Library(
-            settings.library,
-            total_bytes=settings.library_bytes,
-            visitor_bytes=settings.visitor_bytes,
-            owner=None if settings.strangers else OWNER,
-        )
+        if not settings.library_bucket:
+            return Library(folder, **kept)
+        if is_mounted(folder):
+            return BucketLibrary(folder, **kept)
+        log.warning("No bucket is mounted at %s: takes are kept until a restart only", folder)
+        return Library(folder, lasting=False, **kept)
     except LibraryUnavailable as error:
         log.error("Takes are not kept. %s", error)
         return None

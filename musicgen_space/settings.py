@@ -45,6 +45,7 @@ class Settings:
     visitor_waiting: int = 3
     audiocraft_python: str | None = None
     library: Path | None = None
+    library_bucket: bool = False
     library_mb: int = 2000
     visitor_mb: int = 200
     segmind_key: ApiKey | None = None
@@ -226,18 +227,14 @@ def _library(environ: _Environ, name: str, default: Path | None) -> Path | None:
 
 
 def _data_folder(environ: _Environ) -> Path:
-    """Where programs keep data: specifications.freedesktop.org/basedir, on a Space its storage.
+    """Where programs keep data: specifications.freedesktop.org/basedir."""
+    given = environ.get("XDG_DATA_HOME", "")
+    usual = os.path.expanduser("~/.local/share")
+    return Path(given if os.path.isabs(given) else usual) / "musicgen-space"
 
-    A Space without storage of its own forgets all files when it restarts.
-    """
-    storage = Path("/data")
-    if _on_a_space(environ) and os.access(storage, os.W_OK):
-        parent = storage
-    else:
-        given = environ.get("XDG_DATA_HOME", "")
-        usual = os.path.expanduser("~/.local/share")
-        parent = Path(given if os.path.isabs(given) else usual)
-    return parent / "musicgen-space"
+
+def _bucket(environ: _Environ, name: str, default: bool) -> bool:
+    return _switch(environ, name, _on_a_space(environ) or default)
 
 
 def _key(environ: _Environ, name: str, default: ApiKey | None) -> ApiKey | None:
@@ -329,8 +326,14 @@ VARIABLES: dict[str, Variable] = {
         "the Python of an environment that has AudioCraft"),
     "library": Variable(
         "MUSICGEN_LIBRARY", _library,
-        "the folder where finished takes are kept; `off` keeps none",
-        "~/.local/share/musicgen-space (a Space: /data/musicgen-space)"),
+        "the folder where finished takes are kept, on a Space a mounted bucket, such as `/data`;"
+        " `off` keeps none",
+        "~/.local/share/musicgen-space"),
+    "library_bucket": Variable(
+        "MUSICGEN_LIBRARY_BUCKET", _bucket,
+        "1: that folder is a mounted bucket, or another store without locks; takes are used from"
+        " a copy on this machine, and stored in the background",
+        "0 (a Space: 1)"),
     "library_mb": Variable(
         "MUSICGEN_LIBRARY_MB", _whole(1, 10**8),
         "the most they may take together"),

@@ -48,6 +48,13 @@ class Bucket:
                     found.append((file.st_mtime, path.stem, _stamp(file)))
         return {id: stamp for _, id, stamp in sorted(found, reverse=True)}
 
+    def stamp(self, id: str) -> str | None:
+        """That of a take's file; None if there is none."""
+        try:
+            return _stamp(self._file(id).stat())
+        except FileNotFoundError:
+            return None
+
     def read(self, id: str) -> bytes:
         """A take's file."""
         return self._file(id).read_bytes()

@@ -188,7 +188,7 @@ class Mirror:
         if found is None:  # spoilt from outside
             return
         marks = merged = replace(found[1], deleted=file.deleted)
-        if alike is not None and there.get(id, alike.there) != alike.there:
+        if alike is not None and self._bucket.stamp(id) not in (None, alike.there):
             theirs = read_marks(self._bucket.read(id))
             merged = marks.merged(alike.marks, theirs[1]) if theirs else marks
         there[id] = self._bucket.write(id, with_marks(data, merged))

@@ -34,10 +34,10 @@ LISTED, DELETED = ".flac", ".deleted"
 def repair(session: Session, sounds: Path, aside: Path, *, owner: bytes | None, alone: bool) -> int:
     """Update the rows of ``session``, a write transaction, from the files in ``sounds``.
 
-    → how many of them are new. Files that can't be decoded go to ``aside``. ``owner`` (as in ``Record.visitor``) gets the
-    takes whose files don't name a visitor; None: they stay unlisted. ``alone`` means that no
-    other process is writing, so that ``*.part`` files are leftovers. Raises
-    ``LibraryDamaged`` if the rows are invalid.
+    → how many of them are new. Files that can't be decoded go to ``aside``. ``owner`` (as in
+    ``Record.visitor``) gets the takes whose files don't name a visitor; None: they stay
+    unlisted. ``alone`` means that no other process is writing, so that ``*.part`` files are
+    leftovers. Raises ``LibraryDamaged`` if the rows are invalid.
     """
     work = _Repair(session, sounds, aside, owner)
     work.match(alone)

@@ -18,6 +18,7 @@ const marked = new Set(); // ids to compare
 let count = 0;            // how many are found, shown or not
 let asked = 0;            // the latest question for rows; answers to older ones are dropped
 let changed = 0;          // how often a row was changed here
+let passing = 0;          // the timer that asks again, while what is said of all takes will pass
 
 // ---- Who this is --------------------------------------------------------------------
 
@@ -87,6 +88,8 @@ async function reload() {
   } while (answer.rows.length && found.length < Math.min(wanted, answer.count));
   show(found, answer);
   part("kept").textContent = answer.note ? told(answer.note) : about;
+  clearTimeout(passing);
+  if (answer.again) passing = setTimeout(reload, answer.again * 1000);
 }
 
 async function more() {

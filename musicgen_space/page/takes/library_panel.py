@@ -42,6 +42,9 @@ _ABOUT_SHARED = Message(
     "Kept on this page's server, for this browser only, until you delete them or until their "
     "room is used up."
 )
+_ABOUT_FORGETFUL = Message(
+    "Kept until this page restarts or you delete them: download what you like."
+)
 _NOT_KEPT = Message(
     "Takes are not kept at the moment; what the app printed when it started says why."
 )
@@ -63,7 +66,9 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool) -> gr.HTML:
         serve_file(made, panel)
         return {"path": str(made), "name": made.name}
 
-    if takes.are_kept:
+    if takes.are_kept and not takes.are_lasting:
+        about = _ABOUT_FORGETFUL
+    elif takes.are_kept:
         about = _ABOUT_SHARED if takes.strangers else _ABOUT_OWN
     else:
         about = _NOT_KEPT_SHARED if takes.strangers else _NOT_KEPT
