@@ -63,6 +63,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate
     from musicgen_space.page.visitors.named_files import bound_named_files
+    from musicgen_space.page.visitors.sign_in import sign_in_routes
     from musicgen_space.page.visitors.uploads import Uploads
 
     for backend in backends.values():
@@ -73,6 +74,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     audience = Audience(patience=_PATIENCE)
     uploads = Uploads()
     bound_named_files(uploads)
+    signing_in = sign_in_routes(settings)
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
@@ -85,8 +87,11 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                 server_port=settings.port,
                 share=False,  # a public tunnel would let strangers spend the owner's key
                 app_kwargs={
-                    "routes": [Route("/healthz", healthz), uploads.route()],
-                    "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
+                    "routes": [Route("/healthz", healthz), uploads.route(), *signing_in],
+                    "middleware": [
+                        Middleware(Gate, more=[route.path for route in signing_in]),
+                        Middleware(audience.in_front_of),
+                    ],
                 },
                 quiet=True,
                 prevent_thread_lock=True,

@@ -53,6 +53,10 @@ class Settings:
     segmind_base_url: str = "https://api.segmind.com"
     segmind_share_key: bool = False
     segmind_takes_per_visitor: int = 3
+    sign_in_client: str | None = None
+    sign_in_secret: ApiKey | None = None
+    sign_in_provider: str = "https://huggingface.co"
+    space_host: str | None = None
 
     @property
     def strangers(self) -> bool:
@@ -134,7 +138,8 @@ def default_of(field: str) -> str:
 
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a process of somebody else's code is started with: all but what can be spent."""
-    return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
+    kept_back = ("SEGMIND_", "OAUTH_")
+    return {name: value for name, value in environ.items() if not name.startswith(kept_back)}
 
 
 def _whole(low: int, high: int) -> _Reader:
@@ -259,6 +264,18 @@ def _base_url(environ: _Environ, name: str, default: str) -> str:
     return url
 
 
+def _text(environ: _Environ, name: str, default: str | None) -> str | None:
+    return environ.get(name, "").strip() or default
+
+
+def _first_host(environ: _Environ, name: str, default: str | None) -> str | None:
+    """The hub's own name of a Space stands first, before those that its owner gave it."""
+    host = environ.get(name, "").partition(",")[0].strip()
+    if host and not re.fullmatch(r"[\w.-]+", host, re.ASCII):
+        raise InvalidSetting(f"{name} must be the name of a host, got {host!r}.")
+    return host or default
+
+
 def _on_a_space(environ: _Environ) -> bool:
     return bool(environ.get("SPACE_ID"))
 
@@ -355,5 +372,18 @@ VARIABLES: dict[str, Variable] = {
     "segmind_takes_per_visitor": Variable(
         "SEGMIND_TAKES_PER_VISITOR", _whole(0, 1000),
         "takes an hour that each of them may have with the owner's key"),
+    "sign_in_client": Variable(
+        "OAUTH_CLIENT_ID", _text,
+        "visitors of a public page can sign in with Hugging Face as this app; set by a Space with"
+        " `hf_oauth: true`, as are the following"),
+    "sign_in_secret": Variable(
+        "OAUTH_CLIENT_SECRET", _key,
+        "the app's secret, which also signs the cookies of who has signed in"),
+    "sign_in_provider": Variable(
+        "OPENID_PROVIDER_URL", _base_url,
+        "where they sign in: https, or http on loopback"),
+    "space_host": Variable(
+        "SPACE_HOST", _first_host,
+        "the Space's name, to which they come back"),
 }
 # fmt: on

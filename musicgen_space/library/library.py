@@ -203,6 +203,30 @@ class Library:
         """Undo ``delete`` while possible; → those of ``ids`` that were restored."""
         return self._mark(visitor, ids, None)
 
+    def move(self, visitor: str, to: str) -> int:
+        """Give a visitor's takes to another, those that were deleted too; → how many.
+
+        What is more than a visitor may have goes when the next take is kept.
+        """
+        theirs = select(Record).where(Record.visitor == hash_visitor(visitor), Record.size > 0)
+        with self._index.reading() as session:
+            if session.scalar(theirs.limit(1)) is None:
+                return 0
+
+        def work(session: Session) -> int:
+            moved = 0
+            for record in session.scalars(theirs).all():
+                suffix = LISTED if record.deleted is None else DELETED
+                with suppress(FileNotFoundError):  # deleted from outside
+                    data = self._file(record.id, suffix).read_bytes()
+                    record.visitor = hash_visitor(to)
+                    self._write_file(record, data, suffix)
+                    moved += 1
+            sync_folder(self._sounds)
+            return moved
+
+        return self._write(work)
+
     def export(self, visitor: str, path: Path) -> int:
         """Write all of a visitor's FLAC files and takes.json to a zip file; → their number."""
         every = select(Record).where(*_found(visitor)).order_by(Record.number.desc())
@@ -321,9 +345,9 @@ class Library:
             visitor_bytes=self._visitor_bytes,
         )
 
-    def _write_file(self, record: Record, data: bytes) -> None:
+    def _write_file(self, record: Record, data: bytes, suffix: str = LISTED) -> None:
         """Write a take's file with the tag of its row."""
-        path = self._file(record.id)
+        path = self._file(record.id, suffix)
         write_whole(path, with_tag(data, record))
         file = path.stat()
         record.size, record.stamp = file.st_size, file_stamp(file)

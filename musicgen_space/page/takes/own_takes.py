@@ -16,6 +16,7 @@ from musicgen_space.errors import InvalidRequest, LibraryUnavailable, MusicGenSp
 from musicgen_space.library import Entry, Library
 from musicgen_space.message import Message, Text, as_json
 from musicgen_space.page.player.player import length_fact, seed_fact
+from musicgen_space.page.visitors.account import Asking
 from musicgen_space.page.visitors.identity import Visitors
 from musicgen_space.request import CLIP_LIMITS, LIMITS
 from musicgen_space.settings import Settings
@@ -49,6 +50,10 @@ _NOBODY = Message("This page doesn't know whose takes to show: reload it.")
 _NO_TAKES = Message("There is nothing to export.")
 _BUSY = Message("Other takes are being packed: try again in a moment.")
 _NO_SPACE = Message("The server has no room for that at the moment.")
+_ABOUT_PERSON = Message(
+    "Kept on this page's server, for you wherever you sign in, until you delete them or until "
+    "their room is used up."
+)
 _READING = Message("Earlier takes are still being read and appear here one after the other.")
 _FAILING = Message(
     "The storage of takes doesn't work at the moment. Earlier ones may be missing, and what you "
@@ -79,6 +84,15 @@ class OwnTakes:
     def strangers(self) -> bool:
         """Whether others than the owner can open the page."""
         return self._visitors.strangers
+
+    @property
+    def can_sign_in(self) -> bool:
+        """Whether visitors can sign in, so that their takes follow them."""
+        return self._visitors.accounts.are_possible
+
+    def seen(self, sent: object, asking: Asking) -> object:
+        """What a page ``sent``, with who has signed in there: to be passed on in its place."""
+        return self._visitors.seen(sent, asking)
 
     @property
     def are_kept(self) -> bool:
@@ -133,10 +147,12 @@ class OwnTakes:
 
         ``any`` says whether there are takes at all, found or not, and ``gone`` which of the
         ids that are ``marked`` to be compared are no longer those of takes. ``note`` is what
-        there is to say of them all, if there is: ask ``again`` in so many seconds.
+        there is to say of them all, if there is: ask ``again`` in so many seconds. ``person`` is
+        the name of who has signed in, to whom those that this browser kept ``moved``.
         """
 
         def answer(visitor: str, library: Library) -> Answer:
+            account = self._account(sent, visitor, library)
             words, after = _text(sent, "words"), _text(sent, "after")
             favourites = _field(sent, "favourites") is True
             found = library.search(visitor, words, favourites=favourites, limit=PAGE, after=after)
@@ -144,7 +160,8 @@ class OwnTakes:
             there = bool(count) or library.count(visitor) > 0
             gone = [id for id in _marked(sent) if library.entry(visitor, id) is None]
             rows = [self._row(entry) for entry in found]
-            return {"rows": rows, "count": count, "any": there, "gone": gone, **_note(library)}
+            found_all = {"rows": rows, "count": count, "any": there, "gone": gone}
+            return {**found_all, **account, **_note(library)}
 
         return self._answer(sent, answer)
 
@@ -210,6 +227,15 @@ class OwnTakes:
             if whose == visitor or when < latest:
                 del self._exports[whose]
                 shutil.rmtree(path.parent, ignore_errors=True)
+
+    def _account(self, sent: object, visitor: str, library: Library) -> Answer:
+        """Who has signed in, if so; what their browser kept before is theirs from now on."""
+        person, browser = self._visitors.person_of(sent), self._visitors.browser_of(sent)
+        if person is None:
+            return {}
+        moved = browser is not None and library.move(browser, visitor)
+        about = {"about": as_json(_ABOUT_PERSON)} if self.are_lasting else {}
+        return {"person": person.name, "moved": bool(moved), **about}
 
     def _known(self, sent: object) -> tuple[str, Library]:
         visitor = self._visitors.name_of(sent)
