@@ -294,13 +294,17 @@ def test_what_is_said_of_a_list_that_is_still_being_read_passes_by_itself(hummin
     asked: list[Route] = []
 
     def hold(route: Route) -> None:
+        if "list_takes" not in str(route.request.post_data) or len(asked) == 2:
+            route.continue_()
+            return
         asked.append(route)
         if len(asked) == 1:
             answer = route.fetch()
             route.fulfill(response=answer, json=answer.json() | waiting)
 
     hum(humming, "read at last")
-    humming.route(SERVER, hold, times=2)
+    expect(names(humming)).to_have_text(["read at last"])
+    humming.route(SERVER, hold)
     humming.reload()
     expect(humming.locator("#library .kept")).to_have_text("Earlier takes are still being read")
     while len(asked) < 2:
