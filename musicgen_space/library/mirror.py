@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 30.0  # at the bucket, where nothing was changed here
 _RETRY_SECONDS = 5.0
 _SLOW_SECONDS = 10.0  # of a round: from then on the bucket is said to fail
-_BATCH_SECONDS = 1.0  # of reading, before what was read is listed
+# Of reading, before what was read is listed: new takes wait for that.
+_BATCH_SECONDS, _BATCH_FILES = 1.0, 32
 _CLOSING_SECONDS = 20.0  # for what is not in the bucket when the library is closed
 
 
@@ -204,7 +205,8 @@ class Mirror:
         until = time.monotonic() + _BATCH_SECONDS
 
         def read_one(id: str) -> None:
-            if time.monotonic() < until and not self._closing.is_set():
+            soon = time.monotonic() < until and len(read) < _BATCH_FILES
+            if soon and not self._closing.is_set():
                 arrival = self._arrival(id, there[id], here.get(id))
                 read.append(id)
                 if arrival is not None:

@@ -2,8 +2,9 @@
 
 ``audio.files.encode`` writes the settings. Visitor, name, favourite and position are in a tag
 of our own. The visitor is the SHA-256 of a random secret, as in the index in the same folder,
-so the tag reveals nothing new to whoever can read the files. But it links all files of a
-visitor, so files that leave the library have it removed (``without_tag``).
+so the tag reveals nothing new to whoever can read the files; of a person who has signed in it is
+that of their id. It links all files of a visitor, so files that leave the library have it removed
+(``without_tag``).
 """
 
 from __future__ import annotations

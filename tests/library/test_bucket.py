@@ -103,7 +103,7 @@ def test_no_kill_loses_what_has_reached_the_bucket(tmp_path: Path) -> None:
     store, mount = tmp_path / "store", tmp_path / "mount"
     (store / "takes").mkdir(parents=True)
     there: dict[str, dict[str, set[Any]]] = {}  # of each take, what may be true of it
-    for _ in range(4):
+    for _ in range(3):
         mounted(store, mount)
         for what, said in killed_at_random(mount, store):
             if what == "arrived":

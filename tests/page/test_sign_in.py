@@ -134,9 +134,7 @@ def test_who_was_sent_here_by_another_is_not_signed_in_as_them(settings: Setting
         assert victim.get("/").json() is None
 
 
-@pytest.mark.parametrize(
-    "broken", ["/.well-known/openid-configuration", "/oauth/token", "/oauth/userinfo"]
-)
+@pytest.mark.parametrize("broken", ["/oauth/token", "/oauth/userinfo"])
 def test_a_provider_that_fails_is_said_in_one_line(
     settings: Settings, provider: Provider, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -148,6 +146,17 @@ def test_a_provider_that_fails_is_said_in_one_line(
         assert answer.headers["location"] == "../#sign-in-failed"
     [line] = [line for line in caplog.messages if "Signing in" in line]
     assert line == "Signing in did not work: HTTPStatusError"
+
+
+def test_a_provider_that_is_not_there_sends_back_to_the_page(
+    settings: Settings, provider: Provider
+) -> None:
+    nowhere = replace(settings, sign_in_provider="http://127.0.0.1:9")
+    provider.broken = "/.well-known/openid-configuration"
+    for each in (settings, nowhere):
+        with browser(each) as here:
+            answer = here.get(SIGN_IN, follow_redirects=False)
+            assert answer.headers["location"] == "../#sign-in-failed"
 
 
 @pytest.mark.parametrize("who", [{}, {"sub": 1, "preferred_username": "ada"}, {"sub": "1"}])

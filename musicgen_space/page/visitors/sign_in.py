@@ -59,6 +59,7 @@ class SignIn:
     def __init__(self, settings: Settings, seal: Seal, client: tuple[str, ApiKey]) -> None:
         self._provider, self._space_host = settings.sign_in_provider, settings.space_host
         self._seal = seal
+        self._endpoints: dict[str, Any] = {}  # of the provider, once it has told them
         self._client_id, self._client_secret = client
 
     def routes(self) -> list[Route]:
@@ -84,7 +85,7 @@ class SignIn:
         }
         try:
             async with _client() as client:
-                endpoint = (await self._endpoints(client))["authorization_endpoint"]
+                endpoint = (await self._provided(client))["authorization_endpoint"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             return _failed(error, "../")
         answer = RedirectResponse(f"{endpoint}?{urlencode(asked)}")
@@ -121,7 +122,7 @@ class SignIn:
 
     async def _person(self, request: Request, code: str, verifier: str) -> Person:
         async with _client() as client:
-            endpoints = await self._endpoints(client)
+            endpoints = await self._provided(client)
             tokens = await client.post(
                 endpoints["token_endpoint"],
                 data={
@@ -137,8 +138,11 @@ class SignIn:
             profile = _json(await client.get(endpoints["userinfo_endpoint"], headers=bearer))
         return Person(_text(profile, "sub"), _text(profile, "preferred_username"))
 
-    async def _endpoints(self, client: httpx.AsyncClient) -> dict[str, Any]:
-        return _json(await client.get(f"{self._provider}/.well-known/openid-configuration"))
+    async def _provided(self, client: httpx.AsyncClient) -> dict[str, Any]:
+        if not self._endpoints:
+            address = f"{self._provider}/.well-known/openid-configuration"
+            self._endpoints = _json(await client.get(address))
+        return self._endpoints
 
     def _callback(self, request: Request) -> str:
         """Where the provider sends a browser back to: of a Space the hub knows one address."""
