@@ -88,16 +88,14 @@ class Mirror:
         self._removed: set[str] = set()
         self._removing = threading.Lock()
         self._changed, self._closing = threading.Event(), threading.Event()
-        self._began: float | None = None  # the round that runs
-        self._trouble = ""
+        self._slow = False  # the round that runs
+        self._trouble = ""  # of the last round
         self._thread = threading.Thread(target=self._run, name="bucket", daemon=True)
 
     @property
     def failing(self) -> bool:
         """Whether the last round failed, or the one that runs takes long."""
-        began = self._began
-        slow = began is not None and time.monotonic() - began > _SLOW_SECONDS
-        return slow or bool(self._trouble)
+        return self._slow or bool(self._trouble)
 
     def start(self) -> None:
         """Begin to read the bucket."""
@@ -129,7 +127,9 @@ class Mirror:
 
     def _round(self, *, read: bool) -> bool:
         """Carry over once what has changed; → whether there is more, to be read at once."""
-        self._began = time.monotonic()
+        slow = threading.Timer(_SLOW_SECONDS, self._tell_slow)
+        slow.daemon = True
+        slow.start()
         errors: list[Exception] = []
         left = False
         try:
@@ -142,9 +142,18 @@ class Mirror:
                 self.reading = left or (self.reading and bool(failed))
         except (OSError, LibraryUnavailable) as error:
             errors.append(error)
-        self._began = None
+        slow.cancel()
+        slow.join()
+        self._slow = False
         self._tell(errors)
         return left
+
+    def _tell_slow(self) -> None:
+        self._slow = True
+        log.error(
+            "%s does not answer. Takes that are made now are on this machine only",
+            self._bucket.folder,
+        )
 
     def _tell(self, errors: Sequence[Exception]) -> None:
         """Log a trouble once, and its end."""

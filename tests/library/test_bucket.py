@@ -140,6 +140,19 @@ def killed_at_random(mount: Path, store: Path) -> list[Any]:
     return said
 
 
+def test_takes_that_move_to_another_visitor_are_theirs_after_a_restart(folder: Path) -> None:
+    with opened(folder) as library:
+        kept, deleted = library.keep("owner", [take_of(), take_of()])
+        library.delete("owner", [deleted])
+    with read(folder) as library:
+        assert library.move("owner", "somebody") == 2
+        assert library.move("owner", "somebody") == 0
+    with read(folder) as library:
+        assert listed(library) == []
+        assert listed(library, "somebody") == [kept]
+        assert library.restore("somebody", [deleted]) == [deleted]
+
+
 def test_processes_share_a_bucket(folder: Path) -> None:
     with read(folder) as first, read(folder) as second:
         [one] = first.keep("owner", [take_of("one")])
@@ -173,7 +186,7 @@ def test_what_two_processes_change_of_one_take_is_both_kept(
 
 
 def test_a_bucket_that_does_not_answer_holds_nobody_up(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(folder) as library:
         [old] = library.keep("owner", [take_of()])
@@ -191,6 +204,8 @@ def test_a_bucket_that_does_not_answer_holds_nobody_up(
         assert told(library) == [(new, "Sonntag", False)]
         assert library.storage.reading
         until(lambda: library.storage.failing)
+        assert f"{folder} does not answer" in caplog.text
+        monkeypatch.undo()
         answers.set()
         until(lambda: listed(library) == [new, old])
         until(lambda: not library.storage.reading)
