@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import resource
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -159,6 +160,7 @@ def keep_with_small_files(folder: Path, answer: Connection) -> None:
 
 def live_in_a_bucket_until_killed(mount: Path, store: Path, answer: Connection) -> None:
     """Keep takes and do things with them; tell of each before, and what is in the store then."""
+    tempfile.tempdir = str(mount.parent)  # it can't remove what it leaves there
     carry_over(mount, store)
     library = BucketLibrary(mount, total_bytes=2**30, visitor_bytes=None)
     chance = random.Random()
