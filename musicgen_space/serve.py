@@ -19,7 +19,7 @@ from starlette.routing import Route
 from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidSetting, LibraryUnavailable
-from musicgen_space.library import Library
+from musicgen_space.library import BucketLibrary, Library, is_mounted
 from musicgen_space.process.addresses import in_url
 from musicgen_space.process.environment import prepare_environment
 from musicgen_space.process.termination import Termination, catch_termination
@@ -63,6 +63,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate
     from musicgen_space.page.visitors.named_files import bound_named_files
+    from musicgen_space.page.visitors.sign_in import sign_in_routes
     from musicgen_space.page.visitors.uploads import Uploads
 
     for backend in backends.values():
@@ -73,6 +74,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     audience = Audience(patience=_PATIENCE)
     uploads = Uploads()
     bound_named_files(uploads)
+    signing_in = sign_in_routes(settings)
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
@@ -85,9 +87,9 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                 server_port=settings.port,
                 share=False,  # a public tunnel would let strangers spend the owner's key
                 app_kwargs={
-                    "routes": [Route("/healthz", healthz), uploads.route()],
+                    "routes": [Route("/healthz", healthz), uploads.route(), *signing_in],
                     "middleware": [
-                        Middleware(Gate),
+                        Middleware(Gate, more=[route.path for route in signing_in]),
                         Middleware(audience.in_front_of),
                         Middleware(page.plain_form.in_front_of),
                     ],
@@ -159,17 +161,23 @@ def check_folder(settings: Settings) -> None:
 
 def open_library(settings: Settings) -> Library | None:
     """Where finished takes are kept; None where none are to be, or can't be."""
-    if settings.library is None:
+    folder = settings.library
+    if folder is None:
         return None
     from musicgen_space.page.visitors.identity import OWNER  # not before: it imports Gradio
 
+    kept: dict[str, Any] = {
+        "total_bytes": settings.library_bytes,
+        "visitor_bytes": settings.visitor_bytes,
+        "owner": None if settings.strangers else OWNER,
+    }
     try:
-        return Library(
-            settings.library,
-            total_bytes=settings.library_bytes,
-            visitor_bytes=settings.visitor_bytes,
-            owner=None if settings.strangers else OWNER,
-        )
+        if not settings.library_bucket:
+            return Library(folder, **kept)
+        if is_mounted(folder):
+            return BucketLibrary(folder, **kept)
+        log.warning("No bucket is mounted at %s: takes are kept until a restart only", folder)
+        return Library(folder, lasting=False, **kept)
     except LibraryUnavailable as error:
         log.error("Takes are not kept. %s", error)
         return None

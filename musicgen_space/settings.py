@@ -48,6 +48,7 @@ class Settings:
     visitor_waiting: int = 3
     audiocraft_python: str | None = None
     library: Path | None = None
+    library_bucket: bool = False
     library_mb: int = 2000
     visitor_mb: int = 200
     segmind_key: ApiKey | None = None
@@ -55,6 +56,10 @@ class Settings:
     segmind_base_url: str = "https://api.segmind.com"
     segmind_share_key: bool = False
     segmind_takes_per_visitor: int = 3
+    sign_in_client: str | None = None
+    sign_in_secret: ApiKey | None = None
+    sign_in_provider: str = "https://huggingface.co"
+    space_host: str | None = None
 
     @property
     def strangers(self) -> bool:
@@ -136,7 +141,8 @@ def default_of(field: str) -> str:
 
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a process of somebody else's code is started with: all but what can be spent."""
-    return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
+    kept_back = ("SEGMIND_", "OAUTH_")
+    return {name: value for name, value in environ.items() if not name.startswith(kept_back)}
 
 
 def _whole(low: int, high: int) -> _Reader:
@@ -247,16 +253,12 @@ def _library(environ: _Environ, name: str, default: Path | None) -> Path | None:
 
 
 def _data_folder(environ: _Environ) -> Path:
-    """Where programs keep data: specifications.freedesktop.org/basedir, on a Space its storage.
+    """Where programs keep data: specifications.freedesktop.org/basedir."""
+    return _base_folder(environ, "XDG_DATA_HOME", "~/.local/share") / "musicgen-space"
 
-    A Space without storage of its own forgets all files when it restarts.
-    """
-    storage = Path("/data")
-    if _on_a_space(environ) and os.access(storage, os.W_OK):
-        parent = storage
-    else:
-        parent = _base_folder(environ, "XDG_DATA_HOME", "~/.local/share")
-    return parent / "musicgen-space"
+
+def _bucket(environ: _Environ, name: str, default: bool) -> bool:
+    return _switch(environ, name, _on_a_space(environ) or default)
 
 
 def _config(environ: _Environ, name: str, default: Path | None) -> Path:
@@ -289,6 +291,18 @@ def _base_url(environ: _Environ, name: str, default: str) -> str:
     if origin.scheme != "https" and not origin.loopback:
         raise InvalidSetting(f"{name} must be https: over http the key could be read on the way.")
     return url
+
+
+def _text(environ: _Environ, name: str, default: str | None) -> str | None:
+    return environ.get(name, "").strip() or default
+
+
+def _first_host(environ: _Environ, name: str, default: str | None) -> str | None:
+    """The hub's own name of a Space stands first, before those that its owner gave it."""
+    host = environ.get(name, "").partition(",")[0].strip()
+    if host and not re.fullmatch(r"[\w.-]+", host, re.ASCII):
+        raise InvalidSetting(f"{name} must be the name of a host, got {host!r}.")
+    return host or default
 
 
 def _on_a_space(environ: _Environ) -> bool:
@@ -372,8 +386,14 @@ VARIABLES: dict[str, Variable] = {
         "the Python of an environment that has AudioCraft"),
     "library": Variable(
         "MUSICGEN_LIBRARY", _library,
-        "the folder where finished takes are kept; `off` keeps none",
-        "~/.local/share/musicgen-space (a Space: /data/musicgen-space)"),
+        "the folder where finished takes are kept, on a Space a mounted bucket, such as `/data`;"
+        " `off` keeps none",
+        "~/.local/share/musicgen-space"),
+    "library_bucket": Variable(
+        "MUSICGEN_LIBRARY_BUCKET", _bucket,
+        "1: that folder is a mounted bucket, or another store without locks; takes are used from"
+        " a copy on this machine, and stored in the background",
+        "0 (a Space: 1)"),
     "library_mb": Variable(
         "MUSICGEN_LIBRARY_MB", _whole(1, 10**8),
         "the most they may take together"),
@@ -395,5 +415,18 @@ VARIABLES: dict[str, Variable] = {
     "segmind_takes_per_visitor": Variable(
         "SEGMIND_TAKES_PER_VISITOR", _whole(0, 1000),
         "takes an hour that each of them may have with the owner's key"),
+    "sign_in_client": Variable(
+        "OAUTH_CLIENT_ID", _text,
+        "visitors of a public page can sign in with Hugging Face as this app; set by a Space with"
+        " `hf_oauth: true`, as are the following"),
+    "sign_in_secret": Variable(
+        "OAUTH_CLIENT_SECRET", _key,
+        "the app's secret, which also signs the cookies of who has signed in"),
+    "sign_in_provider": Variable(
+        "OPENID_PROVIDER_URL", _base_url,
+        "where they sign in: https, or http on loopback"),
+    "space_host": Variable(
+        "SPACE_HOST", _first_host,
+        "the Space's name, to which they come back"),
 }
 # fmt: on

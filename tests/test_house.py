@@ -20,6 +20,7 @@ MODULES = sorted(HOUSE.rglob("*.py"))
 ONLY = {
     "gradio": ["page/"],
     "cachetools": ["page/"],
+    "httpx": ["page/visitors/sign_in.py"],
     "torch": ["engine/", "backends/local/", "backends/audiocraft/worker.py"],
     "audiocraft": ["backends/audiocraft/worker.py"],
     "spaces": ["backends/zerogpu/backend.py"],

@@ -98,6 +98,7 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_PROXIES", "nginx"),
         ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
         ("MUSICGEN_LIBRARY", __file__),
+        ("MUSICGEN_LIBRARY_BUCKET", "s3"),
         ("MUSICGEN_LIBRARY_MB", "0"),
         ("MUSICGEN_VISITOR_MB", "-5"),
         ("MUSICGEN_CACHE", __file__),
@@ -122,13 +123,13 @@ def test_the_library_is_where_it_is_wanted_or_nowhere(tmp_path: Path) -> None:
     assert library({"XDG_DATA_HOME": "relative"}) == library({})
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_a_space_keeps_takes_in_its_storage_if_it_has_some(
-    writable: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda *_: writable)
-    parent = Path("/data") if writable else Path.home() / ".local/share"
-    assert library({"SPACE_ID": "someone/space"}) == parent / "musicgen-space"
+def test_a_space_takes_its_library_for_a_bucket() -> None:
+    space = {"SPACE_ID": "someone/space"}
+    assert library(space) == library({})
+    assert Settings.from_environment(space).library_bucket
+    assert not Settings.from_environment(space | {"MUSICGEN_LIBRARY_BUCKET": "0"}).library_bucket
+    assert not Settings.from_environment({}).library_bucket
+    assert Settings.from_environment({"MUSICGEN_LIBRARY_BUCKET": "1"}).library_bucket
 
 
 def test_a_visitor_has_a_share_of_the_library_where_there_may_be_others() -> None:

@@ -273,7 +273,7 @@ def test_the_models_on_offer_are_those_that_are_placed(backend: ZeroGpuBackend) 
 
 
 def test_what_the_owner_names_is_for_the_gpu_but_not_the_embedded_model() -> None:
-    settings = Settings(models=("facebook/musicgen-large", "musicgen-nano", "./mine"))
+    settings = Settings(model="auto", models=("facebook/musicgen-large", "musicgen-nano", "./mine"))
     small, *others = placing.wanted(settings)
     assert small == "facebook/musicgen-small"
     assert others == ["facebook/musicgen-large", "./mine"]
@@ -284,7 +284,7 @@ def test_on_zerogpu_it_comes_first_and_the_embedded_model_is_made_on_the_cpu(
 ) -> None:
     monkeypatch.setattr(placing, "place", lambda _: {"tiny": tiny})
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # as torch says there
-    backends = open_backends(Settings(zero_gpu=True, models=("./mine",)))
+    backends = open_backends(Settings(zero_gpu=True, model="auto", models=("./mine",)))
     try:
         assert [*backends] == ["zerogpu", "local", "segmind"]
         assert [choice.name for choice in backends["local"].models()] == ["musicgen-nano"]
@@ -296,7 +296,7 @@ def test_on_zerogpu_it_comes_first_and_the_embedded_model_is_made_on_the_cpu(
 
 def test_where_no_model_can_be_placed_the_rest_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placing, "place", lambda _: {})
-    backends = open_backends(Settings(zero_gpu=True))
+    backends = open_backends(Settings(zero_gpu=True, model="auto"))
     for each in backends.values():
         each.close()
     assert [*backends] == ["local", "segmind"]
@@ -307,7 +307,7 @@ def test_a_machine_that_only_claims_to_have_zerogpu_is_told(
 ) -> None:
     monkeypatch.setitem(sys.modules, "spaces", None)
     with pytest.raises(errors.InvalidSetting, match="SPACES_ZERO_GPU must be unset"):
-        open_backends(Settings(zero_gpu=True))
+        open_backends(Settings(zero_gpu=True, model="auto"))
 
 
 def test_elsewhere_nothing_of_it_is_imported() -> None:

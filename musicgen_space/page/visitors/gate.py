@@ -6,6 +6,7 @@ Gradio brings many routes: recordings, proxies, statistics, editors. All are clo
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from itertools import dropwhile
 from traceback import walk_tb
 
@@ -27,34 +28,39 @@ _AROUND_A_FILE = 2**16  # what a form adds to an upload
 HEALTH = "/healthz"  # ours
 
 
-def is_open(method: str, path: str) -> bool:
-    """Whether a request goes through to Gradio."""
+def is_open(method: str, path: str, more: Collection[str] = ()) -> bool:
+    """Whether a request goes through; ``more``: paths of ours that can be read."""
     reads = method in ("GET", "HEAD")
+    if reads and path in (HEALTH, *more):
+        return True
     opened = READ if reads else WRITTEN if method == "POST" else MCP
-    return bool(opened.fullmatch(path) or MCP.fullmatch(path) or (reads and path == HEALTH))
+    return bool(opened.fullmatch(path) or MCP.fullmatch(path))
 
 
 class Gate:
-    """Answers for Gradio where something is closed or too large."""
+    """Answers for Gradio where something is closed or too large.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    ``more`` are paths of ours that are open.
+    """
+
+    def __init__(self, app: ASGIApp, more: Collection[str] = ()) -> None:
+        self._app, self._more = app, more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "http" and (refusal := _refusal(scope)):
+        elif scope["type"] == "http" and (refusal := _refusal(scope, self._more)):
             status, words = refusal
             await JSONResponse({"detail": words}, status)(scope, receive, send)
         elif scope["type"] == "http":  # there are no other ways in, such as websockets
             await _with_short_errors(self._app, scope, receive, send)
 
 
-def _refusal(scope: Scope) -> tuple[int, str] | None:
+def _refusal(scope: Scope, more: Collection[str]) -> tuple[int, str] | None:
     """The status and the words with which a request is turned away, if it is."""
     path, headers = scope["path"], Headers(scope=scope)
-    if not is_open(scope["method"], path):
+    if not is_open(scope["method"], path, more):
         return 404, "Not Found"
     if "transfer-encoding" in headers:
         return 411, "The length of a request must be told before it."
