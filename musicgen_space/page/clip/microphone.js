@@ -10,6 +10,7 @@ const framed = document.featurePolicy?.allowsFeature("microphone") === false;
 window.addEventListener("unhandledrejection", (event) => {
   if (!/^Error accessing the microphone/.test(event.reason?.message)) return;
   event.preventDefault();
+  if (guest && !home.contains(document.activeElement)) return; // it is about another one here
   element.querySelector("[role=status]")?.remove();
   const note = document.createElement("p");
   note.setAttribute("role", "status");
