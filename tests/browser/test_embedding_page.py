@@ -30,7 +30,6 @@ HOSTILE = """<style>
   * { all: revert; }
   button { display: none; }
   p { font-size: 40px; }
-  .player, .take { position: fixed; }
 </style>"""
 BEGUN = "!document.querySelector('.player').dataset.take.startsWith('example')"
 
