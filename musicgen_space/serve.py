@@ -59,6 +59,7 @@ def on_one_line(record: logging.LogRecord) -> bool:
 def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     """Show the page, and close everything at the end; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
+    from musicgen_space.page.embedding import component_route
     from musicgen_space.page.page import build_page, launch_options
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate
@@ -85,9 +86,14 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
             page.launch(
                 server_name=in_url(settings.host),
                 server_port=settings.port,
+                root_path=settings.root_path,
                 share=False,  # a public tunnel would let strangers spend the owner's key
+                ssr_mode=False,  # with it, as Spaces ask for, Node answers in place of our routes
                 app_kwargs={
-                    "routes": [Route("/healthz", healthz), uploads.route(), *signing_in],
+                    "routes": [
+                        *(Route("/healthz", healthz), uploads.route(), component_route()),
+                        *signing_in,
+                    ],
                     "middleware": [
                         Middleware(Gate, more=[route.path for route in signing_in]),
                         Middleware(audience.in_front_of),

@@ -33,6 +33,7 @@ class Settings:
     port: int = 7860
     files: Path | None = None
     proxies: tuple[str, ...] = ()
+    root_path: str = ""
     model: str | None = None
     models: tuple[str, ...] = ()
     config: Path | None = None
@@ -63,8 +64,10 @@ class Settings:
 
     @property
     def strangers(self) -> bool:
-        """Whether others than the owner can open the page: it listens beyond this machine."""
-        return not is_loopback(self.host)
+        """Whether others than the owner can open the page: it listens beyond this machine, or a
+        reverse proxy does for it.
+        """
+        return not is_loopback(self.host) or bool(self.proxies or self.root_path)
 
     @property
     def url(self) -> str:
@@ -222,6 +225,17 @@ def _networks(environ: _Environ, name: str, default: tuple[str, ...]) -> tuple[s
         ) from None
 
 
+def _root_path(environ: _Environ, name: str, default: str) -> str:
+    """A path, or a whole address, without a slash at its end."""
+    text = environ.get(name, "").strip().rstrip("/") or default
+    if text and not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^/\s?#]+)*", text):
+        raise InvalidSetting(
+            f"{name} must be a path such as /music, or the page's address such as "
+            f"https://example.com/music, got {text!r}."
+        )
+    return text
+
+
 def _device(environ: _Environ, name: str, default: str) -> str:
     text = environ.get(name, "").strip().lower() or default
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?|mps", text):
@@ -330,6 +344,10 @@ VARIABLES: dict[str, Variable] = {
         "reverse proxies in front of the page, addresses or networks separated by commas:"
         " `X-Forwarded-For` counts only from these",
         "(a Space: the hub's)"),
+    "root_path": Variable(
+        "GRADIO_ROOT_PATH", _root_path,
+        "the path below which a reverse proxy serves the page, such as `/music`, or its whole "
+        "address"),
     "model": Variable(
         "MUSICGEN_MODEL", _model,
         "the model of whoever chooses none: a published one, another hub id or a folder; "

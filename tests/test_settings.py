@@ -57,6 +57,26 @@ def test_proxies_are_addresses_and_networks_in_any_spelling() -> None:
     assert Settings.from_environment({}).proxies == ()
 
 
+@pytest.mark.parametrize(
+    ("given", "root_path"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("/music/", "/music"),
+        ("https://a.example/b/c", "https://a.example/b/c"),
+    ],
+)
+def test_the_page_may_be_below_a_path(given: str, root_path: str) -> None:
+    assert Settings.from_environment({"GRADIO_ROOT_PATH": given}).root_path == root_path
+
+
+@pytest.mark.parametrize("name", ["GRADIO_ROOT_PATH", "MUSICGEN_PROXIES"])
+def test_who_has_a_proxy_in_front_of_the_page_is_not_alone(name: str) -> None:
+    settings = Settings.from_environment({name: "/music" if "PATH" in name else "127.0.0.1"})
+    assert settings.strangers
+    assert settings.host == "127.0.0.1"
+
+
 def test_of_the_line_a_visitor_has_a_part_and_the_owner_alone_all() -> None:
     environ = {"MUSICGEN_MAX_WAITING": "9", "MUSICGEN_VISITOR_WAITING": "2"}
     assert Settings.from_environment(environ).waiting_each == 9
@@ -84,6 +104,10 @@ def test_models_are_separated_by_commas() -> None:
         ("GRADIO_SERVER_NAME", "fe80::1%eth0"),
         ("GRADIO_SERVER_NAME", "-"),
         ("GRADIO_SERVER_PORT", "http"),
+        ("GRADIO_ROOT_PATH", "music"),
+        ("GRADIO_ROOT_PATH", "/my music"),
+        ("GRADIO_ROOT_PATH", "ftp://a.example/music"),
+        ("GRADIO_ROOT_PATH", "/music#top"),
         ("GRADIO_SERVER_PORT", "70000"),
         ("MUSICGEN_MODEL", "musicgen-nano,./mine"),
         ("MUSICGEN_THREADS", "-1"),

@@ -33,6 +33,7 @@ __all__ = [
     "WRITTEN",
     "asks_for_configuration",
     "call_id",
+    "component_files",
     "configuration_of",
     "describe",
     "endpoint_fields",
@@ -175,6 +176,17 @@ def fetch_by(file_of: Callable[[str], str], kept: Callable[[str], None]) -> None
 
     processing_utils.async_ssrf_protected_download = by_address
     processing_utils.save_base64_to_cache = by_content
+
+
+def component_files() -> tuple[str, str]:
+    """The script and the style sheet of ``<gradio-app>``, relative to the page's address."""
+    html = (Path(gr.__file__).parent / "templates/frontend/index.html").read_text(encoding="utf-8")
+    entry, sheet = (
+        re.search(rf'{name}="(\./assets/index-[^"]+)"', html) for name in ("src", "href")
+    )
+    assert entry
+    assert sheet
+    return entry[1], sheet[1]
 
 
 # ---- Events and endpoints.

@@ -1,50 +1,65 @@
-// Keyboard, the gesture that lets the player make sound, files dropped on the wish, and one
-// sound at a time. Runs once, when the page loads.
+// Keyboard, the gesture that lets the player make sound, files dropped on the wish, one sound at a
+// time, and where the focus is at first. Runs when the page loads, once for all that one document has of it.
 () => {
-  const button = (id) => document.querySelector(`#${id}`);
+  if (document.musicgenSpace) return;
+  document.musicgenSpace = true;
+  // A page of its own, to which belongs what happens anywhere; else components of another one.
+  const own = document.querySelector("gradio-app:not([src])");
+  const homeOf = (node) => node.closest?.("gradio-app") ?? own;
   const visible = (node) => node && node.offsetParent !== null && !node.disabled;
-  const gesture = () => document.dispatchEvent(new Event("musicgen:gesture"));
+  const gesture = (home) => home.dispatchEvent(new Event("musicgen:gesture"));
 
-  document.addEventListener("click", (event) => {
-    if (event.target.closest("#generate, #again")) gesture();
+  document.addEventListener("click", ({ target }) => {
+    const home = homeOf(target);
+    if (home && target.closest("#generate, #again")) gesture(home);
   }, true);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && visible(button("generate"))) {
+    const home = homeOf(event.target);
+    if (!home) return;
+    const generate = home.querySelector("#generate");
+    const stop = home.querySelector("#stop");
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && visible(generate)) {
       event.preventDefault();
-      gesture();
+      gesture(home);
       // The prompt reaches the server when its field reports a change: let that happen first.
-      setTimeout(() => button("generate").click(), 0);
+      setTimeout(() => home.querySelector("#generate").click(), 0);
     }
     // Escape that closes a list of choices, or takes back characters that an input method is
     // putting together, is not meant for the music.
     const choosing = document.querySelector("[role=listbox], dialog[open]");
     const meant = event.key === "Escape" && !event.isComposing && !choosing;
-    if (meant && visible(button("stop"))) button("stop").click();
+    if (meant && visible(stop)) stop.click();
   });
 
   // A take's file may be dropped anywhere on the wish, but for where a sound of one's own goes.
-  const welcome = (event) =>
-    event.dataTransfer?.types.includes("Files") && event.target.closest("#wish") &&
-    !event.target.closest("#own");
-  const mark = (on) => button("wish").toggleAttribute("data-dropping", !!on);
+  const welcome = ({ dataTransfer, target }) =>
+    dataTransfer?.types.includes("Files") && homeOf(target) && !target.closest("#own") &&
+    target.closest("#wish");
+  const mark = (wish) => {
+    for (const other of document.querySelectorAll("#wish[data-dropping]")) {
+      if (other !== wish) other.removeAttribute("data-dropping");
+    }
+    wish?.toggleAttribute("data-dropping", true);
+  };
   document.addEventListener("dragover", (event) => {
     mark(welcome(event));
     if (welcome(event)) event.preventDefault();
   });
   document.addEventListener("dragleave", (event) => mark(event.relatedTarget && welcome(event)));
   document.addEventListener("drop", (event) => {
-    mark(false);
-    if (!welcome(event) || !event.dataTransfer.files.length) return;
+    const wish = welcome(event);
+    mark(null);
+    if (!wish || !event.dataTransfer.files.length) return;
     event.preventDefault();
     const file = new DataTransfer();
     file.items.add(event.dataTransfer.files[0]);
-    const input = document.querySelector("#wish input[type=file]:has(+ #restore)");
+    const input = wish.querySelector("input[type=file]:has(+ #restore)");
     input.files = file.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });
   // Whether a file is sound, only the server can hear. Gradio's place for one goes by what the
   // browser knows of its ending, and would turn others away.
-  const SOUND = "#sound input[type=file]";
+  const SOUND = "gradio-app #sound input[type=file]";
   document.addEventListener("click", ({ target }) => {
     if (target.matches?.(SOUND)) target.removeAttribute("accept");
   }, true);
@@ -57,7 +72,7 @@
     target.files = files.files;
   }, true);
   document.addEventListener("drop", (event) => {
-    const input = event.target.closest?.("#sound") && document.querySelector(SOUND);
+    const input = event.target.closest?.("gradio-app #sound")?.querySelector("input[type=file]");
     if (!input || !event.dataTransfer.files.length) return;
     event.preventDefault();
     event.stopPropagation();
@@ -65,7 +80,8 @@
     input.files = event.dataTransfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   }, true);
-  // One sound at a time: whatever starts, a file or the player's live sound, stops the rest.
+  // One sound at a time: whatever starts, a file or the player's live sound, stops the rest of
+  // ours. Another page's sounds are its own.
   // The player's own sounds take over from each other without our help.
   const sounding = new Set();
   const starting = new WeakSet();
@@ -92,7 +108,14 @@
     document.dispatchEvent(new CustomEvent("musicgen:sound", { detail: media }));
     sounding.add(media);
   };
-  document.addEventListener("play", ({ target }) => starts(target), true);
+  document.addEventListener("play", ({ target }) => {
+    if (homeOf(target)) starts(target);
+  }, true);
+  if (!own) return;
+  // Not where that would take another page there, or the focus from somebody who is quicker.
+  if (window.top === window && document.activeElement === document.body) {
+    own.querySelector("#prompt textarea").focus({ preventScroll: true });
+  }
   // Gradio's own player is an element outside the document, whose events nobody else sees.
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {

@@ -15,6 +15,7 @@ from musicgen_space.message import as_json
 from musicgen_space.page.api import Programs
 from musicgen_space.page.calls import Page
 from musicgen_space.page.clip.picker import OwnSound
+from musicgen_space.page.embedding import choose_view, link_to_the_whole_page
 from musicgen_space.page.examples.gallery import (
     build_gallery,
     example,
@@ -108,6 +109,7 @@ def build_page(
                 gallery = build_gallery()
         panel = build_library_panel(studio.takes, wanted=settings.library is not None)
         list_of_keys()
+        link_to_the_whole_page(prompt)
 
         chosen_models = _wire_switch(backends, backend, key, model, knobs)
         if offered is not None:
@@ -150,6 +152,7 @@ def launch_options() -> dict[str, Any]:
         "theme": theme(),
         "css": source("page.css"),
         "js": source("page.js"),
+        "head": choose_view(),
         "i18n": translations(),
         "footer_links": ["api", "gradio", "settings"],
         # An older environment may be without the library that it takes.

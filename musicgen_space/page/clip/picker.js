@@ -197,6 +197,5 @@ part("remove").addEventListener("click", () => {
 audio.addEventListener("pause", () => { if (playing && audio.paused) pause(); });
 audio.addEventListener("error", () => { loaded = ""; }); // to be asked for again
 new ResizeObserver(draw).observe(strip);
-// Colours come from CSS variables: draw again when light becomes dark.
-new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] });
+whenDark(draw); // colours come from CSS variables
 if (sound.clip) show();

@@ -2,7 +2,7 @@
 
 element.addEventListener("click", ({ target }) => {
   const card = target.closest("[data-key]");
-  const player = document.querySelector(".player");
+  const player = home.querySelector(".player");
   // A take that is being made keeps the player.
   if (!card || player.dataset.phase === "busy") return;
   const { take, playing } = player.dataset;

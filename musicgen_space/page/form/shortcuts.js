@@ -9,7 +9,7 @@ const kept = (() => { try { return localStorage.getItem(KEPT); } catch { return 
 
 function allow(on) {
   single.checked = on;
-  document.body.dataset.keys = on ? "" : "off";
+  home.dataset.keys = on ? "" : "off";
 }
 
 allow(kept !== "off");
@@ -21,9 +21,10 @@ element.querySelector("[data-part=open]").addEventListener("click", () => dialog
 // A click beside it closes it.
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 document.addEventListener("keydown", (event) => {
+  if (!isOurs(event.target) || !element.offsetParent) return;
   const typing = event.target.closest("input, textarea, select, [contenteditable]");
   if (event.key !== "?" || event.ctrlKey || event.metaKey || event.altKey) return;
-  if ((typing && !dialog.open) || document.body.dataset.keys === "off") return;
+  if ((typing && !dialog.open) || home.dataset.keys === "off") return;
   event.preventDefault();
   if (dialog.open) dialog.close();
   else dialog.showModal();

@@ -6,19 +6,17 @@ import gradio as gr
 
 from musicgen_space.page.form.fields import QUIET, folded, slider
 from musicgen_space.page.i18n.translate import say
+from musicgen_space.page.widget import widget
 from musicgen_space.take import FINISH_LIMITS
 
 __all__ = ["sound_finish"]
 
 _LABELS = {"fade_in": say("Fade in"), "fade_out": say("Fade out")}
 
-# The player listens: it is the one that knows which takes are heard.
-_TELL = """(normalise, trim, fade_in, fade_out) => {
-  document.dispatchEvent(new CustomEvent("musicgen:finish", { detail: {
-    normalise: !!normalise, trim: !!trim, fade_in: fade_in ?? 0, fade_out: fade_out ?? 0,
-  } }));
-  return [];
-}"""
+# The player hears of it by the widget: it is the one that knows which takes are heard.
+_TELL = """(normalise, trim, fade_in, fade_out) => ({
+  normalise: !!normalise, trim: !!trim, fade_in: fade_in ?? 0, fade_out: fade_out ?? 0,
+})"""
 
 
 def sound_finish() -> None:
@@ -42,13 +40,8 @@ def sound_finish() -> None:
         fades = [
             slider(name, f"{label} (s)", limits=FINISH_LIMITS) for name, label in _LABELS.items()
         ]
-        gr.HTML(
-            say(
-                "For what you hear and download, with every take from now on. The take itself "
-                "stays as it was made: switch this off and it is back."
-            ),
-            apply_default_css=False,
-            elem_id="finish-about",
+        telling = widget(
+            None, "form/sound_finish.html", "form/sound_finish.js", elem_id="finish-about"
         )
     fields = [normalise, trim, *fades]
-    gr.on([field.change for field in fields], None, fields, None, js=_TELL, **QUIET)
+    gr.on([field.change for field in fields], None, fields, telling, js=_TELL, **QUIET)

@@ -1,5 +1,5 @@
 // The page in the visitor's language. Stands before the script of every widget.
-// Gradio gives: element; gradio_compat.js: gradio.
+// Gradio gives: element; gradio_compat.js: gradio, guest, home.
 //
 // The tables are those of musicgen_space/page/i18n/translate.py: English text → translation, with
 // the same places in both, as musicgen_space/message.py describes them. What is in no table stays
@@ -46,7 +46,7 @@ const { language, translated, told } = (() => {
     }
   }
 
-  document.documentElement.lang = language;
+  (guest ? home : document.documentElement).lang = language;
   return { language, translated, told };
 })();
 

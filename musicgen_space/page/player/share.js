@@ -2,8 +2,9 @@
 // ---- A link to the take's settings --------------------------------------------------
 // Part of the player: `part`, `shown` and `element` are from player.js.
 
-// The address that people see: inside another page's frame that is not always the own one.
+// The address that people see: inside another page that is not always the own one.
 function outerAddress() {
+  if (guest) return `${gradio.root}/`;
   if (window.top === window) return location.href;
   try {
     return window.top.location.href;

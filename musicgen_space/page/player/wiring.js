@@ -72,7 +72,7 @@ player.addEventListener("keydown", (event) => {
 // Anywhere on the page, but not where somebody types or has said no to single keys.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (typing(event.target) || document.body.dataset.keys === "off") return;
+  if (typing(event.target) || home.dataset.keys === "off" || !isOurs(event.target)) return;
   if (document.querySelector("dialog[open]") || !element.isConnected) return;
   const key = event.key.toLowerCase();
   if (key === "k") toggle();
@@ -92,7 +92,7 @@ function typing(node) {
 
 let settling = 0; // the timer of a finish: a slider passes many values
 
-document.addEventListener("musicgen:finish", ({ detail }) => {
+home.addEventListener("musicgen:finish", ({ detail }) => {
   const off = !detail.normalise && !detail.trim && !detail.fade_in && !detail.fade_out;
   clearTimeout(settling);
   finishing = !off && takes.length > 0;
@@ -106,10 +106,9 @@ document.addEventListener("musicgen:finish", ({ detail }) => {
 document.addEventListener("musicgen:sound", ({ detail }) => {
   if (playing && !element.contains(detail)) pause();
 });
-document.addEventListener("musicgen:gesture", unlock);
+home.addEventListener("musicgen:gesture", unlock);
 new ResizeObserver(draw).observe(part("canvas").parentElement);
-// Colours come from CSS variables: draw again when light becomes dark.
-new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] });
+whenDark(draw); // colours come from CSS variables
 hear();
 show();
 draw();

@@ -6,7 +6,7 @@
 
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 const list = part("list");
-const player = () => document.querySelector(".player");
+const player = () => home.querySelector(".player");
 
 const BARS = 50;
 const UNDO_SECONDS = 10;
@@ -244,7 +244,7 @@ function replace(row) {
 // ---- Listening, comparing -----------------------------------------------------------
 
 const busy = () => {
-  const stop = document.querySelector("#stop");
+  const stop = home.querySelector("#stop");
   return player()?.dataset.phase === "busy" || (stop && stop.offsetParent !== null);
 };
 
@@ -264,11 +264,11 @@ function compare() {
   if (!isFree()) return;
   gesture();
   send("hear", { ids: [...marked] });
-  document.querySelector("#player")?.scrollIntoView({ block: "nearest" });
+  home.querySelector("#player")?.scrollIntoView({ block: "nearest" });
 }
 
 // Lets the player make sound by itself, once it has something to play.
-const gesture = () => document.dispatchEvent(new Event("musicgen:gesture"));
+const gesture = () => home.dispatchEvent(new Event("musicgen:gesture"));
 
 function showMarks() {
   for (const [id, item] of items) {
@@ -304,7 +304,7 @@ const ACTIONS = [
 // What somebody's own sound is in, settings alone don't make again: then they are filled in only.
 function renew(row) {
   if (!isFree()) return;
-  const sound = row.sound || document.querySelector("#picker")?.offsetParent;
+  const sound = row.sound || home.querySelector("#picker")?.offsetParent;
   if (!sound) gesture();
   else if (!row.sound) say(translated("Your own sound would be used: remove it, or press Generate."));
   send(sound ? "recall" : "renew", { ids: [row.id], renew: true });
@@ -334,7 +334,7 @@ function openMenu(dots) {
 
 // Where the visible part of the page ends: on a phone, above the button that stays there.
 function foot() {
-  const actions = document.querySelector("#actions");
+  const actions = home.querySelector("#actions");
   const fixed = actions && getComputedStyle(actions).position === "fixed";
   return fixed ? actions.getBoundingClientRect().top : innerHeight;
 }

@@ -29,14 +29,18 @@ __all__ = ["NEW_TAKES", "build_library_panel", "wire_library_panel"]
 # Tells the list that there may be something new in it.
 NEW_TAKES = "() => { document.dispatchEvent(new Event('musicgen:kept')); }"
 
-_SHOW_WISH = """() => {
-  document.querySelector("#wish").scrollIntoView({ block: "start" });
-  document.querySelector("#generate").focus({ preventScroll: true });
-}"""
-_SHOW_SOUND = """() => {
-  document.querySelector("#own").scrollIntoView({ block: "center" });
-  document.querySelector("#picker .play")?.focus({ preventScroll: true });
-}"""
+# One document may have several of the page: the list with the focus is the one that asked.
+_HERE = 'const here = document.activeElement?.closest("gradio-app") ?? document;'
+_SHOW_WISH = f"""() => {{
+  {_HERE}
+  here.querySelector("#wish").scrollIntoView({{ block: "start" }});
+  here.querySelector("#generate").focus({{ preventScroll: true }});
+}}"""
+_SHOW_SOUND = f"""() => {{
+  {_HERE}
+  here.querySelector("#own").scrollIntoView({{ block: "center" }});
+  here.querySelector("#picker .play")?.focus({{ preventScroll: true }});
+}}"""
 
 _ABOUT_OWN = Message("Kept on this machine until you delete them, or until their room is used up.")
 _ABOUT_SHARED = Message(

@@ -18,20 +18,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
 from musicgen_space.page.gradio_compat import MCP, READ, UPLOAD, WRITTEN
 
-__all__ = ["HEALTH", "Gate", "is_open"]
+__all__ = ["COMPONENT", "HEALTH", "Gate", "is_open"]
 
 log = logging.getLogger(__name__)
 
 _NOT_UNDERSTOOD = "This request makes no sense here: what it names is not there."
 _MOST_BYTES = 2**20  # of what a page or a program asks for
 _AROUND_A_FILE = 2**16  # what a form adds to an upload
-HEALTH = "/healthz"  # ours
+# Ours.
+HEALTH = "/healthz"
+COMPONENT = "/embed.js"
 
 
 def is_open(method: str, path: str, more: Collection[str] = ()) -> bool:
     """Whether a request goes through; ``more``: paths of ours that can be read."""
     reads = method in ("GET", "HEAD")
-    if reads and path in (HEALTH, *more):
+    if reads and path in (HEALTH, COMPONENT, *more):
         return True
     opened = READ if reads else WRITTEN if method == "POST" else MCP
     return bool(opened.fullmatch(path) or MCP.fullmatch(path))
@@ -59,7 +61,7 @@ class Gate:
 
 def _refusal(scope: Scope, more: Collection[str]) -> tuple[int, str] | None:
     """The status and the words with which a request is turned away, if it is."""
-    path, headers = scope["path"], Headers(scope=scope)
+    path, headers = _path_of(scope), Headers(scope=scope)
     if not is_open(scope["method"], path, more):
         return 404, "Not Found"
     if "transfer-encoding" in headers:
@@ -69,6 +71,12 @@ def _refusal(scope: Scope, more: Collection[str]) -> tuple[int, str] | None:
     if length > most:
         return 413, f"A request must have at most {most} bytes, got {length}."
     return None
+
+
+def _path_of(scope: Scope) -> str:
+    """The path that routes go by: a reverse proxy may have left its prefix in front of it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 async def _with_short_errors(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
