@@ -59,7 +59,7 @@ def on_one_line(record: logging.LogRecord) -> bool:
 def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     """Show the page, and close everything at the end; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
-    from musicgen_space.page.embedding import component_route
+    from musicgen_space.page.embedding.component import component_route
     from musicgen_space.page.page import build_page, launch_options
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate

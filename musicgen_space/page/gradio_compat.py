@@ -41,6 +41,7 @@ __all__ = [
     "is_by_mcp",
     "is_for_programs",
     "kept_till_deleted",
+    "path_of",
     "receive_files",
     "save_file",
     "schema_of",
@@ -73,6 +74,12 @@ _NEWS_OF_CALL = re.compile(r"/call/(?:v2/)?[^/]+/([^/]+)/?$")
 _NEWS_OF_SESSION = re.compile(r"/queue/data/?$")
 
 
+def path_of(scope: Scope) -> str:
+    """The path that routes go by: a reverse proxy may have left its prefix in front of it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
+
+
 def stream_about(scope: Scope) -> str | None:
     """The call or the session whose stream of news a request opens, if it does.
 
@@ -92,7 +99,7 @@ def asks_for_configuration(scope: Scope) -> bool:
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"
-        and _CONFIGURATION.fullmatch(scope["path"]) is not None
+        and _CONFIGURATION.fullmatch(path_of(scope)) is not None
         and "gradio_client/" in Headers(scope=scope).get("user-agent", "")
     )
 

@@ -12,10 +12,8 @@ from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
 from musicgen_space.message import as_json
-from musicgen_space.page.api import Programs
-from musicgen_space.page.calls import Page
 from musicgen_space.page.clip.picker import OwnSound
-from musicgen_space.page.embedding import choose_view, link_to_the_whole_page
+from musicgen_space.page.embedding.component import choose_view, link_to_the_whole_page
 from musicgen_space.page.examples.gallery import (
     build_gallery,
     example,
@@ -41,9 +39,11 @@ from musicgen_space.page.form.sound_finish import sound_finish
 from musicgen_space.page.form.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.offer.offer import build_offer, wire_offer
-from musicgen_space.page.plain_form import PlainForm
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.page.programs.api import Programs
+from musicgen_space.page.programs.calls import Page
+from musicgen_space.page.programs.plain_form import PlainForm
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
 from musicgen_space.page.takes.library_panel import (
     NEW_TAKES,

@@ -28,9 +28,9 @@ from mcp.types import CallToolResult
 from musicgen_space.audio.clips import decode
 from musicgen_space.audio.files import read_settings
 from musicgen_space.audio.sniff import format_of
-from musicgen_space.page.api import Programs
 from musicgen_space.page.billing.spending import Spending
 from musicgen_space.page.page import launch_options
+from musicgen_space.page.programs.api import Programs
 from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
 from musicgen_space.settings import Settings
@@ -93,7 +93,7 @@ def test_the_files_of_programs_are_kept_within_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr("musicgen_space.page.api.MadeFiles", partial(MadeFiles, 100_000))
+    monkeypatch.setattr("musicgen_space.page.programs.api.MadeFiles", partial(MadeFiles, 100_000))
 
     async def files_of(*prompts: str) -> list[Path]:
         with gr.Blocks() as page:  # in here: it takes the running event loop, or leaves one open

@@ -82,7 +82,7 @@ part("refuse").addEventListener("click", () => {
   part("said").textContent = "";
   try { localStorage.setItem(REFUSED, "1"); } catch { /* for now, then */ }
   show();
-  document.querySelector("#generate")?.focus({ preventScroll: true });
+  home.querySelector("#generate")?.focus({ preventScroll: true });
 });
 
 watch("value", () => {

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
-from musicgen_space.page.gradio_compat import MCP, READ, UPLOAD, WRITTEN
+from musicgen_space.page.gradio_compat import MCP, READ, UPLOAD, WRITTEN, path_of
 
 __all__ = ["COMPONENT", "HEALTH", "Gate", "is_open"]
 
@@ -61,7 +61,7 @@ class Gate:
 
 def _refusal(scope: Scope, more: Collection[str]) -> tuple[int, str] | None:
     """The status and the words with which a request is turned away, if it is."""
-    path, headers = _path_of(scope), Headers(scope=scope)
+    path, headers = path_of(scope), Headers(scope=scope)
     if not is_open(scope["method"], path, more):
         return 404, "Not Found"
     if "transfer-encoding" in headers:
@@ -71,12 +71,6 @@ def _refusal(scope: Scope, more: Collection[str]) -> tuple[int, str] | None:
     if length > most:
         return 413, f"A request must have at most {most} bytes, got {length}."
     return None
-
-
-def _path_of(scope: Scope) -> str:
-    """The path that routes go by: a reverse proxy may have left its prefix in front of it."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 async def _with_short_errors(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

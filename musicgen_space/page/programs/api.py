@@ -28,9 +28,9 @@ from musicgen_space.page.gradio_compat import (
     schema_of,
     upload_folder,
 )
-from musicgen_space.page.parameters import Parameter, parameters_of
 from musicgen_space.page.player.player import file_name
 from musicgen_space.page.player.progress import status
+from musicgen_space.page.programs.parameters import Parameter, parameters_of
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.made_files import MadeFiles

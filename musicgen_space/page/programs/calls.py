@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen_space.page.gradio_compat import is_for_programs
-from musicgen_space.page.plain_form import PlainForm
+from musicgen_space.page.programs.plain_form import PlainForm
 
 __all__ = ["Page"]
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen_space.page.gradio_compat import asks_for_configuration, configuration_of
-from musicgen_space.page.parameters import Parameter
+from musicgen_space.page.programs.parameters import Parameter
 
 __all__ = ["PlainForm"]
 

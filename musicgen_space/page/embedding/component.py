@@ -40,7 +40,7 @@ def choose_view() -> str:
 
 def link_to_the_whole_page(prompt: gr.Textbox) -> None:
     """A link to be seen where there is less of it; it has the text of ``prompt``."""
-    link = widget("", "whole_page.html", "whole_page.js", elem_id="whole-page")
+    link = widget("", "embedding/whole_page.html", "embedding/whole_page.js", elem_id="whole-page")
     prompt.change(None, prompt, link, js="(text) => text", **QUIET)
 
 
@@ -51,5 +51,5 @@ def _script() -> str:
     return re.sub(
         r"\b(TABLES|ENTRY|SHEET)\b",
         lambda mark: json.dumps(known[mark[0]], ensure_ascii=False),
-        source("embed.js"),
+        source("embedding/embed.js"),
     )
