@@ -35,7 +35,7 @@ def component_route() -> Route:
 
 def choose_view() -> str:
     """HTML for the page's head."""
-    return f"<script>{source('view.js')}</script>"
+    return f"<script>{source('embedding/view.js')}</script>"
 
 
 def link_to_the_whole_page(prompt: gr.Textbox) -> None:
