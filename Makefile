@@ -3,14 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(PYTHON) -m tools.install $(VENV)
 AUDIOCRAFT := .venv-audiocraft
+SPACE := .venv-space
 APT := apt-get -o Acquire::Retries=0 -o Acquire::http::Timeout=20
 
-.PHONY: demo test check browser benchmark kernels parity-audiocraft train-smoke requirements docs clean
+.PHONY: demo test check browser javascript space benchmark kernels parity-audiocraft train-smoke requirements docs clean
 
 demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
 	$(BIN)/python app.py
 
-test: check browser $(VENV)/training.installed  ## Set everything up; lint, types and all tests.
+test: check browser javascript space $(VENV)/training.installed  ## Set everything up; lint, types and all tests.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/dev.installed
@@ -25,6 +26,23 @@ browser: $(VENV)/dev.installed
 	     && $(APT) -qy install --no-install-recommends chromium-headless-shell; } \
 	|| command -v chromium >/dev/null || command -v google-chrome >/dev/null \
 	|| $(BIN)/playwright install --only-shell chromium
+
+# Gradio's client for JavaScript, for a test that skips without it.
+JAVASCRIPT := tests/javascript
+javascript: $(JAVASCRIPT)/node_modules/.package-lock.json
+
+$(JAVASCRIPT)/node_modules/.package-lock.json: $(JAVASCRIPT)/package-lock.json
+	@{ command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix $(JAVASCRIPT); } \
+	|| echo "No npm, or it found nothing: no program in JavaScript is tried."
+
+# A Python as Spaces have it, with what the page needs where no music is made. A test starts there
+# what `musicgen-space deploy` uploads, and skips without it.
+space: $(SPACE)/installed
+
+$(SPACE)/installed: requirements-hosted.txt $(VENV)/demo.installed
+	@{ python=$$($(PYTHON) -m tools.pythons 3.12) && $$python -m venv $(SPACE) \
+	   && PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTHON) -m tools.install $(SPACE) requirements-hosted.txt \
+	   && touch $@; } || echo "No Python 3.12: no Space is tried."
 
 benchmark: $(VENV)/demo.installed  ## Ours against transformers, on this machine.
 	$(BIN)/python -m benchmarks.cpu
@@ -47,7 +65,7 @@ docs: $(VENV)/demo.installed  ## Write the pages of documentation that are made 
 	$(BIN)/python -m tools.docs
 
 clean:
-	rm -rf $(VENV) $(AUDIOCRAFT)
+	rm -rf $(VENV) $(AUDIOCRAFT) $(SPACE)
 
 $(AUDIOCRAFT)/installed: $(wildcard tests/audiocraft/install.py tests/audiocraft/stand_ins/*/*.py)
 	$(PYTHON) tests/audiocraft/install.py $(AUDIOCRAFT)

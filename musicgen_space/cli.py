@@ -12,6 +12,7 @@ import argparse
 import io
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Collection
@@ -102,7 +103,28 @@ def _serve(words: list[str]) -> int:
         parser.error(_as_given(str(error), chosen))
 
 
-_COMMANDS = {"generate": _generate, "serve": _serve, "models": _models}
+def _deploy(words: list[str]) -> int:
+    parser = _Parser(
+        prog=f"{_PROGRAM} deploy", description="Put the page on the Hugging Face hub, as a Space."
+    )
+    try:
+        with prepare_environment(Settings.from_environment()):
+            from musicgen_space.deploy import command  # not before: the hub's client reads it
+
+            command.add_options(parser)
+            command.deploy(parser.parse_args(words), _say)
+    except (InvalidRequest, InvalidSetting) as error:
+        parser.error(str(error))
+    except (MusicGenSpaceError, OSError) as error:
+        _say(f"{_PROGRAM}: {error}", sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        _say("Interrupted. What is missing goes up with --update.", sys.stderr)
+        return 128 + signal.SIGINT
+    return OK
+
+
+_COMMANDS = {"generate": _generate, "serve": _serve, "models": _models, "deploy": _deploy}
 
 
 def _as_given(complaint: str, chosen: Collection[str]) -> str:
@@ -196,9 +218,11 @@ def _clip(field: str, given: str) -> Clip:
 def _generate_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=_PROGRAM,
-        usage="%(prog)s [generate] PROMPT [options]\n       %(prog)s serve | models [--help]",
+        usage="%(prog)s [generate] PROMPT [options]\n"
+        "       %(prog)s serve | models | deploy [--help]",
         description="Turn a line of text into music. `serve` shows the page instead, `models` "
-        "lists the models; `generate` goes before a prompt of one of these words.",
+        "lists the models, `deploy` makes a Space; `generate` goes before a prompt of one of these "
+        "words.",
         epilog="Exit codes: 0 done, 1 the music could not be made, 2 wrong usage, 130 interrupted, "
         "143 ended by SIGTERM. After one of the last two what was made by then is written.",
     )

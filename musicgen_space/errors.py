@@ -13,6 +13,7 @@ one of these at a single boundary, the file that calls the foreign library.
     │   │   └── LibraryFull         … or it is full: deleting makes room
     │   ├── LibraryTooNew       a later version of this program wrote them
     │   └── LibraryDamaged      their index makes no sense; the files tell what was in it
+    ├── DeployFailed            the hub has not made or changed a Space, or not all of it
     └── BackendError            the request was fine, making the music was not
         ├── ModelUnavailable    the checkpoint is neither here nor reachable
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
@@ -20,6 +21,12 @@ one of these at a single boundary, the file that calls the foreign library.
         ├── QueueFull           too many takes are waiting already
         ├── Stopped             somebody ended it before there was any sound
         ├── AllowanceSpent      a visitor has had all takes on the owner's key
+        ├── GpuRefused          Hugging Face's ZeroGPU gave no GPU, or took it back
+        │   ├── GpuQuotaSpent       the visitor's GPU time of today does not last for the take
+        │   ├── GpuTimeTooLong      the take needs more GPU time than anybody may ask for
+        │   ├── GpuBusy             no GPU came free in time
+        │   ├── GpuTakenBack        the take was ended by ZeroGPU, as when it overran its time
+        │   └── GpuFailed           ZeroGPU itself failed or can't be reached
         └── SegmindError        the hosted API; ``may_be_billed`` tells about the money
             ├── UnusableKey         no key, or one that cannot be sent (ValueError)
             ├── Unreachable         no connection: no job was sent
@@ -59,8 +66,15 @@ __all__ = [
     "AllowanceSpent",
     "BackendError",
     "ContentTypeRefused",
+    "DeployFailed",
     "GatewayFailed",
     "GenerationFailed",
+    "GpuBusy",
+    "GpuFailed",
+    "GpuQuotaSpent",
+    "GpuRefused",
+    "GpuTakenBack",
+    "GpuTimeTooLong",
     "InsufficientCredits",
     "InvalidCheckpoint",
     "InvalidRequest",
@@ -167,6 +181,10 @@ class LibraryDamaged(LibraryUnavailable):
     """The index of the kept takes is broken or was moved away."""
 
 
+class DeployFailed(MusicGenSpaceError):
+    """The hub has not made or changed a Space, or not all of it."""
+
+
 class BackendError(MusicGenSpaceError):
     """The request was fine, making the music was not."""
 
@@ -209,6 +227,30 @@ class Stopped(BackendError):
 
 class AllowanceSpent(BackendError):
     """A visitor has had all the takes that the owner's key allows them for now."""
+
+
+class GpuRefused(BackendError):
+    """Hugging Face's ZeroGPU gave no GPU for a take, or took it back before the take was done."""
+
+
+class GpuQuotaSpent(GpuRefused):
+    """Whoever asks has too little GPU time left for now."""
+
+
+class GpuTimeTooLong(GpuRefused):
+    """A take needs more GPU time than ZeroGPU gives at once."""
+
+
+class GpuBusy(GpuRefused):
+    """No GPU came free in time."""
+
+
+class GpuTakenBack(GpuRefused):
+    """ZeroGPU ended a take: as a rule because it overran the time that was asked for."""
+
+
+class GpuFailed(GpuRefused):
+    """ZeroGPU itself failed or can't be reached."""
 
 
 class SegmindError(BackendError):

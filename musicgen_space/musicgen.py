@@ -21,7 +21,6 @@ from musicgen_space.backends.base import Backend, Chunk
 from musicgen_space.clip import Clip
 from musicgen_space.errors import BackendError, InvalidRequest, InvalidSetting, Stopped
 from musicgen_space.key import ApiKey
-from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import LIMITS, MusicRequest
 from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.stream import Report, Stream, Updates
@@ -188,7 +187,7 @@ class MusicGen(TextToMusic):
     @classmethod
     def from_pretrained(
         cls,
-        name: str | PathLike[str] = EMBEDDED_MODEL,
+        name: str | PathLike[str] | None = None,
         *,
         device: str = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
@@ -199,7 +198,8 @@ class MusicGen(TextToMusic):
         """Load a checkpoint: the embedded ``musicgen-nano``, one of the hub's, or a folder.
 
         In transformers' or AudioCraft's format, or a LoRA adapter. From the hub it is downloaded
-        once, which ``report`` is told of.
+        once, which ``report`` is told of. None: the default, musicgen-nano unless MUSICGEN_MODEL
+        says otherwise.
 
         ``device``: cpu, cuda, cuda:N or mps; auto is a CUDA card where there is one, else the
         CPU. ``dtype``: of the decoder's numbers. ``quantize``: how its weights are kept on a
@@ -217,11 +217,11 @@ class MusicGen(TextToMusic):
             )
         from musicgen_space.backends.local.backend import LocalBackend
 
-        model = name if isinstance(name, str) else os.path.abspath(name)
         with _settings(device=device, dtype=dtype, quantize=quantize, threads=threads) as settings:
             backend = LocalBackend(
                 replace(settings, max_waiting=_ANY_NUMBER, visitor_waiting=_ANY_NUMBER)
             )
+        model = backend.models()[0].name if name is None else _name_of(name)
         loaded = cls(backend, model)
         for update in backend.load(model):
             if report is not None:
@@ -280,6 +280,10 @@ def _settings(**options: Any) -> Iterator[Settings]:
         for name, variable in variables.items():
             words = words.replace(variable, name)
         raise InvalidSetting(words) from None
+
+
+def _name_of(model: str | PathLike[str]) -> str:
+    return model if isinstance(model, str) else os.path.abspath(model)
 
 
 def _fields_of(request: MusicRequest) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidSetting, LibraryUnavailable
-from musicgen_space.library import Library
+from musicgen_space.library import BucketLibrary, Library, is_mounted
 from musicgen_space.process.addresses import in_url
 from musicgen_space.process.environment import prepare_environment
 from musicgen_space.process.termination import Termination, catch_termination
@@ -59,11 +59,12 @@ def on_one_line(record: logging.LogRecord) -> bool:
 def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     """Show the page, and close everything at the end; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
-    from musicgen_space.page.embedding import component_route
+    from musicgen_space.page.embedding.component import component_route
     from musicgen_space.page.page import build_page, launch_options
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate
     from musicgen_space.page.visitors.named_files import bound_named_files
+    from musicgen_space.page.visitors.sign_in import sign_in_routes
     from musicgen_space.page.visitors.uploads import Uploads
 
     for backend in backends.values():
@@ -74,6 +75,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     audience = Audience(patience=_PATIENCE)
     uploads = Uploads()
     bound_named_files(uploads)
+    signing_in = sign_in_routes(settings)
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
@@ -88,8 +90,15 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                 share=False,  # a public tunnel would let strangers spend the owner's key
                 ssr_mode=False,  # with it, as Spaces ask for, Node answers in place of our routes
                 app_kwargs={
-                    "routes": [Route("/healthz", healthz), uploads.route(), component_route()],
-                    "middleware": [Middleware(Gate), Middleware(audience.in_front_of)],
+                    "routes": [
+                        *(Route("/healthz", healthz), uploads.route(), component_route()),
+                        *signing_in,
+                    ],
+                    "middleware": [
+                        Middleware(Gate, more=[route.path for route in signing_in]),
+                        Middleware(audience.in_front_of),
+                        Middleware(page.plain_form.in_front_of),
+                    ],
                 },
                 quiet=True,
                 prevent_thread_lock=True,
@@ -158,17 +167,23 @@ def check_folder(settings: Settings) -> None:
 
 def open_library(settings: Settings) -> Library | None:
     """Where finished takes are kept; None where none are to be, or can't be."""
-    if settings.library is None:
+    folder = settings.library
+    if folder is None:
         return None
     from musicgen_space.page.visitors.identity import OWNER  # not before: it imports Gradio
 
+    kept: dict[str, Any] = {
+        "total_bytes": settings.library_bytes,
+        "visitor_bytes": settings.visitor_bytes,
+        "owner": None if settings.strangers else OWNER,
+    }
     try:
-        return Library(
-            settings.library,
-            total_bytes=settings.library_bytes,
-            visitor_bytes=settings.visitor_bytes,
-            owner=None if settings.strangers else OWNER,
-        )
+        if not settings.library_bucket:
+            return Library(folder, **kept)
+        if is_mounted(folder):
+            return BucketLibrary(folder, **kept)
+        log.warning("No bucket is mounted at %s: takes are kept until a restart only", folder)
+        return Library(folder, lasting=False, **kept)
     except LibraryUnavailable as error:
         log.error("Takes are not kept. %s", error)
         return None

@@ -34,7 +34,10 @@ class Settings:
     files: Path | None = None
     proxies: tuple[str, ...] = ()
     root_path: str = ""
+    model: str | None = None
     models: tuple[str, ...] = ()
+    config: Path | None = None
+    zero_gpu: bool = False
     device: str = "auto"
     dtype: str = "auto"
     quant: str = "auto"
@@ -46,6 +49,7 @@ class Settings:
     visitor_waiting: int = 3
     audiocraft_python: str | None = None
     library: Path | None = None
+    library_bucket: bool = False
     library_mb: int = 2000
     visitor_mb: int = 200
     segmind_key: ApiKey | None = None
@@ -53,6 +57,10 @@ class Settings:
     segmind_base_url: str = "https://api.segmind.com"
     segmind_share_key: bool = False
     segmind_takes_per_visitor: int = 3
+    sign_in_client: str | None = None
+    sign_in_secret: ApiKey | None = None
+    sign_in_provider: str = "https://huggingface.co"
+    space_host: str | None = None
 
     @property
     def strangers(self) -> bool:
@@ -136,7 +144,8 @@ def default_of(field: str) -> str:
 
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a process of somebody else's code is started with: all but what can be spent."""
-    return {name: value for name, value in environ.items() if not name.startswith("SEGMIND_")}
+    kept_back = ("SEGMIND_", "OAUTH_")
+    return {name: value for name, value in environ.items() if not name.startswith(kept_back)}
 
 
 def _whole(low: int, high: int) -> _Reader:
@@ -166,6 +175,24 @@ def _one_of(*allowed: str) -> _Reader:
 def _switch(environ: _Environ, name: str, default: bool) -> bool:
     usual, other = ("1", "0") if default else ("0", "1")
     return bool(_one_of(usual, other)(environ, name, usual) == "1")
+
+
+def _model(environ: _Environ, name: str, default: str | None) -> str | None:
+    # Only torch knows whether a Space has a GPU of its own: that is left to who has imported it.
+    usual = (
+        "auto" if _on_a_space(environ) or _zero_gpu(environ, "SPACES_ZERO_GPU", False) else default
+    )
+    text = environ.get(name, "").strip()
+    if "," in text or not text.isprintable():
+        raise InvalidSetting(
+            f"{name} must be one model: musicgen-nano, a hub id or a folder, got {text!r}."
+        )
+    return text or usual
+
+
+def _zero_gpu(environ: _Environ, name: str, default: bool) -> bool:
+    """As the package ``spaces`` reads it, which knows these words only."""
+    return environ.get(name, "").lower() in ("1", "t", "true") or default
 
 
 def _models(environ: _Environ, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -240,18 +267,22 @@ def _library(environ: _Environ, name: str, default: Path | None) -> Path | None:
 
 
 def _data_folder(environ: _Environ) -> Path:
-    """Where programs keep data: specifications.freedesktop.org/basedir, on a Space its storage.
+    """Where programs keep data: specifications.freedesktop.org/basedir."""
+    return _base_folder(environ, "XDG_DATA_HOME", "~/.local/share") / "musicgen-space"
 
-    A Space without storage of its own forgets all files when it restarts.
-    """
-    storage = Path("/data")
-    if _on_a_space(environ) and os.access(storage, os.W_OK):
-        parent = storage
-    else:
-        given = environ.get("XDG_DATA_HOME", "")
-        usual = os.path.expanduser("~/.local/share")
-        parent = Path(given if os.path.isabs(given) else usual)
-    return parent / "musicgen-space"
+
+def _bucket(environ: _Environ, name: str, default: bool) -> bool:
+    return _switch(environ, name, _on_a_space(environ) or default)
+
+
+def _config(environ: _Environ, name: str, default: Path | None) -> Path:
+    """Where programs keep settings, by the same specification."""
+    return _base_folder(environ, name, "~/.config") / "musicgen-space"
+
+
+def _base_folder(environ: _Environ, name: str, usual: str) -> Path:
+    given = environ.get(name, "")
+    return Path(given if os.path.isabs(given) else os.path.expanduser(usual))
 
 
 def _key(environ: _Environ, name: str, default: ApiKey | None) -> ApiKey | None:
@@ -274,6 +305,18 @@ def _base_url(environ: _Environ, name: str, default: str) -> str:
     if origin.scheme != "https" and not origin.loopback:
         raise InvalidSetting(f"{name} must be https: over http the key could be read on the way.")
     return url
+
+
+def _text(environ: _Environ, name: str, default: str | None) -> str | None:
+    return environ.get(name, "").strip() or default
+
+
+def _first_host(environ: _Environ, name: str, default: str | None) -> str | None:
+    """The hub's own name of a Space stands first, before those that its owner gave it."""
+    host = environ.get(name, "").partition(",")[0].strip()
+    if host and not re.fullmatch(r"[\w.-]+", host, re.ASCII):
+        raise InvalidSetting(f"{name} must be the name of a host, got {host!r}.")
+    return host or default
 
 
 def _on_a_space(environ: _Environ) -> bool:
@@ -305,9 +348,23 @@ VARIABLES: dict[str, Variable] = {
         "GRADIO_ROOT_PATH", _root_path,
         "the path below which a reverse proxy serves the page, such as `/music`, or its whole "
         "address"),
+    "model": Variable(
+        "MUSICGEN_MODEL", _model,
+        "the model of whoever chooses none: a published one, another hub id or a folder; "
+        "`auto` is facebook/musicgen-small on a CUDA card, else musicgen-nano",
+        "musicgen-nano, or what the page's offer brought (a Space: `auto`)"),
     "models": Variable(
         "MUSICGEN_MODELS", _models,
         "more checkpoints to offer, hub ids or folders separated by commas"),
+    "config": Variable(
+        "XDG_CONFIG_HOME", _config,
+        "the folder of programs' settings: a model that was downloaded from the page's offer is "
+        "named in `musicgen-space/model`, and is the default while MUSICGEN_MODEL names none",
+        "~/.config"),
+    "zero_gpu": Variable(
+        "SPACES_ZERO_GPU", _zero_gpu,
+        "set by the hub on a Space with ZeroGPU: the larger models are made on its GPUs, "
+        "musicgen-nano on the CPU"),
     "device": Variable(
         "MUSICGEN_DEVICE", _device,
         "`auto` (a CUDA card, else the CPU), `cpu`, `cuda`, `cuda:1` …, or `mps` (Apple's"
@@ -347,8 +404,14 @@ VARIABLES: dict[str, Variable] = {
         "the Python of an environment that has AudioCraft"),
     "library": Variable(
         "MUSICGEN_LIBRARY", _library,
-        "the folder where finished takes are kept; `off` keeps none",
-        "~/.local/share/musicgen-space (a Space: /data/musicgen-space)"),
+        "the folder where finished takes are kept, on a Space a mounted bucket, such as `/data`;"
+        " `off` keeps none",
+        "~/.local/share/musicgen-space"),
+    "library_bucket": Variable(
+        "MUSICGEN_LIBRARY_BUCKET", _bucket,
+        "1: that folder is a mounted bucket, or another store without locks; takes are used from"
+        " a copy on this machine, and stored in the background",
+        "0 (a Space: 1)"),
     "library_mb": Variable(
         "MUSICGEN_LIBRARY_MB", _whole(1, 10**8),
         "the most they may take together"),
@@ -370,5 +433,18 @@ VARIABLES: dict[str, Variable] = {
     "segmind_takes_per_visitor": Variable(
         "SEGMIND_TAKES_PER_VISITOR", _whole(0, 1000),
         "takes an hour that each of them may have with the owner's key"),
+    "sign_in_client": Variable(
+        "OAUTH_CLIENT_ID", _text,
+        "visitors of a public page can sign in with Hugging Face as this app; set by a Space with"
+        " `hf_oauth: true`, as are the following"),
+    "sign_in_secret": Variable(
+        "OAUTH_CLIENT_SECRET", _key,
+        "the app's secret, which also signs the cookies of who has signed in"),
+    "sign_in_provider": Variable(
+        "OPENID_PROVIDER_URL", _base_url,
+        "where they sign in: https, or http on loopback"),
+    "space_host": Variable(
+        "SPACE_HOST", _first_host,
+        "the Space's name, to which they come back"),
 }
 # fmt: on

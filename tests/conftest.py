@@ -15,9 +15,9 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-# Their defaults are folders that another user of this machine may have.
+# Their defaults are folders that another user of this machine may have, or whoever runs this.
 FILES = tempfile.TemporaryDirectory(prefix="musicgen-space-tests-")
-for variable in ("GRADIO_TEMP_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+for variable in ("GRADIO_TEMP_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CONFIG_HOME"):
     os.environ[variable] = f"{FILES.name}/{variable.lower()}"
 
 import hypothesis

@@ -45,6 +45,14 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "musicgen-nano" in capsys.readouterr().out
 
 
+def test_the_machines_default_model_is_listed_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICGEN_MODEL", "facebook/musicgen-large")
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[0] == "facebook/musicgen-large"
+
+
 @pytest.mark.parametrize("prompt", ["serve", "models", "generate"])
 def test_a_prompt_may_be_called_like_a_command(prompt: str, studio: Studio) -> None:
     assert main(["generate", prompt]) == 0
@@ -55,12 +63,13 @@ def test_help_names_the_commands_and_how_the_page_is_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = {}
-    for command in ((), ("serve",), ("models",)):
+    for command in ((), ("serve",), ("models",), ("deploy",)):
         with pytest.raises(SystemExit, match="0"):
             main([*command, "--help"])
         told[command] = capsys.readouterr().out
-    assert "serve | models" in told[()]
+    assert "serve | models | deploy" in told[()]
     assert "list the models" in told["models",].lower()
+    assert "zero-gpu" in told["deploy",]
     options = {"--host", "--port", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"}
     variables = {each.name for each in VARIABLES.values()}
     assert VARIABLES.keys() == Settings.__dataclass_fields__.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tools.install import attempts, uv_variables
 from tools.requirements import requirement_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+OF_CLONE = ("README.md", "app.py", "requirements.txt")  # what else a Space is made of
 PIP_INSTALL = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
 
 
@@ -62,7 +64,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_is_small_enough_to_publis
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = [path for path in (ROOT / "musicgen_space").rglob("*") if path.is_file()]
     ours = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
-    assert packed == ours
+    of_clone = {f"musicgen_space/deploy/clone/{name}" for name in OF_CLONE}
+    assert packed == ours | of_clone
     assert wheel.name == f"musicgen_space-{__version__}-py3-none-any.whl"
     assert wheel.stat().st_size < 100 * 10**6
 
@@ -84,6 +87,19 @@ def test_an_installed_command_serves_the_page(scripts: Path, tmp_path: Path) -> 
             assert json.load(answer)["backends"][0] == "local"
         with urllib.request.urlopen(address, timeout=5) as answer:
             assert b"MusicGen" in answer.read()
+
+
+def test_an_installed_command_makes_the_same_space_as_a_clone(
+    scripts: Path, tmp_path: Path
+) -> None:
+    deploy = ["deploy", "my-name/my-space", "--write"]
+    output_of(scripts / "musicgen-space", *deploy, "installed", cwd=tmp_path)
+    output_of(sys.executable, "-m", "musicgen_space", *deploy, tmp_path / "cloned", cwd=ROOT)
+    files = [path for path in (tmp_path / "cloned").rglob("*") if path.is_file()]
+    names = {path.relative_to(tmp_path / "cloned") for path in files}
+    compared = filecmp.cmpfiles(tmp_path / "cloned", tmp_path / "installed", names)
+    assert ({*map(Path, compared[0])}, *compared[1:]) == (names, [], [])
+    assert {*map(Path, OF_CLONE)} < names
 
 
 def test_whoever_uses_the_package_has_its_types(scripts: Path, tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def model(tiny_folder: Path) -> Iterator[MusicGen]:
         yield model
 
 
+def test_the_model_of_whoever_names_none_is_the_machines_default(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICGEN_MODEL", str(tiny_folder))
+    with MusicGen.from_pretrained() as model:
+        assert model.model == str(tiny_folder)
+
+
 @pytest.fixture
 def song(tmp_path: Path) -> Path:
     """Two seconds of a tone."""

@@ -9,8 +9,10 @@ from musicgen_space.settings import Settings
 
 
 def test_an_empty_environment_gives_the_defaults_and_a_library() -> None:
-    library = Path.home() / ".local/share/musicgen-space"
-    assert Settings.from_environment({}) == Settings(library=library)
+    library, config = (
+        Path.home() / folder / "musicgen-space" for folder in (".local/share", ".config")
+    )
+    assert Settings.from_environment({}) == Settings(library=library, config=config)
 
 
 def test_a_space_listens_on_every_address() -> None:
@@ -55,11 +57,38 @@ def test_proxies_are_addresses_and_networks_in_any_spelling() -> None:
     assert Settings.from_environment({}).proxies == ()
 
 
+@pytest.mark.parametrize(
+    ("given", "root_path"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("/music/", "/music"),
+        ("https://a.example/b/c", "https://a.example/b/c"),
+    ],
+)
+def test_the_page_may_be_below_a_path(given: str, root_path: str) -> None:
+    assert Settings.from_environment({"GRADIO_ROOT_PATH": given}).root_path == root_path
+
+
+@pytest.mark.parametrize("name", ["GRADIO_ROOT_PATH", "MUSICGEN_PROXIES"])
+def test_who_has_a_proxy_in_front_of_the_page_is_not_alone(name: str) -> None:
+    settings = Settings.from_environment({name: "/music" if "PATH" in name else "127.0.0.1"})
+    assert settings.strangers
+    assert settings.host == "127.0.0.1"
+
+
 def test_of_the_line_a_visitor_has_a_part_and_the_owner_alone_all() -> None:
     environ = {"MUSICGEN_MAX_WAITING": "9", "MUSICGEN_VISITOR_WAITING": "2"}
     assert Settings.from_environment(environ).waiting_each == 9
     public = environ | {"GRADIO_SERVER_NAME": "0.0.0.0"}
     assert Settings.from_environment(public).waiting_each == 2
+
+
+def test_a_space_chooses_its_model_by_its_gpu_unless_one_is_named() -> None:
+    assert Settings.from_environment({}).model is None
+    for there in ({"SPACE_ID": "someone/space"}, {"SPACES_ZERO_GPU": "true"}):
+        assert Settings.from_environment(there).model == "auto"
+        assert Settings.from_environment({**there, "MUSICGEN_MODEL": " ./mine "}).model == "./mine"
 
 
 def test_models_are_separated_by_commas() -> None:
@@ -75,7 +104,12 @@ def test_models_are_separated_by_commas() -> None:
         ("GRADIO_SERVER_NAME", "fe80::1%eth0"),
         ("GRADIO_SERVER_NAME", "-"),
         ("GRADIO_SERVER_PORT", "http"),
+        ("GRADIO_ROOT_PATH", "music"),
+        ("GRADIO_ROOT_PATH", "/my music"),
+        ("GRADIO_ROOT_PATH", "ftp://a.example/music"),
+        ("GRADIO_ROOT_PATH", "/music#top"),
         ("GRADIO_SERVER_PORT", "70000"),
+        ("MUSICGEN_MODEL", "musicgen-nano,./mine"),
         ("MUSICGEN_THREADS", "-1"),
         ("MUSICGEN_DEVICE", "tpu"),
         ("MUSICGEN_DEVICE", "cuda:one"),
@@ -88,6 +122,7 @@ def test_models_are_separated_by_commas() -> None:
         ("MUSICGEN_PROXIES", "nginx"),
         ("MUSICGEN_AUDIOCRAFT_PYTHON", "/no/such/python"),
         ("MUSICGEN_LIBRARY", __file__),
+        ("MUSICGEN_LIBRARY_BUCKET", "s3"),
         ("MUSICGEN_LIBRARY_MB", "0"),
         ("MUSICGEN_VISITOR_MB", "-5"),
         ("MUSICGEN_CACHE", __file__),
@@ -112,13 +147,13 @@ def test_the_library_is_where_it_is_wanted_or_nowhere(tmp_path: Path) -> None:
     assert library({"XDG_DATA_HOME": "relative"}) == library({})
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_a_space_keeps_takes_in_its_storage_if_it_has_some(
-    writable: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda *_: writable)
-    parent = Path("/data") if writable else Path.home() / ".local/share"
-    assert library({"SPACE_ID": "someone/space"}) == parent / "musicgen-space"
+def test_a_space_takes_its_library_for_a_bucket() -> None:
+    space = {"SPACE_ID": "someone/space"}
+    assert library(space) == library({})
+    assert Settings.from_environment(space).library_bucket
+    assert not Settings.from_environment(space | {"MUSICGEN_LIBRARY_BUCKET": "0"}).library_bucket
+    assert not Settings.from_environment({}).library_bucket
+    assert Settings.from_environment({"MUSICGEN_LIBRARY_BUCKET": "1"}).library_bucket
 
 
 def test_a_visitor_has_a_share_of_the_library_where_there_may_be_others() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidRequest
+from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.settings import Settings
 
 __all__ = ["backend_named", "open_backends"]
@@ -25,11 +27,21 @@ def backend_named(backends: dict[str, Backend], name: str) -> Backend:
     return backends[name]
 
 
+def _zerogpu(settings: Settings) -> Backend | None:
+    if not settings.zero_gpu:
+        return None
+    from musicgen_space.backends.zerogpu.backend import ZeroGpuBackend
+
+    return ZeroGpuBackend.from_settings(settings)
+
+
 def _local(settings: Settings) -> Backend | None:
     if importlib.util.find_spec("torch") is None:
         return None
     from musicgen_space.backends.local.backend import LocalBackend
 
+    if settings.zero_gpu:  # torch says there that this process has a card, which it never gets
+        settings = replace(settings, device="cpu", model=EMBEDDED_MODEL)
     return LocalBackend(settings)
 
 
@@ -45,4 +57,9 @@ def _segmind(settings: Settings) -> Backend | None:
     return SegmindBackend.from_settings(settings)
 
 
-_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (_local, _segmind, _audiocraft)
+_REGISTRY: tuple[Callable[[Settings], Backend | None], ...] = (
+    _zerogpu,  # before anything imports torch
+    _local,
+    _segmind,
+    _audiocraft,
+)

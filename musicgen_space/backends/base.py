@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from musicgen_space.request import (
     checked_number,
 )
 from musicgen_space.take import Take
+
+if TYPE_CHECKING:
+    from musicgen_space.backends.upgrade import Upgrade
 
 __all__ = [
     "MELODY_NEEDS",
@@ -69,6 +72,17 @@ class Loading:
 
     what: Message
     fraction: float | None = None
+
+    @classmethod
+    def download(cls, model: str, done: int, total: int) -> Loading:
+        """``done`` of ``total`` bytes of ``model`` have come."""
+        what = Message(
+            "Downloading {model}: {done:.1f} of {total:.1f} GB",
+            model=model,
+            done=done / 1e9,
+            total=total / 1e9,
+        )
+        return cls(what, min(1.0, done / max(total, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +127,8 @@ class Backend(ABC):
 
     ``name`` is for programs, ``label`` and ``about`` are for the page. ``knobs`` are the
     fields of ``MusicRequest`` that this backend obeys; the page shows the others as such.
-    ``limits`` are those of its numbers, within ``request.LIMITS``.
+    ``limits`` are those of its numbers, within ``request.LIMITS``. ``upgrade`` is a better model
+    than the default, which the owner of this machine can have.
     """
 
     name: str
@@ -121,6 +136,7 @@ class Backend(ABC):
     about: Text
     knobs: frozenset[str]
     limits: Mapping[str, Limit] = LIMITS
+    upgrade: Upgrade | None = None
 
     @abstractmethod
     def models(self) -> list[ModelChoice]:

@@ -60,14 +60,19 @@ class Generated:
 
 @torch.inference_mode()
 def generate(
-    model: MusicGen, request: MusicRequest, stopped: Callable[[], bool] = lambda: False
+    model: MusicGen,
+    request: MusicRequest,
+    stopped: Callable[[], bool] = lambda: False,
+    *,
+    report_every: int = _REPORT_EVERY,
 ) -> Iterator[Generated]:
     """Generate ``request``, whose seed must not be −1 (see ``MusicRequest.with_seed_drawn``).
 
     ``stopped`` is polled before every step; once it is true, what is predicted so far is
     decoded and the generator ends. Deterministic: the same request on the same machine gives
     the same samples, and each variation those that it would give alone. Audio comes in
-    chunks of ``CHUNK_SECONDS``, then the rest. Raises ``InvalidRequest`` for a melody on a
+    chunks of ``CHUNK_SECONDS``, then the rest; without any, progress is told after every
+    ``report_every`` steps. Raises ``InvalidRequest`` for a melody on a
     checkpoint that can't follow one.
     """
     codes, known = _init_codes(model, request)
@@ -76,7 +81,7 @@ def generate(
     with _StreamingCodec(model, codes, known) as codec:
         for step, frames in enumerate(_predict(model, request, codes, known, stopped), 1):
             samples = codec.push(frames)
-            if samples.size or step % _REPORT_EVERY == 0:
+            if samples.size or step % report_every == 0:
                 yield Generated((frames - known) / rate, samples)
         for samples in codec.flush(frames) if frames > known else ():
             yield Generated((frames - known) / rate, samples)

@@ -1,4 +1,4 @@
-"""``Entry``: a kept take as lists show it."""
+"""``Entry``: a kept take as lists show it; ``Storage``: what becomes of all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Entry"]
+__all__ = ["Entry", "Storage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +35,16 @@ class Entry:
     bytes: int
     peaks: tuple[int, ...]
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Whether takes are ``lasting``, that is stored where they outlive this machine.
+
+    ``reading``: earlier ones are still being read, and come one after the other. ``failing``: the
+    storage does not answer or can't be written, so that new takes are on this machine only.
+    """
+
+    lasting: bool = True
+    reading: bool = False
+    failing: bool = False

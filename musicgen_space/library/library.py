@@ -31,13 +31,19 @@ from musicgen_space.errors import (
     LibraryUnavailable,
     LibraryUnwritable,
 )
-from musicgen_space.library.entry import Entry
+from musicgen_space.library.entry import Entry, Storage
 from musicgen_space.library.error_mapping import translate_errors
 from musicgen_space.library.export import write_archive
 from musicgen_space.library.files import file_stamp, remove, set_aside, sync_folder, write_whole
 from musicgen_space.library.index import SUFFIXES, Record, TakeIndex
 from musicgen_space.library.quota import Deletions, drop, make_room, one_of
-from musicgen_space.library.records import MAX_NAME_CHARACTERS, entry_of, hash_visitor, record_of
+from musicgen_space.library.records import (
+    MAX_NAME_CHARACTERS,
+    clamp_time,
+    entry_of,
+    hash_visitor,
+    record_of,
+)
 from musicgen_space.library.repair import DELETED, LISTED, repair
 from musicgen_space.library.search import matches_all_words, plain, searchable_text
 from musicgen_space.library.tags import with_tag
@@ -64,7 +70,7 @@ class Library:
     ``LibraryUnavailable`` when the disk or the index fails, without losing existing takes.
     ``total_bytes`` and ``visitor_bytes`` (None: no limit) are quotas of the audio files; see
     ``quota.make_room`` for the order of eviction. ``owner`` is the visitor who gets takes
-    whose files don't name one; None: they stay unlisted.
+    whose files don't name one; None: they stay unlisted. ``lasting``: see ``Storage``.
     """
 
     def __init__(
@@ -74,7 +80,9 @@ class Library:
         total_bytes: int,
         visitor_bytes: int | None,
         owner: str | None = None,
+        lasting: bool = True,
     ) -> None:
+        self._lasting = lasting
         self._sounds, self._aside = folder / "takes", folder / "set-aside"
         self._index_file = folder / "index.sqlite3"
         self._total_bytes, self._visitor_bytes = total_bytes, visitor_bytes
@@ -91,6 +99,11 @@ class Library:
     def writable(self) -> bool:
         """Whether the last attempt to write succeeded."""
         return self._writable
+
+    @property
+    def storage(self) -> Storage:
+        """Where takes are stored, and whether that works."""
+        return Storage(lasting=self._lasting)
 
     def keep(self, visitor: str, takes: Sequence[Take]) -> list[str]:
         """Keep takes of one request durably; → their ids.
@@ -195,6 +208,30 @@ class Library:
         """Undo ``delete`` while possible; → those of ``ids`` that were restored."""
         return self._mark(visitor, ids, None)
 
+    def move(self, visitor: str, to: str) -> int:
+        """Give a visitor's takes to another, those that were deleted too; → how many.
+
+        What is more than a visitor may have goes when the next take is kept.
+        """
+        theirs = select(Record).where(Record.visitor == hash_visitor(visitor), Record.size > 0)
+        with self._index.reading() as session:
+            if session.scalar(theirs.limit(1)) is None:
+                return 0
+
+        def work(session: Session) -> int:
+            moved = 0
+            for record in session.scalars(theirs).all():
+                suffix = LISTED if record.deleted is None else DELETED
+                with suppress(FileNotFoundError):  # deleted from outside
+                    data = self._file(record.id, suffix).read_bytes()
+                    record.visitor = hash_visitor(to)
+                    self._write_file(record, data, suffix)
+                    moved += 1
+            sync_folder(self._sounds)
+            return moved
+
+        return self._write(work)
+
     def export(self, visitor: str, path: Path) -> int:
         """Write all of a visitor's FLAC files and takes.json to a zip file; → their number."""
         every = select(Record).where(*_found(visitor)).order_by(Record.number.desc())
@@ -235,7 +272,9 @@ class Library:
     def _repaired(self, index: TakeIndex) -> TakeIndex:
         def work(session: Session) -> None:
             alone = not index.in_memory
-            repair(session, self._sounds, self._aside, owner=self._owner, alone=alone)
+            added = repair(session, self._sounds, self._aside, owner=self._owner, alone=alone)
+            if added:
+                log.warning("Takes added to the index from their files: %d", added)
 
         try:
             index.change(work, surely=True)
@@ -265,7 +304,12 @@ class Library:
                 if self._index is index:
                     index.close()
                     self._index = self._opened()
-        return self._index.change(all_work, surely=surely)
+            return self._index.change(all_work, surely=surely)
+        finally:
+            self._changed_files()
+
+    def _changed_files(self) -> None:
+        """Called after every change, that of a file perhaps."""
 
     def _write(self, work: Callable[[Session], _Result]) -> _Result:
         """A change that needs disk space; on a full disk, deleted takes are dropped first."""
@@ -287,9 +331,12 @@ class Library:
     ) -> list[str]:
         """Write takes (by id) and their rows; → the ids of takes that were evicted."""
         batch, now = next(iter(sounds), ""), time.time()
+        number = session.scalar(select(func.max(Record.number))) or 0
         for place, (id, (take, data)) in enumerate(sounds.items()):
             created = now + place * 1e-6
-            record = record_of(visitor, take, id=id, batch=batch, created=created)
+            # By the clock, so that takes which an index has not read yet come before new ones.
+            number = max(number + 1, int(clamp_time(created) * 1e6))
+            record = record_of(visitor, take, id=id, batch=batch, created=created, number=number)
             session.add(record)
             session.flush()
             self._write_file(record, data)
@@ -303,9 +350,9 @@ class Library:
             visitor_bytes=self._visitor_bytes,
         )
 
-    def _write_file(self, record: Record, data: bytes) -> None:
+    def _write_file(self, record: Record, data: bytes, suffix: str = LISTED) -> None:
         """Write a take's file with the tag of its row."""
-        path = self._file(record.id)
+        path = self._file(record.id, suffix)
         write_whole(path, with_tag(data, record))
         file = path.stat()
         record.size, record.stamp = file.st_size, file_stamp(file)
@@ -365,9 +412,13 @@ class Library:
             return
         with suppress(LibraryUnavailable), self._index.writing() as session:
             listed = {*session.scalars(select(Record.id).where(one_of(ids)))}
-            for id in set(ids) - listed:
-                remove(self._file(id))
-                remove(self._file(id, DELETED))
+            self._remove([*(set(ids) - listed)], LISTED, DELETED)
+
+    def _remove(self, ids: Sequence[str], *suffixes: str) -> None:
+        """Delete the files of takes for good, if possible."""
+        for id in ids:
+            for suffix in suffixes:
+                remove(self._file(id, suffix))
 
     def _drop_expired(self) -> None:
         """Drop takes whose undo period is over."""
@@ -385,8 +436,7 @@ class Library:
 
     def _drop_deleted(self, session: Session, ids: Sequence[str]) -> None:
         # The files first: on a full disk, that frees space for the transaction.
-        for id in ids:
-            remove(self._file(id, DELETED))
+        self._remove(ids, DELETED)
         if ids:
             drop(session, ids)
 

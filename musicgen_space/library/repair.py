@@ -31,21 +31,20 @@ log = logging.getLogger(__name__)
 LISTED, DELETED = ".flac", ".deleted"
 
 
-def repair(
-    session: Session, sounds: Path, aside: Path, *, owner: bytes | None, alone: bool
-) -> None:
+def repair(session: Session, sounds: Path, aside: Path, *, owner: bytes | None, alone: bool) -> int:
     """Update the rows of ``session``, a write transaction, from the files in ``sounds``.
 
-    Files that can't be decoded go to ``aside``. ``owner`` (as in ``Record.visitor``) gets the
-    takes whose files don't name a visitor; None: they stay unlisted. ``alone`` means that no
-    other process is writing, so that ``*.part`` files are leftovers. Raises
-    ``LibraryDamaged`` if the rows are invalid.
+    → how many of them are new. Files that can't be decoded go to ``aside``. ``owner`` (as in
+    ``Record.visitor``) gets the takes whose files don't name a visitor; None: they stay
+    unlisted. ``alone`` means that no other process is writing, so that ``*.part`` files are
+    leftovers. Raises ``LibraryDamaged`` if the rows are invalid.
     """
     work = _Repair(session, sounds, aside, owner)
     work.match(alone)
     work.rename()
     work.update()
     work.hide_missing()
+    return work.added
 
 
 class _Repair:
@@ -54,13 +53,14 @@ class _Repair:
     def __init__(self, session: Session, sounds: Path, aside: Path, owner: bytes | None) -> None:
         self._session, self._sounds, self._aside, self._owner = session, sounds, aside, owner
         self._rows = _rows_of(session)
+        self.added = 0
         self._numbers = {row.number for row in self._rows.values()}
         self._names: dict[str, str] = {}  # take id → file name
         self._tagged: dict[str, bool] = {}  # take id → whether its file, if read, had our tag
 
     def match(self, alone: bool) -> None:
         """Find the file of each row, and create rows for files without one."""
-        before, others = len(self._rows), []
+        others = []
         for name, file in regular_files(self._sounds).items():
             row = self._row_of(name)
             if row is not None and row.stamp == file_stamp(file):
@@ -71,8 +71,6 @@ class _Repair:
         read = [(name, *self._read(name, -age)) for _, age, name in sorted(others)]
         for name, record, tagged in sorted(read, key=lambda each: not each[2]):
             self._assign(name, record, tagged)  # a file's tag takes precedence over its name
-        if len(self._rows) > before:
-            log.warning("Takes added to the index from their files: %d", len(self._rows) - before)
 
     def rename(self) -> None:
         """Rename each file to the id of its take."""
@@ -158,6 +156,7 @@ class _Repair:
             self._numbers.add(record.number)
             self._rows[record.id] = record
             self._session.add(record)
+            self.added += 1
         elif row is not record:
             for column in Record.__table__.columns:
                 if column.key not in ("number", "deleted", "size", "stamp"):

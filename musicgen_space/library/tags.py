@@ -2,8 +2,9 @@
 
 ``audio.files.encode`` writes the settings. Visitor, name, favourite and position are in a tag
 of our own. The visitor is the SHA-256 of a random secret, as in the index in the same folder,
-so the tag reveals nothing new to whoever can read the files. But it links all files of a
-visitor, so files that leave the library have it removed (``without_tag``).
+so the tag reveals nothing new to whoever can read the files; of a person who has signed in it is
+that of their id. It links all files of a visitor, so files that leave the library have it removed
+(``without_tag``).
 """
 
 from __future__ import annotations
@@ -23,9 +24,28 @@ from musicgen_space.library.index import Record
 from musicgen_space.library.records import ID, MAX_NAME_CHARACTERS, record_of
 from musicgen_space.request import checked_text
 
-__all__ = ["read_record", "with_tag", "without_tag"]
+__all__ = ["Marks", "read_marks", "read_record", "with_marks", "with_tag", "without_tag"]
 
 _TAG = "musicgen_library"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Marks:
+    """What can change of a kept take. In a library's own folder its file's name says ``deleted``.
+
+    ``visitor`` is that of ``Record``, in hexadecimal.
+    """
+
+    visitor: str
+    name: str
+    favourite: bool
+    deleted: bool
+
+    def merged(self, before: Marks, other: Marks) -> Marks:
+        """What was changed since ``before`` here, and the rest as in ``other``."""
+        fields = [field.name for field in dataclasses.fields(self)]
+        changed = {name for name in fields if getattr(self, name) != getattr(before, name)}
+        return dataclasses.replace(other, **{name: getattr(self, name) for name in changed})
 
 
 def with_tag(data: bytes, record: Record) -> bytes:
@@ -73,6 +93,24 @@ def read_record(data: bytes) -> Record | None:
         return record_of(b"", take, id="", batch="")
     timed = {name: known.pop(name) for name in ("seconds_taken", "stopped")}
     return record_of(take=dataclasses.replace(take, **timed), **known)
+
+
+def read_marks(data: bytes) -> tuple[str, Marks] | None:
+    """A take's id and marks by our tag; None for any other file."""
+    try:
+        values = json.loads(_open_flac(data).get(_TAG, [""])[0])
+        known = _checked(values)
+        deleted = bool(values.get("deleted", False))
+    except (UnreadableAudio, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return known["id"], Marks(known["visitor"].hex(), known["name"], known["favourite"], deleted)
+
+
+def with_marks(data: bytes, marks: Marks) -> bytes:
+    """The FLAC file of a kept take with other marks in our tag."""
+    flac = _open_flac(data)
+    flac[_TAG] = json.dumps({**json.loads(flac[_TAG][0]), **dataclasses.asdict(marks)})
+    return _save(flac, data)
 
 
 def _checked(known: dict[str, Any]) -> dict[str, Any]:

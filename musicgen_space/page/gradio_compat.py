@@ -20,7 +20,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.route_utils import MultiPartException, upload_fn
 from gradio.routes import file_upload_statuses
 from gradio.utils import get_upload_folder
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Scope
@@ -31,13 +31,17 @@ __all__ = [
     "READ",
     "UPLOAD",
     "WRITTEN",
+    "asks_for_configuration",
     "call_id",
     "component_files",
+    "configuration_of",
     "describe",
     "endpoint_fields",
     "fetch_by",
     "is_by_mcp",
+    "is_for_programs",
     "kept_till_deleted",
+    "path_of",
     "receive_files",
     "save_file",
     "schema_of",
@@ -65,8 +69,15 @@ WRITTEN = re.compile(
 )
 MCP = re.compile(rf"{_API}/mcp(/.*)?")
 
+_CONFIGURATION = re.compile(r"/config/?")
 _NEWS_OF_CALL = re.compile(r"/call/(?:v2/)?[^/]+/([^/]+)/?$")
 _NEWS_OF_SESSION = re.compile(r"/queue/data/?$")
+
+
+def path_of(scope: Scope) -> str:
+    """The path that routes go by: a reverse proxy may have left its prefix in front of it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 def stream_about(scope: Scope) -> str | None:
@@ -81,6 +92,16 @@ def stream_about(scope: Scope) -> str | None:
     if _NEWS_OF_SESSION.search(scope["path"]):
         return QueryParams(scope["query_string"]).get("session_hash")
     return None
+
+
+def asks_for_configuration(scope: Scope) -> bool:
+    """Whether gradio_client asks what the page is made of; ``gr.load`` does so through it."""
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and _CONFIGURATION.fullmatch(path_of(scope)) is not None
+        and "gradio_client/" in Headers(scope=scope).get("user-agent", "")
+    )
 
 
 def call_id() -> str:
@@ -186,7 +207,31 @@ def endpoint_fields(
     return endpoint.inputs, endpoint.outputs
 
 
-def describe(field: gr.Component, name: str, schema: Mapping[str, Any]) -> None:
+def is_for_programs(event: Any) -> bool:
+    """Whether an event is an endpoint that ``gr.api`` made, whose fields have what is usual."""
+    return bool(event.api_visibility == "public")
+
+
+def configuration_of(form: gr.Blocks, endpoints: Mapping[str, int]) -> dict[str, Any]:
+    """What stands in a page's configuration in place of its own, for ``form``.
+
+    Its events are those of the page's ``endpoints``, by name. Without its looks: they make most
+    of a configuration.
+    """
+    config = form.get_config_file()
+    events = [
+        {**event, "id": endpoints[event["api_name"]]}
+        for event in config["dependencies"]
+        if event["api_name"] in endpoints  # some of Gradio's components have events of their own
+    ]
+    made_of = {name: config[name] for name in ("components", "layout")}
+    looks = dict.fromkeys(("css", "js", "head", "i18n_translations"))
+    return {**made_of, **looks, "dependencies": events, "page": {}}
+
+
+def describe(
+    field: gr.Component, name: str, schema: Mapping[str, Any], example: Any = None
+) -> None:
     """Say what a parameter or result is: Gradio knows its place and its Python type only.
 
     Its ``api_info`` is the one dictionary of which all descriptions of an API are made.
@@ -195,6 +240,7 @@ def describe(field: gr.Component, name: str, schema: Mapping[str, Any]) -> None:
     info = field.api_info()
     info.clear()
     info.update(schema)
+    field.example_payload = lambda: example
 
 
 def schema_of(field: gr.Component) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-// Keyboard, the gesture that lets the player make sound, files dropped on the wish, and one
-// sound at a time. Runs when the page loads, once for all that one document has of it.
+// Keyboard, the gesture that lets the player make sound, files dropped on the wish, one sound at a
+// time, and where the focus is at first. Runs when the page loads, once for all that one document has of it.
 () => {
   if (document.musicgenSpace) return;
   document.musicgenSpace = true;
@@ -116,6 +116,10 @@
     if (homeOf(target)) starts(target);
   }, true);
   if (!own) return;
+  // Not where that would take another page there, or the focus from somebody who is quicker.
+  if (window.top === window && document.activeElement === document.body) {
+    own.querySelector("#prompt textarea").focus({ preventScroll: true });
+  }
   // Gradio's own player is an element outside the document, whose events nobody else sees.
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {

@@ -12,9 +12,8 @@ from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
 from musicgen_space.message import as_json
-from musicgen_space.page.api import Programs
-from musicgen_space.page.calls import Page
 from musicgen_space.page.clip.picker import OwnSound
+from musicgen_space.page.embedding.component import choose_view, link_to_the_whole_page
 from musicgen_space.page.examples.gallery import (
     build_gallery,
     example,
@@ -39,8 +38,12 @@ from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
 from musicgen_space.page.form.wishes import wishes_note
 from musicgen_space.page.i18n.translate import say, translations
+from musicgen_space.page.offer.offer import build_offer, wire_offer
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.page.programs.api import Programs
+from musicgen_space.page.programs.calls import Page
+from musicgen_space.page.programs.plain_form import PlainForm
 from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
@@ -70,7 +73,7 @@ def build_page(
     settings: Settings,
     library: Library | None = None,
     audience: Audience | None = None,
-) -> gr.Blocks:
+) -> Page:
     """The page over ``backends``; the first is the one it opens with.
 
     Takes are kept in ``library``, if there is one. What nobody in ``audience`` listens to is
@@ -81,9 +84,8 @@ def build_page(
     notes = TextNotes(backends)
     first = next(iter(backends.values()))
     # Files of takes are needed while their tab is open: gone a day later.
-    with Page(
-        title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)
-    ) as page:
+    page = Page(title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR))
+    with page:
         last_seed = gr.State(int(LIMITS["seed"].default))
         backend, money, key = _header(backends)
         with gr.Row(elem_id="columns"):
@@ -96,6 +98,7 @@ def build_page(
                 with gr.Column(elem_id="particulars"):
                     seed, keep_seed = seed_field(last_seed)
                     model = model_field(first)
+                    offered = None if settings.strangers else _build_offer(backends)
                 own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control(notes.below)
                 with gr.Column(elem_id="actions"):
@@ -116,8 +119,11 @@ def build_page(
                 )
         list_of_keys()
         number_fields()
+        link_to_the_whole_page(prompt)
 
         chosen_models = _wire_switch(backends, backend, key, model, knobs)
+        if offered is not None:
+            wire_offer(*offered, (backend, model), chosen_models)
         backend.change(
             lambda name: gr.update(most=most_at_once(backends[name])),
             backend,
@@ -152,7 +158,9 @@ def build_page(
         wishes.drop(studio.drop, wishes, wishes, queue=False, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)
-        Programs(backends, studio.spending, audience).offer(page)
+        programs = Programs(backends, studio.spending, audience)
+        endpoints = programs.offer(page)
+    page.plain_form = PlainForm(programs.parameters, endpoints)
     page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
 
@@ -168,6 +176,7 @@ def launch_options() -> dict[str, Any]:
         "theme": theme(),
         "css": stylesheet(),
         "js": source("page.js"),
+        "head": choose_view(),
         "i18n": translations(),
         "footer_links": ["api", "gradio", "settings"],
         # An older environment may be without the library that it takes.
@@ -253,6 +262,14 @@ def _wire_switch(
         **QUIET,
     )
     return chosen_models
+
+
+def _build_offer(backends: dict[str, Backend]) -> tuple[gr.HTML, Backend, str] | None:
+    """The offer of the one backend that may have a better model; None where there is none."""
+    for backend in backends.values():
+        if backend.upgrade is not None:
+            return build_offer(backend, backend.upgrade), backend, backend.upgrade.model
+    return None
 
 
 def _tell_money(

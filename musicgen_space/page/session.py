@@ -194,7 +194,7 @@ class Studio:
             takes = [self.spending.without_balance(take, wish[1]) for take in takes]
             for take in takes:
                 visit.purse.pay(take.receipt)
-            kept, note = self.takes.keep(whose, takes)
+            kept, note = self.takes.keep(self.takes.seen(whose, request), takes)
             if not takes:
                 progress.give_up()
         if visit.stop is not stop:  # the page shows another one by now
@@ -230,6 +230,7 @@ class Studio:
 
     def bring_take(self, request: gr.Request, asked: Any, use: str) -> Picked:
         """A kept take as somebody's own sound, to go on from it or to follow its melody."""
+        asked = self.takes.seen(asked, request)
         with _told():
             [take] = self.takes.takes(asked, most=1).values()
             name = f"“{shortened(self.takes.entry(asked).name, _LONGEST_NAME)}”"
@@ -238,16 +239,16 @@ class Studio:
     def open_takes(self, request: gr.Request, asked: Any) -> View:
         """Kept takes in the player, to be heard and compared."""
         with _told():
-            found = self.takes.takes(asked)
+            found = self.takes.takes(self.takes.seen(asked, request))
         takes = [*found.values()]
         key = self._shelf.start(address_of(request))
         self._shelf.finish(key, takes)
         return view_of_takes(takes, key, kept=[*found])
 
-    def settings_of_take(self, asked: Any) -> Mapping[str, Any]:
+    def settings_of_take(self, request: gr.Request, asked: Any) -> Mapping[str, Any]:
         """What made a kept take."""
         with _told():
-            return self.takes.entry(asked).settings
+            return self.takes.entry(self.takes.seen(asked, request)).settings
 
     def put_away(self, request: gr.Request) -> Picked:
         """Forget somebody's own sound."""
@@ -262,7 +263,7 @@ class Studio:
         clip = self.sounds.get(key)
         return NOTHING_PICKED if clip is None else picked(key, clip, use)
 
-    def choose_winner(self, whose: Any, event: gr.EventData) -> None:
+    def choose_winner(self, request: gr.Request, whose: Any, event: gr.EventData) -> None:
         """The take that has won a blind comparison becomes a favourite, if it is kept."""
         try:
             kept = event.kept
@@ -270,7 +271,7 @@ class Studio:
             return
         if kept:
             asked = {**whose, "ids": [kept]} if isinstance(whose, dict) else {}
-            self.takes.favour_take({**asked, "favourite": True})
+            self.takes.favour_take(self.takes.seen({**asked, "favourite": True}, request))
 
     def money(self, request: gr.Request, backend_name: str, key: str) -> Any:
         """What the chosen backend costs, with the balance of the key if there is one.

@@ -11,7 +11,8 @@ __all__ = ["stylesheet", "theme"]
 _STYLES = (
     "page.css",
     *("form/form.css", "prompt/prompt.css", "clip/picker.css", "examples/gallery.css"),
-    *("player/player.css", "takes/library_panel.css"),
+    *("offer/offer.css", "player/player.css", "takes/library_panel.css"),
+    "embedding/view.css",
 )
 
 # Plain names: a font of Gradio's own list would be fetched from another host.

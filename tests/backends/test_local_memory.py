@@ -16,6 +16,7 @@ import torch
 
 from musicgen_space.backends.base import Loading, Update
 from musicgen_space.backends.local.backend import LocalBackend
+from musicgen_space.backends.local.default_model import BETTER_MODEL, default_model
 from musicgen_space.engine import memory
 from musicgen_space.engine.checkpoint import loader
 from musicgen_space.engine.model import Decoder
@@ -205,6 +206,49 @@ def test_the_models_on_offer_begin_with_what_is_here() -> None:
     assert follows["facebook/musicgen-large"] is False
     about = {choice.name: choice.about for choice in choices}
     assert about["facebook/musicgen-small"] == "420 M weights, 2.4 GB download"
+
+
+@pytest.mark.parametrize(
+    ("model", "first"),
+    [
+        (None, ["musicgen-nano", "./mine", "facebook/musicgen-small"]),
+        ("musicgen-nano", ["musicgen-nano", "./mine", "facebook/musicgen-small"]),
+        ("facebook/musicgen-large", ["facebook/musicgen-large", "musicgen-nano", "./mine"]),
+        ("./mine", ["./mine", "musicgen-nano", "facebook/musicgen-small"]),
+        ("some/other", ["some/other", "musicgen-nano", "./mine"]),
+        ("auto", ["musicgen-nano", "./mine", "facebook/musicgen-small"]),
+    ],
+)
+def test_the_owners_default_comes_first_and_every_model_once(
+    model: str | None, first: list[str]
+) -> None:
+    with opened(model=model, models=("./mine",), device="cpu") as backend:
+        names = [choice.name for choice in backend.models()]
+    assert names[:3] == first
+    assert len(names) == len({*names, "facebook/musicgen-large", "./mine"})
+
+
+def test_where_there_is_a_gpu_auto_is_musicgen_small_and_only_auto() -> None:
+    for model, default in {
+        "auto": BETTER_MODEL,
+        None: "musicgen-nano",
+        "./mine": "./mine",
+    }.items():
+        assert default_model(Settings(model=model), has_gpu=lambda: True) == default
+
+
+def test_whoever_names_no_model_gets_the_owners_default(tiny_folder: Path) -> None:
+    with opened(model=str(tiny_folder)) as backend:
+        request = MusicRequest("jazz", duration=1)
+        [*_, take] = backend.generate(request, threading.Event())
+        assert isinstance(take, Take)
+        assert take.model == backend.request({"prompt": "jazz"}).model == str(tiny_folder)
+
+
+def test_the_owners_default_is_the_one_that_is_loaded_in_advance(tiny_folder: Path) -> None:
+    with opened(model=str(tiny_folder)) as backend:
+        backend.warm_up()
+        assert not loads(made(backend, tiny_folder))
 
 
 UNDER_A_LIMIT = """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, expect, sync_playwright
 
 from tests.servers.app import serving
 from tests.servers.segmind import Segmind, running
@@ -18,6 +18,9 @@ expect.set_options(timeout=20_000)  # the browser shares two cores with the musi
 
 # The first that is here; else Playwright's own. Without a window it needs a third less.
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+
+# Made-up names of this machine, for what browsers allow to none of its usual ones.
+NAMES = "--host-resolver-rules=MAP *.test 127.0.0.1"
 
 # Remembers every buffer that is played: when, how long, how loud, and how loud at its end.
 LISTEN = """
@@ -71,14 +74,17 @@ def humming(profile: BrowserContext, fast: str) -> Iterator[Page]:
 # While it runs, a test of this process can't have an event loop of its own: not for the session.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, BROWSERS)), None),
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run", *quiet],
-        )
+    with sync_playwright() as playwright, closing(launched(playwright.chromium)) as browser:
         yield browser
-        browser.close()
+
+
+def launched(chromium: BrowserType, *options: str) -> Browser:
+    """A browser that asks nobody for anything of its own."""
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    return chromium.launch(
+        executable_path=next(filter(None, map(shutil.which, BROWSERS)), None),
+        args=["--no-sandbox", "--disable-gpu", "--no-first-run", NAMES, *quiet, *options],
+    )
 
 
 @pytest.fixture(scope="package")

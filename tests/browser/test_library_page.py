@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 import soundfile
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
 
 from tests.browser.conftest import opened
 from tests.browser.test_own_sound_page import choose_model, hum
 from tests.browser.test_page import PHASE, download_as, finished
 from tests.servers.app import serving
+from tests.servers.openid import openid_provider
 
 AUDIO = "document.querySelector('.player audio')"
 TOKEN = re.compile(r"[0-9a-f]{48}")
@@ -263,6 +264,69 @@ def test_on_a_shared_page_each_browser_finds_its_own_takes_only(
         expect(forgetful.locator("#library")).to_contain_text("found in this tab only")
         for context in (ours, theirs, blocked):
             context.close()
+
+
+def test_takes_follow_who_signs_in_until_they_sign_out(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log = tmp_path_factory.mktemp("signed") / "log"
+    public = {"GRADIO_SERVER_NAME": "0.0.0.0"}
+    with openid_provider() as provider:
+        environment = provider.environment() | public
+        with serving(log, "-m", "tests.browser.fast_page", **environment) as address:
+            ours, theirs = browser.new_context(), browser.new_context()
+            page, _ = visit(ours, address)
+            hum(page, "made before", seconds=1)
+            page.get_by_role("link", name="Sign in with Hugging Face").click()
+            expect(page.locator("#library")).to_contain_text("yours wherever you sign in")
+            expect(page.locator("#library .account")).to_contain_text("ada")
+            expect(names(page)).to_have_text(["made before"])
+            hum(page, "made since", seconds=1)
+            expect(names(page)).to_have_text(["made since", "made before"])
+            other, _ = visit(theirs, address)
+            expect(other.locator("#library .empty")).to_be_visible()
+            other.get_by_role("link", name="Sign in with Hugging Face").click()
+            expect(names(other)).to_have_text(["made since", "made before"])
+            choose(other, "made before", "Delete")
+            expect(names(other)).to_have_text(["made since"])
+            other.get_by_role("link", name="Sign out").click()
+            expect(other.get_by_role("link", name="Sign in with Hugging Face")).to_be_visible()
+            expect(names(other)).to_have_count(0)
+            other.set_content(f"<iframe src='{address}/?__theme=dark' width=900 height=900>")
+            sign = other.frame_locator("iframe").get_by_role("link", name="Sign in with")
+            expect(sign).to_have_attribute("target", "_blank")
+            provider.broken = "/oauth/token"
+            other.goto(address)
+            other.get_by_role("link", name="Sign in with Hugging Face").click()
+            expect(other.locator("#library .bar")).to_contain_text("Signing in did not work")
+            assert "#" not in other.url
+            ours.close()
+            theirs.close()
+
+
+def test_what_is_said_of_a_list_that_is_still_being_read_passes_by_itself(humming: Page) -> None:
+    waiting = {"note": {"id": "Earlier takes are still being read"}, "again": 0.1}
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "list_takes" not in str(route.request.post_data) or len(asked) == 2:
+            route.continue_()
+            return
+        asked.append(route)
+        if len(asked) == 1:
+            answer = route.fetch()
+            route.fulfill(response=answer, json=answer.json() | waiting)
+
+    hum(humming, "read at last")
+    expect(names(humming)).to_have_text(["read at last"])
+    humming.route(SERVER, hold)
+    humming.reload()
+    expect(humming.locator("#library .kept")).to_have_text("Earlier takes are still being read")
+    while len(asked) < 2:
+        humming.wait_for_timeout(20)
+    asked[1].continue_()
+    expect(humming.locator("#library .kept")).to_contain_text("Kept on this machine")
+    expect(names(humming)).to_have_text(["read at last"])
 
 
 def test_an_undo_that_the_server_missed_can_be_tried_again(humming: Page) -> None:

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from huggingface_hub import constants
 
 from musicgen_space.__main__ import main
 from musicgen_space.backends.base import Loading
@@ -67,25 +66,6 @@ def run(tmp_path: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "musicgen_space", *_command(tmp_path)],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-
-
-@pytest.fixture
-def at_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Sets the hub's address; its cache is empty, and there is no access token."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-
-    def moved(address: str) -> None:
-        files = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-
-    moved("http://127.0.0.1:9")
-    return moved
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import random
 import resource
+import tempfile
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,9 +17,11 @@ import numpy as np
 import sqlalchemy.dialects.sqlite  # noqa: F401  (before a process gives up its rights)
 
 from musicgen_space.errors import LibraryUnavailable, LibraryUnwritable
-from musicgen_space.library import Library
+from musicgen_space.library import BucketLibrary, Library
+from musicgen_space.library.tags import read_marks
 from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
+from tests.library.late_store import carry_over
 
 RATE = 32000
 NOBODY = 65534
@@ -152,3 +156,39 @@ def keep_with_small_files(folder: Path, answer: Connection) -> None:
             errors.append(str(error))
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     answer.send((kept, errors))
+
+
+def live_in_a_bucket_until_killed(mount: Path, store: Path, answer: Connection) -> None:
+    """Keep takes and do things with them; tell of each before, and what is in the store then."""
+    tempfile.tempdir = str(mount.parent)  # it can't remove what it leaves there
+    carry_over(mount, store)
+    library = BucketLibrary(mount, total_bytes=2**30, visitor_bytes=None)
+    chance = random.Random()
+    ids = library.keep("owner", [take_of(seed=seed) for seed in range(2)])
+    while True:
+        for _ in range(3):
+            id, verb, value = chance.choice(ids), *chance.choice(DOINGS)
+            answer.send(("will", (id, verb, value)))
+            do(library, verb, id, value)
+            time.sleep(chance.uniform(0, 0.02))
+        answer.send(("arrived", _arrived(library, store)))
+        ids = [*ids, *library.keep("owner", [take_of()])][-3:]
+
+
+def _arrived(library: Library, store: Path) -> dict[str, dict[str, Any]]:
+    """Wait until the store has what the library lists; → the marks of each."""
+    while True:
+        here = {entry.id: (entry.name, entry.favourite) for entry in library.search("owner")}
+        files = [file.read_bytes() for file in (store / "takes").glob("*.flac")]
+        marks = dict(filter(None, map(read_marks, files)))
+        there = {
+            id: (each.name or "jazz", each.favourite)
+            for id, each in marks.items()
+            if not each.deleted
+        }
+        if here == there:
+            return {
+                id: {"name": name, "favourite": favourite, "deleted": False}
+                for id, (name, favourite) in there.items()
+            }
+        time.sleep(0.005)

@@ -28,9 +28,9 @@ from mcp.types import CallToolResult
 from musicgen_space.audio.clips import decode
 from musicgen_space.audio.files import read_settings
 from musicgen_space.audio.sniff import format_of
-from musicgen_space.page.api import Programs
 from musicgen_space.page.billing.spending import Spending
 from musicgen_space.page.page import launch_options
+from musicgen_space.page.programs.api import Programs
 from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.request import LIMITS, MAX_PROMPT_CHARACTERS
 from musicgen_space.settings import Settings
@@ -93,7 +93,7 @@ def test_the_files_of_programs_are_kept_within_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr("musicgen_space.page.api.MadeFiles", partial(MadeFiles, 100_000))
+    monkeypatch.setattr("musicgen_space.page.programs.api.MadeFiles", partial(MadeFiles, 100_000))
 
     async def files_of(*prompts: str) -> list[Path]:
         with gr.Blocks() as page:  # in here: it takes the running event loop, or leaves one open
@@ -230,6 +230,17 @@ def test_plain_http_is_enough(address: str) -> None:
     file, made = json.loads(done)
     assert made["status"] == "Done"
     assert format_of(httpx.get(file["url"]).content) == "wav"
+
+
+def test_the_examples_that_the_page_gives_of_its_inputs_make_a_take(address: str) -> None:
+    """By place, as the hub's agents.md has it."""
+    info = httpx.get(f"{address}/gradio_api/info").json()["named_endpoints"]["/generate"]
+    assert info["description"].startswith("Turn a line of text into music.")
+    fields = info["parameters"]
+    given = [1 if each["label"] == "duration" else each["example_input"] for each in fields]
+    calls = f"{address}/gradio_api/call/generate"
+    event = httpx.post(calls, json={"data": given}).json()["event_id"]
+    assert '"status": "Done"' in httpx.get(f"{calls}/{event}", timeout=60).text
 
 
 def test_a_hosted_take_is_paid_by_the_key_in_the_header(address: str, segmind: Segmind) -> None:

@@ -18,9 +18,10 @@ import pytest
 
 from musicgen_space.backends.base import Backend, ModelChoice, Update
 from musicgen_space.errors import LibraryUnavailable, MusicGenSpaceError
-from musicgen_space.library import Library
+from musicgen_space.library import BucketLibrary, Library, Storage
 from musicgen_space.message import Message
 from musicgen_space.page.form.recall import recalled
+from musicgen_space.page.takes.library_panel import build_library_panel
 from musicgen_space.page.takes.own_takes import PAGE, OwnTakes
 from musicgen_space.page.visitors.identity import OWNER, Visitors
 from musicgen_space.request import MusicRequest
@@ -246,6 +247,44 @@ def test_the_list_says_so_while_nothing_can_be_kept(
         assert takes.delete_takes({**ME, "ids": [id]}) == {"ids": [id]}
     kept(takes, "funk")
     assert "note" not in takes.list_takes(ME)
+
+
+def test_the_list_says_what_its_storage_does(
+    takes: OwnTakes, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def storage(**what: bool) -> None:
+        monkeypatch.setattr(Library, "storage", Storage(**what))
+
+    assert takes.keep(ME, [take()])[1] == ""
+    storage(reading=True)
+    reading = takes.list_takes(ME)
+    assert "still being read" in told(reading["note"])
+    storage(reading=True, failing=True)
+    failing = takes.list_takes(ME)
+    assert "doesn't work" in told(failing["note"])
+    assert 0 < reading["again"] < failing["again"]
+    [id], note = takes.keep(ME, [take("funk")])
+    assert "Not stored yet" in str(note)
+    assert takes.list_takes(ME)["rows"][0]["id"] == id
+    assert takes.are_lasting
+    storage(lasting=False)
+    assert not takes.are_lasting
+
+
+def test_without_a_mounted_bucket_a_space_says_that_takes_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = Settings(host="0.0.0.0", library=tmp_path / "data", library_bucket=True)
+    for mounted in (False, True):
+        monkeypatch.setattr("musicgen_space.serve.is_mounted", lambda _, mounted=mounted: mounted)
+        library = open_library(space)
+        assert isinstance(library, Library)
+        about = build_library_panel(OwnTakes(library, space, {}), wanted=True).props["about"]
+        library.close()
+        assert library.storage.lasting == mounted == isinstance(library, BucketLibrary)
+        assert ("until this page restarts" in told(about)) != mounted
+    [line] = caplog.messages
+    assert line.startswith(f"No bucket is mounted at {tmp_path / 'data'}")
 
 
 def test_nothing_is_kept_for_nobody_or_without_a_library(takes: OwnTakes, library: Library) -> None:

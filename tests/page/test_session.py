@@ -457,7 +457,7 @@ def test_a_kept_take_is_continued_from_its_end(
 ) -> None:
     made_for(keeping, ME, *wish_at_home(duration=20))
     asked = {**ME, "ids": [library.search(ME["visitor"])[0].id]}
-    assert keeping.settings_of_take(asked)["prompt"] == "jazz"
+    assert keeping.settings_of_take(visitor(), asked)["prompt"] == "jazz"
     shown = keeping.bring_take(visitor(), asked, "continue_from")
     assert (shown["name"], shown["from"], shown["to"]) == ("“jazz”", 10, 20)
     made_for(keeping, ME, *wish_at_home(own=(shown, "continue_from")))
@@ -488,7 +488,7 @@ def test_the_winner_of_a_blind_comparison_becomes_a_favourite(
 ) -> None:
     done = made_for(keeping, ME, *wish_at_home(variations=2))
     winner = done["takes"][1]["kept"]
-    keeping.choose_winner(ME, gr.EventData(None, {"kept": winner}))
+    keeping.choose_winner(visitor(), ME, gr.EventData(None, {"kept": winner}))
     assert [entry.id for entry in library.search(ME["visitor"], favourites=True)] == [winner]
 
 
@@ -497,5 +497,5 @@ def test_a_winner_that_is_not_kept_changes_nothing(
     keeping: Studio, library: Library, said: Any
 ) -> None:
     made_for(keeping, ME, *wish_at_home())
-    keeping.choose_winner(ME, gr.EventData(None, said))
+    keeping.choose_winner(visitor(), ME, gr.EventData(None, said))
     assert library.search(ME["visitor"], favourites=True) == []

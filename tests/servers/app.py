@@ -34,7 +34,9 @@ def serving(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "files")}
-    ours["MUSICGEN_LIBRARY"] = str(folder / "library")  # never the one of whoever runs the tests
+    # Never those of whoever runs the tests.
+    ours["MUSICGEN_LIBRARY"] = str(folder / "library")
+    ours["XDG_CONFIG_HOME"] = str(folder / "config")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [python, *(command or ["app.py"])],

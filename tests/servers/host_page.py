@@ -25,5 +25,7 @@ def hosting(body: str) -> Iterator[int]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        yield server.server_port
-        server.shutdown()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()

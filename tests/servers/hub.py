@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,8 +34,17 @@ class Refusal:
 
 
 @contextmanager
-def hub_of(folder: Path, refusal: Refusal | None = None, **others: Path) -> Iterator[str]:
-    """Serve ``folder`` as ``REPOSITORY`` and ``others`` by name; yields the hub's address."""
+def hub_of(
+    folder: Path,
+    refusal: Refusal | None = None,
+    answers: Callable[[str], bool] = lambda path: True,
+    **others: Path,
+) -> Iterator[str]:
+    """Serve ``folder`` as ``REPOSITORY`` and ``others`` by name; yields the hub's address.
+
+    ``answers`` is asked in the thread of each request, which it may hold up, whether there is an
+    answer at all.
+    """
     repositories = {REPOSITORY: folder, **others}
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,6 +59,9 @@ def hub_of(folder: Path, refusal: Refusal | None = None, **others: Path) -> Iter
 
         def _answer(self, *, body: bool) -> None:
             path = urlsplit(self.path).path
+            if not answers(path):
+                self.close_connection = True
+                return
             asked = _ADDRESS.fullmatch(path)
             api, name, verb, file_name = asked.groups() if asked else ("", "", "", "")
             if refusal and (verb == "resolve" or not refusal.files_only):

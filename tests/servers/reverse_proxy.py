@@ -63,5 +63,7 @@ def behind_a_proxy(behind: str, prefix: str, *, strips: bool) -> Iterator[Revers
     """Run one in a thread."""
     with ReverseProxy(behind, prefix, strips=strips) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()

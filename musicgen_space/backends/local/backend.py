@@ -10,36 +10,21 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from musicgen_space.audio.resample import check_audible
-from musicgen_space.backends.base import (
-    Backend,
-    Chunk,
-    Loading,
-    ModelChoice,
-    Progress,
-    Update,
-)
+from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update
 from musicgen_space.backends.fair_queue import Ticket
+from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
+from musicgen_space.backends.making import Maker, as_ours, check_clips, updates_of
 from musicgen_space.backends.queue import TakeQueue
+from musicgen_space.backends.upgrade import Upgrade
 from musicgen_space.engine.conditioners.alphabet import Knows
-from musicgen_space.errors import (
-    BackendError,
-    MusicGenSpaceError,
-    OutOfMemory,
-    is_out_of_memory,
-)
+from musicgen_space.errors import MusicGenSpaceError
 from musicgen_space.message import Message
-from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
-from musicgen_space.take import Take
 
 if TYPE_CHECKING:
     from musicgen_space.engine.generate import MusicGen
@@ -70,13 +55,15 @@ class LocalBackend(Backend):
     label = Message("This machine")
     about = Message("free, private, speed of your hardware")
     knobs = frozenset(MusicRequest.__dataclass_fields__)
+    upgrade: Upgrade
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._queue = TakeQueue(settings)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker
         self._closed = threading.Event()
-        self._checkpoints = Checkpoints(settings)  # used by the worker only
+        self._checkpoints = Checkpoints(settings)  # its models are the worker's
+        self.upgrade = better_model(settings, self._checkpoints)
         self._worker = threading.Thread(target=self._work, name="local-backend", daemon=True)
         self._worker.start()
 
@@ -90,7 +77,7 @@ class LocalBackend(Backend):
 
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
-        self._jobs.put(_Job(EMBEDDED_MODEL, None, self._closed.is_set))
+        self._jobs.put(_Job(None, None, self._closed.is_set))
 
     def load(self, model: str) -> Iterator[Loading]:
         """Have ``model`` in memory, so that its first take begins at once; tells what goes on.
@@ -110,13 +97,9 @@ class LocalBackend(Backend):
     ) -> Iterator[Update]:
         """See ``Backend.generate``; raises ``QueueFull`` when too many are waiting.
 
-        Silent clips are refused before they are queued (``UnreadableAudio``). A melody is always
-        mixed to mono; whether ``continue_from`` is depends on the model.
+        Silent clips are refused before they are queued (``UnreadableAudio``).
         """
-        if request.continue_from is not None:
-            check_audible(request.continue_from, channels=2)
-        if request.melody is not None:
-            check_audible(request.melody, channels=1)
+        check_clips(request)
         left = threading.Event()
 
         def stopped() -> bool:
@@ -124,8 +107,7 @@ class LocalBackend(Backend):
 
         with self._queue.joined(visitor, request) as ticket:
             yield from self._queue.waited(ticket, stopped)
-            name = request.model or EMBEDDED_MODEL
-            job = _Job(name, request.with_seed_drawn(), stopped, ticket)
+            job = _Job(request.model, request.with_seed_drawn(), stopped, ticket)
             self._jobs.put(job)
             try:
                 yield from _updates(job)
@@ -133,9 +115,10 @@ class LocalBackend(Backend):
                 left.set()
 
     def close(self) -> None:
-        """Stop the current take and free the models."""
+        """Stop the current take and a download, and free the models."""
         self._closed.set()
-        self._jobs.put(_Job("", None, self._closed.is_set))  # for a worker that waits for one
+        self.upgrade.close()
+        self._jobs.put(_Job(None, None, self._closed.is_set))  # for a worker that waits for one
         if threading.current_thread() is not self._worker:  # which may be what collects garbage
             self._worker.join()
 
@@ -163,7 +146,7 @@ class LocalBackend(Backend):
         except BaseException as error:  # a Rust panic is not an Exception
             if not threading.main_thread().is_alive():  # the program ends: no thread can begin
                 return
-            failure = _translate(error)
+            failure = as_ours(error)
         # Outside the handler, so that the traceback no longer holds the take's memory.
         try:
             self._checkpoints.release()
@@ -174,34 +157,14 @@ class LocalBackend(Backend):
     def _make(self, job: _Job) -> None:
         from musicgen_space.engine.generate import generate
 
-        name, request = job.model, job.request
+        name, request = job.model or self._checkpoints.default, job.request
         model = self._model(name, job)
         if request is None:
             return
-        started = time.perf_counter()
-        chunks: list[np.ndarray] = []
-        rate = model.codec.sample_rate
-        for piece in generate(model, request, job.stopped):
-            if piece.samples.size:
-                chunks.append(piece.samples)
-                for variation, samples in enumerate(piece.samples):
-                    job.updates.put(Chunk(samples, rate, variation))
-            elapsed = time.perf_counter() - started
-            job.updates.put(Progress(piece.seconds, request.duration, elapsed))
-        takes = np.concatenate(chunks, axis=-1) if chunks else ()
-        for variation, samples in enumerate(takes):
-            job.updates.put(
-                Take(
-                    samples=samples,
-                    sample_rate=rate,
-                    request=request.variation(variation),
-                    backend=self.name,
-                    model=name,
-                    base_model=model.base,
-                    seconds_taken=time.perf_counter() - started,
-                    stopped=job.stopped() and samples.shape[1] < int(request.total_seconds * rate),
-                )
-            )
+        maker = Maker(self.name, name, model.base, model.codec.sample_rate)
+        pieces = generate(model, request, job.stopped)
+        for update in updates_of(pieces, request, maker, job.stopped):
+            job.updates.put(update)
 
     def _model(self, name: str, job: _Job) -> MusicGen:
         """The model ``name``, loaded on demand, with memory for the job's take."""
@@ -217,14 +180,14 @@ class LocalBackend(Backend):
 
 
 class _Job:
-    """What the worker is to do with ``model``; without a request it only loads it.
+    """What the worker is to do with ``model``, None: the default; without a request only load it.
 
     ``stopped`` tells whether the listener pressed Stop or left.
     """
 
     def __init__(
         self,
-        model: str,
+        model: str | None,
         request: MusicRequest | None,
         stopped: Callable[[], bool],
         ticket: Ticket | None = None,
@@ -256,22 +219,3 @@ def _updates(job: _Job) -> Iterator[Update]:
 
 class _Stopped(Exception):
     """Raised to abort a download or a load."""
-
-
-def _translate(error: BaseException) -> MusicGenSpaceError:
-    """Any error as one of ours, without the traceback.
-
-    Its frames' variables may hold gigabytes of weights.
-    """
-    if isinstance(error, MusicGenSpaceError):
-        error.__context__ = None
-        return error.with_traceback(None)
-    if is_out_of_memory(error):
-        return OutOfMemory(
-            Message(
-                "The memory is full. "
-                "A shorter length, fewer variations or a smaller model needs less."
-            )
-        )
-    log.error("A take failed", exc_info=error)
-    return BackendError(Message("Making the music failed on this machine; its log says why."))

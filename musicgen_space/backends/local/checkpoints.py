@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen_space.backends.base import Loading, ModelChoice
+from musicgen_space.backends.local.default_model import default_model
+from musicgen_space.backends.local.downloads import Downloads, ReportBytes
 from musicgen_space.backends.local.folders import folder_of
 from musicgen_space.backends.local.model_cache import ModelCache
 from musicgen_space.backends.local.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
@@ -42,33 +44,51 @@ _MAX_THREADS = 8  # the stages of a step are too short for more
 class Checkpoints:
     """Models by name, loaded on demand.
 
-    Only ``choices`` and ``reader`` are thread-safe.
+    Only ``choices``, ``default``, ``reader``, ``download`` and ``fits`` are thread-safe.
 
     Raises ``InvalidSetting`` if the configured device does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._downloads = Downloads()
         self._readers: dict[str, Knows] = {EMBEDDED_MODEL: EMBEDDED.knows}
         self._readers |= {each.choice.name: T5.knows for each in PUBLISHED}
         if settings.device not in ("auto", "cpu"):
             self._placement  # noqa: B018  (fail early, although importing torch is slow)
 
     def choices(self) -> list[ModelChoice]:
-        """The embedded checkpoint, the owner's own, and AudioCraft's published ones."""
+        """The default, the embedded checkpoint, the owner's own, AudioCraft's published ones.
+
+        On a Space with ZeroGPU the embedded one only: the others are made on its GPUs.
+        """
         embedded = ModelChoice(EMBEDDED_MODEL, "small, works offline")
-        published = [each.choice for each in PUBLISHED]
-        known = {choice.name for choice in (embedded, *published)}
-        own = [
-            ModelChoice(name, "the owner's choice", melody=None)
-            for name in self._settings.models
-            if name not in known
+        if self._settings.zero_gpu:
+            return [embedded]
+        known = {each.name: each for each in (embedded, *(each.choice for each in PUBLISHED))}
+        names = [self.default, EMBEDDED_MODEL, *self._settings.models, *known]
+        return [
+            known.get(name) or ModelChoice(name, "the owner's choice", melody=None)
+            for name in dict.fromkeys(names)
         ]
-        return [embedded, *own, *published]
+
+    @cached_property
+    def default(self) -> str:
+        """The model of whoever chooses none; slow where only torch can tell."""
+        return default_model(self._settings, lambda: self._placement.device.type == "cuda")
 
     def reader(self, name: str) -> Knows | None:
         """Whether the model's tokenizer knows a word; None for others until they are loaded."""
         return self._readers.get(name)
+
+    def download(self, name: str, report: ReportBytes) -> Path:
+        """Have a model of the hub's on the disk; see ``Downloads.fetch``."""
+        return self._downloads.fetch(name, report)
+
+    def fits(self, name: str, spare: int) -> bool:
+        """Whether a published model fits beside those in memory, with ``spare`` bytes left."""
+        need = self._published_need(name)
+        return need is not None and need + spare <= self._free()
 
     def get(self, name: str, report: Report) -> MusicGen:
         """The model ``name``, loaded unless it is in memory.
@@ -143,7 +163,14 @@ class Checkpoints:
             published = None if tokenizer_only else self._published_need(part)
             if published is not None:
                 self._check(part, published)  # before gigabytes are downloaded for nothing
-            return _local_folder(part) or _download(part, report, tokenizer_only)
+            folder = _local_folder(part)
+            if folder is not None:
+                return folder
+
+            def report_bytes(done: int, total: int) -> None:
+                report(Loading.download(part, done, total))
+
+            return self._downloads.fetch(part, report_bytes, tokenizer_only=tokenizer_only)
 
         folder = fetch(name)
         report(Loading(Message("Loading {model}", model=name)))
@@ -223,18 +250,3 @@ def _local_path(name: str) -> Path:
     if folder is None:
         raise _NeedsDownload(name)
     return folder
-
-
-def _download(name: str, report: Report, tokenizer_only: bool) -> Path:
-    from musicgen_space.engine.checkpoint.hub import fetch
-
-    def report_bytes(done: int, total: int) -> None:
-        what = Message(
-            "Downloading {model}: {done:.1f} of {total:.1f} GB",
-            model=name,
-            done=done / 1e9,
-            total=total / 1e9,
-        )
-        report(Loading(what, done / max(total, 1)))
-
-    return fetch(name, report_bytes, tokenizer_only=tokenizer_only)

@@ -23,18 +23,27 @@ class Published:
     decoder_weights: int
     about: str
 
+    @property
+    def download_bytes(self) -> int:
+        """What the hub's files have: they are in float32."""
+        return _download_bytes(self.decoder_weights)
+
 
 def gigabytes(count: int) -> str:
     """Bytes for display: 0.2 GB, 6.2 GB, 14 GB."""
     return f"{count / 1e9:.{0 if count >= 9.95e9 else 1}f} GB"
 
 
+def _download_bytes(decoder_weights: int) -> int:
+    return 4 * (decoder_weights + OTHER_WEIGHTS)
+
+
 def _published(name: str, millions: int, *, melody: bool = False) -> Published:
-    """``millions`` of weights in the decoder; the hub's files are in float32."""
+    """``millions`` of weights in the decoder."""
     weights = millions * 1_000_000
     large = millions >= 1000
     size = f"{millions / 1000:.1f} B weights" if large else f"{millions} M weights"
-    download = f"{gigabytes(4 * (weights + OTHER_WEIGHTS))} download"
+    download = f"{gigabytes(_download_bytes(weights))} download"
     stereo = ["stereo"] if name.startswith("stereo") else []
     tune = ["follows a tune"] if melody else []
     card = ["wants a GPU"] if large else []

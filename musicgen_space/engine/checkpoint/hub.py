@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from itertools import chain
@@ -33,7 +34,7 @@ from musicgen_space.engine.checkpoint.hub_errors import explain_hub_error
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
 from musicgen_space.process.proxies import proxy_of
 
-__all__ = ["fetch"]
+__all__ = ["can_take", "fetch", "is_cached"]
 
 _TOKENIZER_PATTERNS = ("*token*.json", *TOKENIZER_FILES)
 _CONFIGS = ("config.json", ADAPTER_CONFIG, *_TOKENIZER_PATTERNS)
@@ -73,6 +74,18 @@ def fetch(
         if folder is None:
             raise ModelUnavailable(_explain(repo_id, error)) from None
         return folder
+
+
+def is_cached(repo_id: str) -> bool:
+    """Whether a whole checkpoint is in the hub's cache: it can be loaded without the network."""
+    return _cached(repo_id, tokenizer_only=False) is not None
+
+
+def can_take(size: int) -> bool:
+    """Whether the hub may be asked at all, and ``size`` bytes are free where its cache is."""
+    folder = Path(constants.HF_HUB_CACHE).absolute()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return not constants.HF_HUB_OFFLINE and shutil.disk_usage(there).free >= size
 
 
 def _is_download_error(error: Exception) -> bool:
@@ -156,7 +169,9 @@ def _cached(repo_id: str, tokenizer_only: bool) -> Path | None:
     """The folder of an earlier download, if it is complete."""
     is_complete = has_tokenizer if tokenizer_only else _is_complete
     try:
-        folder = Path(snapshot_download(repo_id, local_files_only=True))
+        # Of a repository that other programs have listed the client misses what nobody here needs:
+        # it is asked for no file, and what is there is looked at below.
+        folder = Path(snapshot_download(repo_id, allow_patterns=[], local_files_only=True))
         return folder if is_complete(folder) else None
     except (OSError, ValueError):
         return None

@@ -65,7 +65,6 @@ def prompt_field() -> gr.Textbox:
         lines=3,
         max_lines=8,
         max_length=MAX_PROMPT_CHARACTERS,
-        autofocus=True,
         elem_id="prompt",
     )
 

@@ -18,7 +18,7 @@ element.querySelector("[data-part=open]").addEventListener("click", () => dialog
 // A click beside it closes it.
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 document.addEventListener("keydown", (event) => {
-  if (!isOurs(event.target)) return;
+  if (!isOurs(event.target) || !element.offsetParent) return;
   const typing = event.target.closest("input, textarea, select, [contenteditable]");
   if (event.key !== "?" || event.ctrlKey || event.metaKey || event.altKey) return;
   if ((typing && !dialog.open) || home.dataset.keys === "off") return;

@@ -19,6 +19,7 @@ let count = 0;            // how many are found, shown or not
 let asked = 0;            // the latest question for rows; answers to older ones are dropped
 let changed = 0;          // how often a row was changed here
 let playerKnows;          // the row of what the player has, as it was told of it
+let passing = 0;          // the timer that asks again, while what is said of all takes will pass
 
 // ---- Who this is --------------------------------------------------------------------
 
@@ -87,7 +88,22 @@ async function reload() {
     found.push(...answer.rows);
   } while (answer.rows.length && found.length < Math.min(wanted, answer.count));
   show(found, answer);
-  part("kept").textContent = answer.note ? told(answer.note) : about;
+  part("kept").textContent = answer.note || answer.about ? told(answer.note ?? answer.about) : about;
+  showAccount(answer);
+  clearTimeout(passing);
+  if (answer.again) passing = setTimeout(reload, answer.again * 1000);
+}
+
+// In a frame, signing in opens a page of its own: there no browser holds its cookie back.
+function showAccount({ person, moved }) {
+  const sign = part("sign");
+  part("account").hidden = !props.sign_in;
+  part("person").textContent = person ?? "";
+  sign.textContent = person ? translated("Sign out") : translated("Sign in with Hugging Face");
+  sign.title = person ? "" : translated("Your takes are then found in other browsers, too. Asked for is your public profile only.");
+  sign.href = gradio.root + (person ? props.sign_out : props.sign_in);
+  sign.target = person || window.top === window ? "_self" : "_blank";
+  if (moved) say(translated("The takes that this browser kept are yours wherever you sign in, from now on."));
 }
 
 async function more() {
@@ -547,4 +563,8 @@ const watching = new MutationObserver(showPlaying);
   watching.observe(player(), { attributeFilter: ["data-playing", "data-kept", "data-phase"] });
   showPlaying();
 })();
+if (location.hash === "#sign-in-failed") {
+  history.replaceState(null, "", location.pathname + location.search);
+  say(translated("Signing in did not work. Please try again."));
+}
 if (props.there) reload();

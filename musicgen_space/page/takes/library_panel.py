@@ -21,6 +21,7 @@ from musicgen_space.page.gradio_compat import serve_file, served_folder
 from musicgen_space.page.session import Studio
 from musicgen_space.page.takes.own_takes import MOST_AT_ONCE, Answer, OwnTakes
 from musicgen_space.page.visitors.made_files import MadeFiles
+from musicgen_space.page.visitors.sign_in import SIGN_IN, SIGN_OUT
 from musicgen_space.page.widget import widget
 from musicgen_space.request import draw_seed
 
@@ -47,6 +48,9 @@ _ABOUT_SHARED = Message(
     "Kept on this page's server, for this browser only, until you delete them or until their "
     "room is used up."
 )
+_ABOUT_FORGETFUL = Message(
+    "Kept until this page restarts or you delete them: download what you like."
+)
 _NOT_KEPT = Message(
     "Takes are not kept at the moment; what the app printed when it started says why."
 )
@@ -62,23 +66,25 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr
     """
     files = MadeFiles()
 
-    def export_takes(sent: Any) -> Answer:
+    def export_takes(sent: Any, request: gr.Request) -> Answer:
         """A zip file to fetch."""
-        made = takes.export_takes(sent, served_folder(panel))
+        made = takes.export_takes(takes.seen(sent, request), served_folder(panel))
         if not isinstance(made, Path):
             return made
         serve_file(made, panel)
         return {"path": str(made), "name": made.name}
 
-    def file_of_take(sent: Any) -> Answer:
+    def file_of_take(sent: Any, request: gr.Request) -> Answer:
         """A take's file to fetch, of the format that it names by its ``ending``."""
-        made = takes.file_of_take(sent)
+        made = takes.file_of_take(takes.seen(sent, request))
         if isinstance(made, dict):
             return made
         data, name = made
         return {"path": files.save(data, name, panel), "name": name}
 
-    if takes.are_kept:
+    if takes.are_kept and not takes.are_lasting:
+        about = _ABOUT_FORGETFUL
+    elif takes.are_kept:
         about = _ABOUT_SHARED if takes.strangers else _ABOUT_OWN
     else:
         about = _NOT_KEPT_SHARED if takes.strangers else _NOT_KEPT
@@ -88,20 +94,22 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr
         *("bars.js", "menu.js", "link.js", "remember.js"),
         "takes/library_panel.js",
         server_functions=[
-            *map(
-                _answering,
-                [
+            *(
+                _answering(method, takes)
+                for method in (
                     takes.list_takes,
                     takes.rename_take,
                     takes.favour_take,
                     takes.delete_takes,
                     takes.restore_takes,
-                ],
+                )
             ),
             export_takes,
             file_of_take,
         ],
         shared=takes.strangers,
+        sign_in=SIGN_IN if takes.can_sign_in else "",
+        sign_out=SIGN_OUT,
         there=takes.are_kept,
         about=as_json(about),
         uses=uses,
@@ -129,8 +137,8 @@ def wire_library_panel(
     the new seed that was filled in.
     """
 
-    def settings(asked: Any) -> list[Any]:
-        found = dict(studio.settings_of_take(asked))
+    def settings(request: gr.Request, asked: Any) -> list[Any]:
+        found = dict(studio.settings_of_take(request, asked))
         if asked.get("renew"):
             found["seed"] = draw_seed(found.get("seed"))
         return recall.updates(found)
@@ -141,7 +149,7 @@ def wire_library_panel(
         if refusal:
             raise gr.Error(refusal, title="Not with this model", print_exception=False)
         shown = own.showing(studio.bring_take(request, asked, use), use)
-        said = gr.skip() if prompt else studio.settings_of_take(asked).get("prompt", "")
+        said = gr.skip() if prompt else studio.settings_of_take(request, asked).get("prompt", "")
         return [said, *shown]
 
     # Who presses one after the other wants the last.
@@ -162,11 +170,11 @@ def wire_library_panel(
     return trigger
 
 
-def _answering(method: Callable[[object], Answer]) -> Callable[[Any], Answer]:
-    """A method as the function that Gradio wants: with one argument and a name."""
+def _answering(method: Callable[[object], Answer], takes: OwnTakes) -> Callable[..., Answer]:
+    """A method as the function that Gradio wants: with what is sent, a request, and a name."""
 
-    def function(sent: Any) -> Answer:
-        return method(sent)
+    def function(sent: Any, request: gr.Request) -> Answer:
+        return method(takes.seen(sent, request))
 
     function.__name__ = method.__name__
     return function

@@ -19,6 +19,7 @@ from musicgen_space.library import Entry, Library
 from musicgen_space.message import Message, Text, as_json
 from musicgen_space.page.form.links import query_of
 from musicgen_space.page.player.player import clip_facts, file_name, length_fact, seed_fact
+from musicgen_space.page.visitors.account import Asking
 from musicgen_space.page.visitors.identity import Visitors
 from musicgen_space.request import CLIP_LIMITS, LIMITS
 from musicgen_space.settings import Settings
@@ -41,6 +42,7 @@ MOST_AT_ONCE = int(LIMITS["variations"].maximum)  # opened together: as many as 
 _MOST_IDS = 100
 _LONGEST = 200  # characters of an id or of search words that are looked at
 _EXPORT_SECONDS = 3600.0  # how long an export can be fetched
+_SECONDS_OF_READING, _SECONDS_OF_A_FAULT = 3, 30  # before a page asks again
 
 _GONE = Message("This take is not there any more.")
 _NO_ROOM = Message(
@@ -51,6 +53,19 @@ _NOBODY = Message("This page doesn't know whose takes to show: reload it.")
 _NO_TAKES = Message("There is nothing to export.")
 _BUSY = Message("Other takes are being packed: try again in a moment.")
 _NO_SPACE = Message("The server has no room for that at the moment.")
+_ABOUT_PERSON = Message(
+    "Kept on this page's server, for you wherever you sign in, until you delete them or until "
+    "their room is used up."
+)
+_READING = Message("Earlier takes are still being read and appear here one after the other.")
+_FAILING = Message(
+    "The storage of takes doesn't work at the moment. Earlier ones may be missing, and what you "
+    "make or change now is lost if this page restarts: download what you like."
+)
+_NOT_STORED = Message(
+    "Not stored yet and lost if this page restarts, so download it: the storage of takes doesn't "
+    "work at the moment."
+)
 
 
 class OwnTakes:
@@ -74,12 +89,26 @@ class OwnTakes:
         return self._visitors.strangers
 
     @property
+    def can_sign_in(self) -> bool:
+        """Whether visitors can sign in, so that their takes follow them."""
+        return self._visitors.accounts.are_possible
+
+    def seen(self, sent: object, asking: Asking) -> object:
+        """What a page ``sent``, with who has signed in there: to be passed on in its place."""
+        return self._visitors.seen(sent, asking)
+
+    @property
     def are_kept(self) -> bool:
         """Whether there is a library at all."""
         return self._library is not None
 
+    @property
+    def are_lasting(self) -> bool:
+        """Whether takes outlive the machine that this page is served by."""
+        return self._library is not None and self._library.storage.lasting
+
     def keep(self, sent: object, takes: Sequence[Take]) -> tuple[list[str], Text]:
-        """Keep what was made together; → ids, and why there are none if something went wrong.
+        """Keep what was made together; → ids, and what there is to say if something went wrong.
 
         Never raises: what can't be kept is on the page all the same.
         """
@@ -87,7 +116,8 @@ class OwnTakes:
         if self._library is None or visitor is None or not takes:
             return [], ""
         try:
-            return self._library.keep(visitor, takes), ""
+            ids = self._library.keep(visitor, takes)
+            return ids, _NOT_STORED if self._library.storage.failing else ""
         except LibraryUnavailable as error:
             log.error("Takes were not kept: %s", error)
             return [], Message(
@@ -120,10 +150,12 @@ class OwnTakes:
 
         ``any`` says whether there are takes at all, found or not, and ``gone`` which of the
         ids that are ``marked`` to be compared are no longer those of takes. ``note`` is what
-        there is to say of them all, if there is.
+        there is to say of them all, if there is: ask ``again`` in so many seconds. ``person`` is
+        the name of who has signed in, to whom those that this browser kept ``moved``.
         """
 
         def answer(visitor: str, library: Library) -> Answer:
+            account = self._account(sent, visitor, library)
             words, after = _text(sent, "words"), _text(sent, "after")
             favourites = _field(sent, "favourites") is True
             found = library.search(visitor, words, favourites=favourites, limit=PAGE, after=after)
@@ -131,8 +163,8 @@ class OwnTakes:
             there = bool(count) or library.count(visitor) > 0
             gone = [id for id in _marked(sent) if library.entry(visitor, id) is None]
             rows = [self._row(entry) for entry in found]
-            note = {} if library.writable else {"note": as_json(_NO_ROOM)}
-            return {"rows": rows, "count": count, "any": there, "gone": gone, **note}
+            found_all = {"rows": rows, "count": count, "any": there, "gone": gone}
+            return {**found_all, **account, **_note(library)}
 
         return self._answer(sent, answer)
 
@@ -213,6 +245,15 @@ class OwnTakes:
                 del self._exports[whose]
                 shutil.rmtree(path.parent, ignore_errors=True)
 
+    def _account(self, sent: object, visitor: str, library: Library) -> Answer:
+        """Who has signed in, if so; what their browser kept before is theirs from now on."""
+        person, browser = self._visitors.person_of(sent), self._visitors.browser_of(sent)
+        if person is None:
+            return {}
+        moved = browser is not None and library.move(browser, visitor)
+        about = {"about": as_json(_ABOUT_PERSON)} if self.are_lasting else {}
+        return {"person": person.name, "moved": bool(moved), **about}
+
     def _known(self, sent: object) -> tuple[str, Library]:
         visitor = self._visitors.name_of(sent)
         if self._library is None or visitor is None:
@@ -263,6 +304,18 @@ def _particulars(settings: Mapping[str, Any]) -> Iterator[Message]:
         yield Message("without {words}", words=str(settings["negative_prompt"]))
     if settings.get("blend_prompt"):
         yield Message("turns into {words}", words=str(settings["blend_prompt"]))
+
+
+def _note(library: Library) -> Answer:
+    """What there is to say of all takes."""
+    storage = library.storage
+    if not library.writable:
+        return {"note": as_json(_NO_ROOM)}
+    if storage.failing:
+        return {"note": as_json(_FAILING), "again": _SECONDS_OF_A_FAULT}
+    if storage.reading:
+        return {"note": as_json(_READING), "again": _SECONDS_OF_READING}
+    return {}
 
 
 def _trouble(text: Text) -> Answer:

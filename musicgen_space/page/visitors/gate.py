@@ -6,6 +6,7 @@ Gradio brings many routes: recordings, proxies, statistics, editors. All are clo
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from itertools import dropwhile
 from traceback import walk_tb
 
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
-from musicgen_space.page.gradio_compat import MCP, READ, UPLOAD, WRITTEN
+from musicgen_space.page.gradio_compat import MCP, READ, UPLOAD, WRITTEN, path_of
 
 __all__ = ["COMPONENT", "HEALTH", "Gate", "is_open"]
 
@@ -29,35 +30,39 @@ HEALTH = "/healthz"
 COMPONENT = "/embed.js"
 
 
-def is_open(method: str, path: str) -> bool:
-    """Whether a request goes through to Gradio."""
+def is_open(method: str, path: str, more: Collection[str] = ()) -> bool:
+    """Whether a request goes through; ``more``: paths of ours that can be read."""
     reads = method in ("GET", "HEAD")
+    if reads and path in (HEALTH, COMPONENT, *more):
+        return True
     opened = READ if reads else WRITTEN if method == "POST" else MCP
-    ours = reads and path in (HEALTH, COMPONENT)
-    return bool(ours or opened.fullmatch(path) or MCP.fullmatch(path))
+    return bool(opened.fullmatch(path) or MCP.fullmatch(path))
 
 
 class Gate:
-    """Answers for Gradio where something is closed or too large."""
+    """Answers for Gradio where something is closed or too large.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    ``more`` are paths of ours that are open.
+    """
+
+    def __init__(self, app: ASGIApp, more: Collection[str] = ()) -> None:
+        self._app, self._more = app, more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "http" and (refusal := _refusal(scope)):
+        elif scope["type"] == "http" and (refusal := _refusal(scope, self._more)):
             status, words = refusal
             await JSONResponse({"detail": words}, status)(scope, receive, send)
         elif scope["type"] == "http":  # there are no other ways in, such as websockets
             await _with_short_errors(self._app, scope, receive, send)
 
 
-def _refusal(scope: Scope) -> tuple[int, str] | None:
+def _refusal(scope: Scope, more: Collection[str]) -> tuple[int, str] | None:
     """The status and the words with which a request is turned away, if it is."""
-    path, headers = _path_of(scope), Headers(scope=scope)
-    if not is_open(scope["method"], path):
+    path, headers = path_of(scope), Headers(scope=scope)
+    if not is_open(scope["method"], path, more):
         return 404, "Not Found"
     if "transfer-encoding" in headers:
         return 411, "The length of a request must be told before it."
@@ -66,12 +71,6 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     if length > most:
         return 413, f"A request must have at most {most} bytes, got {length}."
     return None
-
-
-def _path_of(scope: Scope) -> str:
-    """The path that routes go by: a reverse proxy may have left its prefix in front of it."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 async def _with_short_errors(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,8 @@
 """Whose takes a page may see, and from where it is asked for something.
 
 On one's own machine everybody is its owner. Where others can open the page, each browser
-makes a random token, keeps it, and sends it along: whoever knows it is that visitor.
+makes a random token, keeps it, and sends it along: whoever knows it is that visitor. Whoever
+has signed in is themselves in every browser: their takes are not found by its token.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 import gradio as gr
 
 from musicgen_space.page.gradio_compat import is_by_mcp
+from musicgen_space.page.visitors.account import Accounts, Asking, Person
 from musicgen_space.process.addresses import without_mapping
 from musicgen_space.settings import Settings
 
@@ -29,11 +31,29 @@ class Visitors:
 
     def __init__(self, settings: Settings) -> None:
         self.strangers = settings.strangers
+        self.accounts = Accounts(settings)
+
+    def seen(self, sent: object, asking: Asking) -> object:
+        """What was sent, with the person who has signed in, if so: nothing sent can say that."""
+        person = self.accounts.person(asking)
+        if person is None or not isinstance(sent, Mapping):
+            return sent
+        return {**sent, "person": person}
+
+    def person_of(self, sent: object) -> Person | None:
+        """Who has signed in, of what ``seen`` gave."""
+        person = sent.get("person") if isinstance(sent, Mapping) else None
+        return person if isinstance(person, Person) else None
 
     def name_of(self, sent: object) -> str | None:
         """The library's name for whoever sent ``{"visitor": token, …}``; None: for nobody."""
         if not self.strangers:
             return OWNER
+        person = self.person_of(sent)
+        return self.browser_of(sent) if person is None else person.visitor
+
+    def browser_of(self, sent: object) -> str | None:
+        """The library's name for their browser."""
         token = sent.get("visitor") if isinstance(sent, Mapping) else None
         return token if isinstance(token, str) and _TOKEN.fullmatch(token) else None
 

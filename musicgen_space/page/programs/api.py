@@ -1,7 +1,4 @@
-"""The page for programs: what Python, curl and MCP clients can call by name.
-
-Their signatures and descriptions are made of ``request.LIMITS``, ``TEXTS`` and ``ABOUT``.
-"""
+"""The page for programs: what Python, JavaScript, curl and MCP clients can call by name."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import inspect
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -34,18 +30,11 @@ from musicgen_space.page.gradio_compat import (
 )
 from musicgen_space.page.player.player import file_name
 from musicgen_space.page.player.progress import status
+from musicgen_space.page.programs.parameters import Parameter, parameters_of
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.made_files import MadeFiles
-from musicgen_space.request import (
-    ABOUT,
-    CLIP_LIMITS,
-    LIMITS,
-    MAX_PROMPT_CHARACTERS,
-    TEXTS,
-    Limit,
-    MusicRequest,
-)
+from musicgen_space.request import CLIP_LIMITS, MusicRequest
 from musicgen_space.take import Receipt, Take
 
 __all__ = ["Programs"]
@@ -59,8 +48,9 @@ _ABOUT_GENERATE = """Turn a line of text into music.
 
 The answer is a sound file, with its prompt, seed and settings in its tags, and what is in it,
 with warnings about words that the model does not know: English ones work best.
-One call makes one take; for variations, call again with the next seeds. A Segmind key goes
-into the header x-segmind-key."""
+One call makes one take; for variations, call again with the next seeds. Ask for the answer at
+once: a take to which nobody listens for 15 s is stopped. A Segmind key goes into the header
+x-segmind-key."""
 _REMEDY = "send yours in the header x-segmind-key"
 
 
@@ -115,10 +105,11 @@ class Programs:
         self._threads = anyio.CapacityLimiter(_MOST_AT_A_TIME)
         # A bound of their own: the page's files are quickly made again, a program's are not.
         self._files = MadeFiles()
+        self.parameters = parameters_of(backends)
 
-    def offer(self, page: gr.Blocks) -> None:
-        """Add the endpoints to ``page``, which is being built."""
-        parameters = _parameters(self._backends)
+    def offer(self, page: gr.Blocks) -> dict[str, int]:
+        """Add the endpoints to ``page``, which is being built; → their names, and Gradio's ids."""
+        parameters = self.parameters
 
         async def generate_music(*given: Any) -> AsyncIterator[Answer]:
             *values, request, key = given
@@ -131,7 +122,8 @@ class Programs:
         event = gr.api(generate_music, api_name="generate", concurrency_limit=None)
         fields, (file, made) = endpoint_fields(page, event)
         for (name, parameter), field in zip(parameters.items(), fields, strict=True):
-            describe(field, name, {**parameter.schema, "additional_description": parameter.about})
+            schema = {**parameter.schema, "additional_description": parameter.about}
+            describe(field, name, schema, parameter.example)
         describe(file, "file", {**gr.FileData.model_json_schema(), "description": "the sound file"})
         describe(made, "made", {**schema_of(made), "description": "what is in it"})
 
@@ -140,7 +132,8 @@ class Programs:
 
         list_models.__doc__ = "List the models on offer, each backend's default first."
         list_models.__annotations__["return"] = list[OnOffer]
-        gr.api(list_models, api_name="models", queue=False)
+        models = gr.api(list_models, api_name="models", queue=False)
+        return {"generate": event["id"], "models": models["id"]}
 
     def _on_offer(self) -> list[OnOffer]:
         return [
@@ -236,65 +229,14 @@ class _Job:
             gr.Progress()((round(made), round(wanted)), desc=self.status, unit="seconds")
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameter:
-    """One parameter of an endpoint, for Python and as JSON Schema; required without a default."""
-
-    kind: Any
-    about: str
-    schema: dict[str, Any]
-    default: Any = inspect.Parameter.empty
-
-
-def _parameters(backends: dict[str, Backend]) -> dict[str, _Parameter]:
-    """What ``generate`` takes, by name, in order."""
-    required, *texts = TEXTS
-    return {
-        required: _text(required, minLength=1),
-        **{name: _number(name, backends) for name in LIMITS if name != "variations"},
-        **{name: _text(name, default="") for name in texts},
-        **{name: _file(name, limit) for name, limit in CLIP_LIMITS.items()},
-        "model": _Parameter(
-            str, "one of the backend's models; empty: its default", {"type": "string"}, ""
-        ),
-        "backend": _one_of([*backends], "where the music is made"),
-        "format": _one_of([*FORMATS], "of the sound file"),
-    }
-
-
-def _text(name: str, default: Any = inspect.Parameter.empty, **limits: int) -> _Parameter:
-    about = f"{ABOUT[name]}; at most {MAX_PROMPT_CHARACTERS} characters"
-    schema = {"type": "string", **limits, "maxLength": MAX_PROMPT_CHARACTERS}
-    return _Parameter(str, about, schema, default)
-
-
-def _number(name: str, backends: dict[str, Backend]) -> _Parameter:
-    """A number within what one of the backends can do; which can do less says so when asked."""
-    limit = max((each.limits[name] for each in backends.values()), key=lambda each: each.maximum)
-    kind, called = (int, "integer") if limit.whole else (float, "number")
-    schema = {"type": called, "minimum": kind(limit.minimum), "maximum": kind(limit.maximum)}
-    return _Parameter(kind, f"{limit.range}; {ABOUT[name]}", schema, kind(limit.default))
-
-
-def _file(name: str, limit: Limit) -> _Parameter:
-    about = f"{ABOUT[name]}; {limit.range} long"
-    return _Parameter(gr.FileData, about, gr.FileData.model_json_schema(), None)
-
-
-def _one_of(names: list[str], about: str) -> _Parameter:
-    """A choice of which the first is the default."""
-    schema = {"type": "string", "enum": names}
-    return _Parameter(str, f"{about}: {', '.join(names)}", schema, names[0])
-
-
-def _sign(function: Any, parameters: dict[str, _Parameter]) -> None:
+def _sign(function: Any, parameters: dict[str, Parameter]) -> None:
     """Give ``function`` what Gradio reads from it: types, defaults and a docstring.
 
     After ``parameters`` Gradio passes the request and the key's header, named like the last.
     """
     from_gradio = {
-        "request": _Parameter(gr.Request, "", {}, None),
-        "x_segmind_key": _Parameter(gr.Header | None, "", {}, None),
+        "request": Parameter(gr.Request, "", {}, None),
+        "x_segmind_key": Parameter(gr.Header | None, "", {}, None),
     }
     every = {**parameters, **from_gradio}
     answer = tuple[gr.FileData, Made]

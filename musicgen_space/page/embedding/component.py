@@ -1,20 +1,25 @@
-"""The page as a component of another one: the script that brings it there."""
+"""The page within another one: the script that brings it there, and the view with less of it.
+
+What ``view=player`` shows, ``page.css`` says; ``view.js`` knows it early enough.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 
+import gradio as gr
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.gradio_compat import component_files
 from musicgen_space.page.i18n.translate import tables
 from musicgen_space.page.visitors.gate import COMPONENT
-from musicgen_space.page.widget import source
+from musicgen_space.page.widget import source, widget
 
-__all__ = ["component_route"]
+__all__ = ["choose_view", "component_route", "link_to_the_whole_page"]
 
 
 def component_route() -> Route:
@@ -28,6 +33,17 @@ def component_route() -> Route:
     return Route(COMPONENT, embed)
 
 
+def choose_view() -> str:
+    """HTML for the page's head."""
+    return f"<script>{source('embedding/view.js')}</script>"
+
+
+def link_to_the_whole_page(prompt: gr.Textbox) -> None:
+    """A link to be seen where there is less of it; it has the text of ``prompt``."""
+    link = widget("", "embedding/whole_page.html", "embedding/whole_page.js", elem_id="whole-page")
+    prompt.change(None, prompt, link, js="(text) => text", **QUIET)
+
+
 def _script() -> str:
     """The text of ``embed.js`` with what only this installation knows."""
     entry, sheet = component_files()
@@ -35,5 +51,5 @@ def _script() -> str:
     return re.sub(
         r"\b(TABLES|ENTRY|SHEET)\b",
         lambda mark: json.dumps(known[mark[0]], ensure_ascii=False),
-        source("embed.js"),
+        source("embedding/embed.js"),
     )

@@ -10,6 +10,9 @@ from typing import Any
 
 import gradio as gr
 
+from musicgen_space.page.gradio_compat import is_for_programs
+from musicgen_space.page.programs.plain_form import PlainForm
+
 __all__ = ["Page"]
 
 log = logging.getLogger(__name__)
@@ -19,14 +22,23 @@ _NOT_UNDERSTOOD = "This call makes no sense here: its inputs are not those that 
 
 
 class Page(gr.Blocks):
-    """Blocks whose inputs anybody can send."""
+    """Blocks whose inputs anybody can send; ``plain_form`` is what Python is told of them."""
 
-    async def preprocess_data(self, block_fn: Any, *given: Any, **options: Any) -> list[Any]:
-        """What a handler is called with, like Gradio's; raises ``gr.Error`` where that fails."""
+    plain_form: PlainForm
+
+    async def preprocess_data(
+        self, block_fn: Any, given: list[Any], *others: Any, **options: Any
+    ) -> list[Any]:
+        """What a handler is called with, like Gradio's; raises ``gr.Error`` where that fails.
+
+        Of an endpoint for programs, the last ones may be left out: then they are as usual.
+        """
         try:
             if block_fn.fn is None:
                 raise TypeError("it is done by the browser alone")
-            inputs: list[Any] = await super().preprocess_data(block_fn, *given, **options)
+            if is_for_programs(block_fn):
+                given = [*given, *(field.value for field in block_fn.inputs[len(given) :])]
+            inputs: list[Any] = await super().preprocess_data(block_fn, given, *others, **options)
         except gr.Error as error:
             error.print_exception = False
             raise

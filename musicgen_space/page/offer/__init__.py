@@ -1,0 +1,1 @@
+"""A better model, offered to the owner of this machine. Start at ``offer``."""

@@ -1,0 +1,1 @@
+"""What other programs call: the endpoints, their parameters, a plain form for ``gr.load``."""
