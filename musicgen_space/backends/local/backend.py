@@ -29,6 +29,7 @@ from musicgen_space.backends.fair_queue import Ticket
 from musicgen_space.backends.local.checkpoints import Checkpoints
 from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.engine.conditioners.alphabet import Knows
+from musicgen_space.engine.given import heard
 from musicgen_space.errors import (
     BackendError,
     MusicGenSpaceError,
@@ -114,7 +115,7 @@ class LocalBackend(Backend):
         mixed to mono; whether ``continue_from`` is depends on the model.
         """
         if request.continue_from is not None:
-            check_audible(request.continue_from, channels=2)
+            check_audible(heard(request.continue_from, request.duration), channels=2)
         if request.melody is not None:
             check_audible(request.melody, channels=1)
         left = threading.Event()
