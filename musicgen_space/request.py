@@ -26,6 +26,7 @@ __all__ = [
     "MAX_PROMPT_CHARACTERS",
     "MAX_TOTAL_SECONDS",
     "RANDOM_SEED",
+    "STRETCH_LIMIT",
     "TEXTS",
     "Limit",
     "MusicRequest",
@@ -87,6 +88,7 @@ CLIP_LIMITS: dict[str, Limit] = {
     "continue_from": Limit(0.5, 300.0, 10.0, 0.1, "seconds"),
     "melody": Limit(0.5, 300.0, 30.0, 0.1, "seconds"),
 }
+STRETCH_LIMIT = Limit(1.0, 28.0, 8.0, 0.1, "seconds")  # of a piece, made anew
 MAX_TOTAL_SECONDS = 360.0  # of a clip that is continued and what is made after it
 
 # What the fields mean besides their limits, in a line each, where their names do not say it.
