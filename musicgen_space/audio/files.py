@@ -70,7 +70,7 @@ FORMATS = MappingProxyType(
 )
 
 
-def formats_for(take: Take) -> list[str]:
+def formats_for(take: Take | Clip) -> list[str]:
     """The names of ``FORMATS`` that can hold ``take``."""
     channels = take.samples.shape[0]
     return [

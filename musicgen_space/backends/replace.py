@@ -40,7 +40,7 @@ from musicgen_space.take import Replaced, Take
 
 __all__ = ["Stretch", "replaced"]
 
-_MARGIN = 2.0  # seconds before and after the end of a stretch, within which the joint is
+_MARGIN = 2.0  # seconds from the end of a stretch to the joint, or a quarter of it if before
 _FRAME = 0.02  # seconds: MusicGen's sound is made in these
 _NAME = 80  # characters of a prompt that names a piece
 
@@ -61,7 +61,8 @@ class Stretch:
         if len(self.piece.samples) > 2:
             limit = "must have one or two channels"
             raise InvalidRequest("piece", f"{len(self.piece.samples)} channels", limit)
-        within = Limit(0.0, round(self.piece.duration, 3), 0.0, 0.1, "seconds")
+        longest = math.ceil(self.piece.duration * 1000) / 1000
+        within = Limit(0.0, longest, 0.0, 0.1, "seconds")
         for field in ("start", "end"):
             object.__setattr__(self, field, checked_number(field, getattr(self, field), within))
         least = CLIP_LIMITS["continue_from"].minimum
@@ -183,10 +184,13 @@ def _in_place(stretch: Stretch, candidate: Take) -> np.ndarray:
 
 
 def _joint_range(stretch: Stretch, made_until: float) -> tuple[float, float] | None:
-    """The seconds to look for the joint in; None if what was made ends too early."""
-    first = stretch.end - min(_MARGIN, stretch.seconds / 2) - AROUND_SECONDS
-    last = min(stretch.end + _MARGIN + AROUND_SECONDS, made_until, stretch.piece.duration)
-    return (first, last) if last - first > 2 * AROUND_SECONDS + FADE_SECONDS else None
+    """The seconds to look for the joint in; None if what was made ends before the stretch."""
+    end, until = stretch.end, stretch.piece.duration
+    if made_until < min(end + AROUND_SECONDS, until) - _FRAME:
+        return None
+    latest = min(end + _MARGIN, made_until - AROUND_SECONDS, until - AROUND_SECONDS)
+    earliest = min(end - min(_MARGIN, stretch.seconds / 4), latest - FADE_SECONDS)
+    return earliest - AROUND_SECONDS, latest + AROUND_SECONDS
 
 
 def _take(stretch: Stretch, candidate: Take, samples: np.ndarray, facts: Replaced) -> Take:
