@@ -20,7 +20,7 @@ _BANDS = 24
 _LOWEST_HZ = 60.0
 _FLOOR = 1e-7  # of the power in a band: silence is as good as any other silence
 _ATTACK = 3.0  # dB, on average over the bands, below which a change is no attack
-_BEAT_WEIGHT = 0.5  # of an attack that both have, against being alike
+_BEAT_WEIGHT = 0.2  # of an attack that both have, against being alike
 _BEFORE_ATTACK = 0.01  # seconds
 
 
