@@ -16,6 +16,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -53,6 +54,8 @@ from musicgen_space.take import FINISH_LIMITS, Finish, Take
 __all__ = ["main"]
 
 OK, FAILED = 0, 1  # argparse itself exits with 2
+
+_Command = Callable[[dict[str, Backend]], int]  # over the backends; → the exit code
 
 _PROGRAM = "musicgen-space"
 _OPTIONS = ("host", "port")  # of `serve`: they go before the variables of these settings
@@ -100,7 +103,7 @@ def _generate(words: list[str]) -> int:
         backend, request = _understood(options, backends, (*LIMITS, *CLIP_LIMITS))
         return _make(backend, request, finish, options.output)
 
-    return _with_backends(parser, lambda backends: _told(parser, lambda: make(backends)))
+    return _with_backends(parser, partial(_told, parser, make))
 
 
 def _replace(words: list[str]) -> int:
@@ -114,7 +117,7 @@ def _replace(words: list[str]) -> int:
         backend, request = _understood(options, backends, _STRETCH_NUMBERS)
         return _make(backend, request, Finish(), options.output, stretch)
 
-    return _with_backends(parser, lambda backends: _told(parser, lambda: make(backends)))
+    return _with_backends(parser, partial(_told, parser, make))
 
 
 def _models(words: list[str]) -> int:
@@ -146,9 +149,7 @@ def _as_given(complaint: str, chosen: Collection[str]) -> str:
     return complaint
 
 
-def _with_backends(
-    parser: argparse.ArgumentParser, command: Callable[[dict[str, Backend]], int]
-) -> int:
+def _with_backends(parser: argparse.ArgumentParser, command: _Command) -> int:
     """Run ``command`` over the backends, and close them; → the exit code."""
     try:
         settings = Settings.from_environment()
@@ -163,10 +164,10 @@ def _with_backends(
         parser.error(str(error))
 
 
-def _told(parser: argparse.ArgumentParser, make: Callable[[], int]) -> int:
+def _told(parser: argparse.ArgumentParser, make: _Command, backends: dict[str, Backend]) -> int:
     """Make files, and tell what goes wrong; → the exit code."""
     try:
-        return make()
+        return make(backends)
     except InvalidRequest as error:
         parser.error(str(InvalidRequest(_option(error.field), error.value, error.limit)))
     except UnreadableAudio as error:
@@ -394,10 +395,7 @@ def _joint(take: Take) -> str:
     facts = take.replaced
     if facts is None or facts.joint is None:
         return ""
-    return (
-        f", new until {facts.joint:.2f} s, where it is {facts.match:.0%} like the old one, "
-        f"which is {facts.level_jump:+.1f} dB louder"
-    )
+    return f", new until {facts.joint:.2f} s (match {facts.match}, {facts.level_jump:+.1f} dB)"
 
 
 def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
