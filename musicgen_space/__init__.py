@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from musicgen_space.musicgen import MusicGen, Segmind
     from musicgen_space.request import MusicRequest
     from musicgen_space.stream import Stream
-    from musicgen_space.take import Finish, Receipt, Take
+    from musicgen_space.take import Finish, Receipt, Replaced, Take
 
 __all__ = [
     "BackendError",
@@ -52,6 +52,7 @@ __all__ = [
     "OutOfMemory",
     "Progress",
     "Receipt",
+    "Replaced",
     "Segmind",
     "SegmindError",
     "Stopped",
@@ -73,6 +74,7 @@ _MODULES = {  # where what is no error is
     "MusicRequest": "request",
     "Progress": "backends.base",
     "Receipt": "take",
+    "Replaced": "take",
     "Segmind": "musicgen",
     "Stream": "stream",
     "Take": "take",

@@ -1,21 +1,23 @@
 """The command line: ``musicgen-space "upbeat funk with brass" -o take.flac``.
 
-A first word that is no command is a prompt; ``generate`` makes music of any. Several variations
-go to take-1.flac, take-2.flac, … Exit codes: 0 done, 1 the music could not be made, 2 wrong
-usage, 130 interrupted, 143 ended by SIGTERM (what was made by then is written, unless there is a
-second signal).
+A first word that is no command is a prompt; ``generate`` makes music of any, ``replace`` makes a
+stretch of a file anew. Several variations go to take-1.flac, take-2.flac, … Exit codes: 0 done,
+1 the music could not be made, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM (what was made
+by then is written, unless there is a second signal).
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import os
 import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -23,10 +25,11 @@ from tqdm import tqdm
 
 from musicgen_space import __version__
 from musicgen_space.audio.clips import read_clip, told_of
-from musicgen_space.audio.files import format_by_ending
+from musicgen_space.audio.files import format_by_ending, formats_for, read_piece
 from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
 from musicgen_space.backends import backend_named, open_backends
-from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
+from musicgen_space.backends.base import Backend, Loading, Progress, Update, Waiting
+from musicgen_space.backends.replace import Stretch, replaced
 from musicgen_space.clip import Clip
 from musicgen_space.errors import (
     BackendError,
@@ -36,14 +39,24 @@ from musicgen_space.errors import (
     UnreadableAudio,
 )
 from musicgen_space.process.environment import prepare_environment
-from musicgen_space.process.termination import Termination, catch_termination
-from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, TEXTS, MusicRequest
+from musicgen_space.process.termination import catch_termination
+from musicgen_space.request import (
+    ABOUT,
+    CLIP_LIMITS,
+    LIMITS,
+    STRETCH_LIMIT,
+    TEXTS,
+    Limit,
+    MusicRequest,
+)
 from musicgen_space.settings import VARIABLES, Settings, default_of
 from musicgen_space.take import FINISH_LIMITS, Finish, Take
 
 __all__ = ["main"]
 
 OK, FAILED = 0, 1  # argparse itself exits with 2
+
+_Command = Callable[[dict[str, Backend]], int]  # over the backends; → the exit code
 
 _PROGRAM = "musicgen-space"
 _OPTIONS = ("host", "port")  # of `serve`: they go before the variables of these settings
@@ -59,6 +72,9 @@ _SWITCHES = {
 }
 # What steers a terminal or turns the order of letters around; a file's name may have it.
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_STRETCH_NUMBERS = {name: limit for name, limit in LIMITS.items() if name != "duration"} | {
+    "variations": dataclasses.replace(LIMITS["variations"], default=4)
+}
 _STRETCH = re.compile(r"(?P<file>.+)@(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\.\d+)?)")
 
 
@@ -82,7 +98,27 @@ def main(arguments: list[str] | None = None) -> int:
 def _generate(words: list[str]) -> int:
     parser = _generate_parser()
     options = parser.parse_args(words)
-    return _with_backends(parser, lambda backends: _make_files(parser, options, backends))
+
+    def make(backends: dict[str, Backend]) -> int:
+        finish = Finish(**{field: getattr(options, field) for field in (*_SWITCHES, *_FADES)})
+        backend, request = _understood(options, backends, (*LIMITS, *CLIP_LIMITS))
+        return _make(backend, request, finish, options.output)
+
+    return _with_backends(parser, partial(_told, parser, make))
+
+
+def _replace(words: list[str]) -> int:
+    parser = _replace_parser()
+    options = parser.parse_args(words)
+
+    def make(backends: dict[str, Backend]) -> int:
+        stretch = _stretch(options.piece, options.output)
+        if isinstance(stretch.piece, Take) and not options.prompt:
+            options.prompt = stretch.piece.request.prompt
+        backend, request = _understood(options, backends, _STRETCH_NUMBERS)
+        return _make(backend, request, Finish(), options.output, stretch)
+
+    return _with_backends(parser, partial(_told, parser, make))
 
 
 def _models(words: list[str]) -> int:
@@ -124,7 +160,10 @@ def _deploy(words: list[str]) -> int:
     return OK
 
 
-_COMMANDS = {"generate": _generate, "serve": _serve, "models": _models, "deploy": _deploy}
+_COMMANDS = {
+    **{"generate": _generate, "replace": _replace},
+    **{"serve": _serve, "models": _models, "deploy": _deploy},
+}
 
 
 def _as_given(complaint: str, chosen: Collection[str]) -> str:
@@ -135,9 +174,7 @@ def _as_given(complaint: str, chosen: Collection[str]) -> str:
     return complaint
 
 
-def _with_backends(
-    parser: argparse.ArgumentParser, command: Callable[[dict[str, Backend]], int]
-) -> int:
+def _with_backends(parser: argparse.ArgumentParser, command: _Command) -> int:
     """Run ``command`` over the backends, and close them; → the exit code."""
     try:
         settings = Settings.from_environment()
@@ -152,13 +189,10 @@ def _with_backends(
         parser.error(str(error))
 
 
-def _make_files(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, backends: dict[str, Backend]
-) -> int:
-    """Make what the options ask for; → the exit code."""
+def _told(parser: argparse.ArgumentParser, make: _Command, backends: dict[str, Backend]) -> int:
+    """Make files, and tell what goes wrong; → the exit code."""
     try:
-        finish = Finish(**{field: getattr(options, field) for field in (*_SWITCHES, *_FADES)})
-        return _make(*_understood(options, backends), finish, options.output)
+        return make(backends)
     except InvalidRequest as error:
         parser.error(str(InvalidRequest(_option(error.field), error.value, error.limit)))
     except UnreadableAudio as error:
@@ -169,15 +203,14 @@ def _make_files(
 
 
 def _understood(
-    options: argparse.Namespace, backends: dict[str, Backend]
+    options: argparse.Namespace, backends: dict[str, Backend], others: Iterable[str]
 ) -> tuple[Backend, MusicRequest]:
-    """The options as a backend and a request; raises ``InvalidRequest``."""
+    """The options as a backend and a request, whose fields ``others`` are; ``InvalidRequest``."""
     backend = backend_named(backends, options.backend or next(iter(backends)))
     format_by_ending(options.output, "output")
     if not options.output.resolve().parent.is_dir():
         raise InvalidRequest("output", str(options.output), "must lie in a folder that exists")
-    fields = (*TEXTS, "model", *LIMITS, *CLIP_LIMITS)
-    given = {field: getattr(options, field) for field in fields}
+    given = {field: getattr(options, field) for field in (*TEXTS, "model", *others)}
     request = backend.request(given, _clip, any_model=True)
     for path in _paths(options.output, request):
         _check_writable(path)
@@ -215,32 +248,35 @@ def _clip(field: str, given: str) -> Clip:
     return clip
 
 
+def _stretch(given: str, output: Path) -> Stretch:
+    """The stretch of a file that FILE@FROM-TO names; raises ``InvalidRequest``."""
+    found = _STRETCH.fullmatch(given)
+    if found is None:
+        limit = "must be FILE@FROM-TO, from one second to another, as in take.flac@8-16"
+        raise InvalidRequest("piece", given, limit)
+    path = Path(found["file"])
+    with told_of("piece", f"piece {path}"):
+        piece = read_piece(path)
+    if output.exists() and output.samefile(path):
+        raise InvalidRequest("output", str(output), "must be another file, so that both are kept")
+    format_by_ending(output, "output", formats_for(piece))
+    return Stretch(piece, float(found["start"]), float(found["end"]))
+
+
 def _generate_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=_PROGRAM,
         usage="%(prog)s [generate] PROMPT [options]\n"
+        "       %(prog)s replace FILE@FROM-TO [PROMPT] [options]\n"
         "       %(prog)s serve | models | deploy [--help]",
-        description="Turn a line of text into music. `serve` shows the page instead, `models` "
-        "lists the models, `deploy` makes a Space; `generate` goes before a prompt of one of these "
-        "words.",
+        description="Turn a line of text into music. `replace` makes a stretch of a file anew, "
+        "`serve` shows the page instead, `models` lists the models, `deploy` makes a Space; "
+        "`generate` goes before a prompt of one of these words.",
         epilog="Exit codes: 0 done, 1 the music could not be made, 2 wrong usage, 130 interrupted, "
         "143 ended by SIGTERM. After one of the last two what was made by then is written.",
     )
     parser.add_argument("prompt", nargs="?", default="", metavar="PROMPT", help=ABOUT["prompt"])
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("take.wav"), metavar="FILE",
-        help="where to write it: .wav, .flac, .ogg or .mp3 (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--model", help="a name that `models` lists, a hub id or a folder")
-    parser.add_argument("--backend", help="where the music is made (default: the first one)")
-    for name, limit in LIMITS.items():
-        parser.add_argument(
-            f"--{_option(name)}", dest=name, type=int if limit.whole else float,
-            default=limit.default, metavar="N",
-            help=f"{limit.range}; {ABOUT[name]} (default: {limit.default:g})",
-        )  # fmt: skip
-    for name in TEXTS[1:]:
-        parser.add_argument(f"--{_option(name)}", default="", metavar="WORDS", help=ABOUT[name])
+    _add_wish(parser, LIMITS, Path("take.wav"))
     for name, limit in CLIP_LIMITS.items():
         parser.add_argument(
             f"--{_option(name)}", dest=name, metavar="FILE[@FROM-TO]",
@@ -257,6 +293,40 @@ def _generate_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", action="store_true", help=about)
     parser.add_argument("--version", action="version", version=__version__)
     return parser
+
+
+def _replace_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"{_PROGRAM} replace",
+        description="Make a stretch of a file anew, in the sound of what is before it. The rest "
+        "of the file stays as it is; the best of several variations is the first.",
+    )
+    parser.add_argument(
+        "piece", metavar="FILE@FROM-TO",
+        help=f"a sound file and the seconds in it, as in take.flac@8-16: {STRETCH_LIMIT.range}",
+    )  # fmt: skip
+    about = f"{ABOUT['prompt']} (default: that in the file's tags)"
+    parser.add_argument("prompt", nargs="?", default="", metavar="PROMPT", help=about)
+    _add_wish(parser, _STRETCH_NUMBERS, Path("new.wav"))
+    return parser
+
+
+def _add_wish(parser: argparse.ArgumentParser, limits: dict[str, Limit], output: Path) -> None:
+    """The options of everything that makes music, those of the numbers in ``limits`` too."""
+    parser.add_argument(
+        "-o", "--output", type=Path, default=output, metavar="FILE",
+        help="where to write it: .wav, .flac, .ogg or .mp3 (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--model", help="a name that `models` lists, a hub id or a folder")
+    parser.add_argument("--backend", help="where the music is made (default: the first one)")
+    for name, limit in limits.items():
+        parser.add_argument(
+            f"--{_option(name)}", dest=name, type=int if limit.whole else float,
+            default=limit.default, metavar="N",
+            help=f"{limit.range}; {ABOUT[name]} (default: {limit.default:g})",
+        )  # fmt: skip
+    for name in TEXTS[1:]:
+        parser.add_argument(f"--{_option(name)}", default="", metavar="WORDS", help=ABOUT[name])
 
 
 def _serve_parser() -> argparse.ArgumentParser:
@@ -299,10 +369,21 @@ def _print_models(backends: dict[str, Backend]) -> int:
     return OK
 
 
-def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path) -> int:
+def _make(
+    backend: Backend,
+    request: MusicRequest,
+    finish: Finish,
+    output: Path,
+    stretch: Stretch | None = None,
+) -> int:
+    """Make the takes of a request, or those for a stretch, and write them; → the exit code."""
     with catch_termination() as stop:
         told = _tell_remarks(backend, request)
-        takes = _watched(backend, request, stop)
+        if stretch is None:
+            takes = _watched(backend.generate(request, stop), request.duration)
+        else:
+            seconds = stretch.request(request).duration
+            takes = _watched(replaced(backend, stretch, request, stop), seconds)
         if not told:  # of some models only loading them tells
             _tell_remarks(backend, request)
         if not takes and not stop.is_set():
@@ -326,11 +407,20 @@ def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
         report.append(
             f"{path}: {finished.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
+            f"{_joint(take)}"
         )
     for line in report:
         _say(line)
     if failure is not None:
         raise failure
+
+
+def _joint(take: Take) -> str:
+    """How well a new stretch joins what follows."""
+    facts = take.replaced
+    if facts is None or facts.joint is None:
+        return ""
+    return f", new until {facts.joint:.2f} s (match {facts.match}, {facts.level_jump:+.1f} dB)"
 
 
 def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
@@ -341,12 +431,12 @@ def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:
     return bool(remarks)
 
 
-def _watched(backend: Backend, request: MusicRequest, stop: Termination) -> list[Take]:
-    """Make the takes with a progress bar on the terminal."""
+def _watched(updates: Iterator[Update], seconds: float) -> list[Take]:
+    """Make the takes, of so many new ``seconds``, with a progress bar on the terminal."""
     takes = []
     layout = "{desc}: {bar} {n:.1f} of {total:.0f} s{postfix}"
-    with tqdm(total=request.duration, bar_format=layout, desc="Music", leave=False) as bar:
-        for update in backend.generate(request, stop):
+    with tqdm(total=seconds, bar_format=layout, desc="Music", leave=False) as bar:
+        for update in updates:
             if isinstance(update, Take):
                 takes.append(update)
             elif isinstance(update, Loading):

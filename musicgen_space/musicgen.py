@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from musicgen_space.backends.base import Backend, Chunk
+from musicgen_space.backends.replace import Stretch, replaced
 from musicgen_space.clip import Clip
 from musicgen_space.errors import BackendError, InvalidRequest, InvalidSetting, Stopped
 from musicgen_space.key import ApiKey
@@ -66,7 +67,7 @@ class TextToMusic:
     - ``guidance_scale``: how closely to follow the prompt, 1 to 10 (3; 1: off)
     - ``temperature`` 0.1 to 2 (1), ``top_k`` 1 to 2048 (250), ``top_p`` 0 to 1 (0: off)
     - ``negative_prompt``, ``blend_prompt``: what to move away from; what to become on the way
-    - ``continue_from``: a file or ``Clip`` of 0.5 to 25 s that the music goes on from
+    - ``continue_from``: a file or ``Clip`` of 0.5 to 300 s that the music goes on from
     - ``melody``: one whose tune the music follows, with a melody model
 
     or a ``MusicRequest`` in place of the prompt, whose fields those by name replace. What is
@@ -114,15 +115,7 @@ class TextToMusic:
         Their seeds are ``seed``, ``seed`` + 1, …, and each is what ``generate`` makes of its own.
         Raises what ``generate`` raises.
         """
-        takes = []
-        for update in self._updates(self._request(prompt, fields, count), stop):
-            if isinstance(update, Take):
-                takes.append(update)
-            elif report is not None and not isinstance(update, Chunk):
-                report(update)
-        if not takes:
-            raise Stopped
-        return takes
+        return _takes(self._updates(self._request(prompt, fields, count), stop), report)
 
     def stream(
         self,
@@ -139,6 +132,36 @@ class TextToMusic:
         ``UnreadableAudio`` at once, a ``BackendError`` where chunks are read.
         """
         return Stream(self._updates(self._request(prompt, fields, 1), stop), report)
+
+    def replace(
+        self,
+        piece: Take | Clip | str | PathLike[str],
+        start: float,
+        end: float,
+        prompt: str | None = None,
+        count: int = int(LIMITS["variations"].maximum),
+        *,
+        stop: threading.Event | None = None,
+        report: Report | None = None,
+        **fields: Unpack[Fields],
+    ) -> list[Take]:
+        """``piece`` with its seconds ``start`` to ``end`` made anew, 1 to 4 times.
+
+        The best one is first: where the new part is most like the old one at its end. Each is as
+        long as the piece, and but for a crossfade at ``start`` and one within 2 s of ``end``
+        the samples outside are the same; ``take.replaced`` says where and how well they join.
+        The stretch lasts 1 to 28 s. The music goes on from what is before it. A take
+        is made anew by its own prompt and settings, without a melody, unless others are given.
+
+        ``Stopped`` is raised if ``stop`` was set before there was enough. Raises what
+        ``generate`` raises; ``duration`` and ``continue_from`` can't be given.
+        """
+        stretch = Stretch(_piece(piece), start, end)
+        for field in ("duration", "continue_from"):
+            if field in fields:
+                raise InvalidRequest(field, fields[field], "can't be given: the stretch says it")
+        wish = self._request(_wish_for(stretch.piece, prompt), fields, count)
+        return _takes(self._replaced(stretch, wish, stop), report)
 
     def close(self) -> None:
         """Stop what is being made and free the model; said twice, it counts once."""
@@ -169,6 +192,11 @@ class TextToMusic:
     def _updates(self, request: MusicRequest, stop: threading.Event | None) -> Updates:
         """What the backend tells; it lives at least as long as anybody listens."""
         yield from self._backend.generate(request, stop or threading.Event())
+
+    def _replaced(
+        self, stretch: Stretch, wish: MusicRequest, stop: threading.Event | None
+    ) -> Updates:
+        yield from replaced(self._backend, stretch, wish, stop or threading.Event())
 
 
 class MusicGen(TextToMusic):
@@ -284,6 +312,41 @@ def _settings(**options: Any) -> Iterator[Settings]:
 
 def _name_of(model: str | PathLike[str]) -> str:
     return model if isinstance(model, str) else os.path.abspath(model)
+
+
+def _takes(updates: Updates, report: Report | None) -> list[Take]:
+    """All takes that come; raises ``Stopped`` if there are none."""
+    takes = []
+    for update in updates:
+        if isinstance(update, Take):
+            takes.append(update)
+        elif report is not None and not isinstance(update, Chunk):
+            report(update)
+    if not takes:
+        raise Stopped
+    return takes
+
+
+def _wish_for(piece: Take | Clip, prompt: str | None) -> str | MusicRequest:
+    """What to ask for a part of ``piece``: of a take, what made it, without its melody."""
+    if isinstance(piece, Clip):
+        return prompt or ""
+    request = piece.request if prompt is None else replace(piece.request, prompt=prompt)
+    usual = LIMITS["duration"].default
+    return replace(request, duration=usual, model=None, continue_from=None, melody=None)
+
+
+def _piece(given: Any) -> Take | Clip:
+    """A take or clip, or that of the file which is given in its place."""
+    if isinstance(given, Take | Clip):
+        return given
+    if not isinstance(given, str | PathLike):
+        raise InvalidRequest("piece", given, "must be a Take, a Clip or the path of a file")
+    from musicgen_space.audio.clips import told_of
+    from musicgen_space.audio.files import read_piece
+
+    with told_of("piece", f"piece {given}"):
+        return read_piece(Path(given))
 
 
 def _fields_of(request: MusicRequest) -> dict[str, Any]:

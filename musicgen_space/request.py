@@ -24,7 +24,9 @@ __all__ = [
     "DOCUMENTED_DURATION",
     "LIMITS",
     "MAX_PROMPT_CHARACTERS",
+    "MAX_TOTAL_SECONDS",
     "RANDOM_SEED",
+    "STRETCH_LIMIT",
     "TEXTS",
     "Limit",
     "MusicRequest",
@@ -81,11 +83,13 @@ LIMITS: dict[str, Limit] = {
 
 DOCUMENTED_DURATION = dataclasses.replace(LIMITS["duration"], maximum=30.0)
 
-# Seconds of a clip. MusicGen hears 30 s at a time: what is to be continued must leave room.
+# Seconds of a clip; of what is to be continued, the model hears the end (engine/windows.py).
 CLIP_LIMITS: dict[str, Limit] = {
-    "continue_from": Limit(0.5, 25.0, 10.0, 0.1, "seconds"),
+    "continue_from": Limit(0.5, 300.0, 10.0, 0.1, "seconds"),
     "melody": Limit(0.5, 300.0, 30.0, 0.1, "seconds"),
 }
+STRETCH_LIMIT = Limit(1.0, 28.0, 8.0, 0.1, "seconds")  # of a piece, made anew
+MAX_TOTAL_SECONDS = 360.0  # of a clip that is continued and what is made after it
 
 # What the fields mean besides their limits, in a line each, where their names do not say it.
 ABOUT: dict[str, str] = {
@@ -99,7 +103,7 @@ ABOUT: dict[str, str] = {
     "variations": "takes at once, with the seed and the next ones",
     "negative_prompt": "what the music shall move away from",
     "blend_prompt": "what the music shall become while it goes on",
-    "continue_from": "a sound file that the music goes on from",
+    "continue_from": "a sound file that the music goes on from, kept as its beginning",
     "melody": "a sound file whose tune the music follows",
 }
 
@@ -114,8 +118,9 @@ class MusicRequest:
     1 means off. ``model`` names a checkpoint of the backend, None its default.
 
     The music moves away from ``negative_prompt`` and over to ``blend_prompt`` while it goes
-    on; "" is neither. It starts after the sound of ``continue_from``, and follows the tune of
-    ``melody``. ``variations`` are made at once, with the seeds ``seed``, ``seed`` + 1, …
+    on; "" is neither. It starts after the sound of ``continue_from``, which is the beginning of
+    the take, and follows the tune of ``melody``. ``variations`` are made at once, with the seeds
+    ``seed``, ``seed`` + 1, …
     """
 
     prompt: str
@@ -140,6 +145,7 @@ class MusicRequest:
             object.__setattr__(self, field, checked_number(field, getattr(self, field), limit))
         for field, limit in CLIP_LIMITS.items():
             _check_clip(field, getattr(self, field), limit)
+        _check_total(self.given_seconds, self.duration)
         if self.model is not None and not isinstance(self.model, str):
             raise InvalidRequest("model", self.model, "must be text")
 
@@ -233,6 +239,12 @@ def _check_clip(field: str, clip: object, limit: Limit) -> None:
     if not limit.minimum - 0.01 <= clip.duration <= limit.maximum + 0.01:
         must = f"must last {limit.minimum:g} to {limit.maximum:g} {limit.unit}"
         raise InvalidRequest(field, f"{clip.duration:.2f} seconds", must)
+
+
+def _check_total(given: float, new: float) -> None:
+    if given + new > MAX_TOTAL_SECONDS + 0.01:
+        most = f"{MAX_TOTAL_SECONDS - given:.4g} seconds after a clip of {given:.4g}"
+        raise InvalidRequest("duration", new, f"must be at most {most}")
 
 
 def checked_number(field: str, value: object, limit: Limit) -> float | int:

@@ -15,7 +15,7 @@ from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import Limit, MusicRequest, checked_number
 
-__all__ = ["FINISH_LIMITS", "Finish", "Receipt", "Take"]
+__all__ = ["FINISH_LIMITS", "Finish", "Receipt", "Replaced", "Take"]
 
 FINISH_LIMITS: dict[str, Limit] = {
     "fade_in": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
@@ -65,6 +65,44 @@ class Receipt:
     generation_seconds: float | None = None
 
 
+_SECONDS = Limit(0.0, 3600.0, 0.0, 0.001, "seconds")
+_REPLACED_LIMITS: dict[str, Limit] = {
+    "start": _SECONDS,
+    "end": _SECONDS,
+    "joint": _SECONDS,
+    "match": Limit(0.0, 1.0, 0.0, 0.001),
+    "level_jump": Limit(-200.0, 200.0, 0.0, 0.1, "dB"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Which seconds of a piece were made anew, and how the new ones go over into the old ones.
+
+    ``name`` and ``digest`` are those of the piece, as in ``ClipFacts``. It was to be new from
+    ``start`` to ``end``, and is again as it was from second ``joint`` on. There both are alike to
+    a degree ``match`` of 0 … 1, and the old one is ``level_jump`` dB louder. The last three are
+    None where the new part is the end.
+    """
+
+    name: str
+    digest: str
+    start: float
+    end: float
+    joint: float | None = None
+    match: float | None = None
+    level_jump: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("name", "digest"):
+            if not isinstance(getattr(self, field), str):
+                raise InvalidRequest(field, getattr(self, field), "must be text")
+        for field, limit in _REPLACED_LIMITS.items():
+            value = getattr(self, field)
+            if value is not None or field in ("start", "end"):
+                object.__setattr__(self, field, checked_number(field, value, limit))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Take:
     """A piece of music and where it came from.
@@ -77,7 +115,8 @@ class Take:
     what was done to the sound since, None: nothing.
     ``name`` is what somebody calls it, "" for its prompt.
     ``clips`` says by field which clips it was made with: those of ``request``, unless it was
-    read from a file, which holds no more of them than that.
+    read from a file, which holds no more of them than that. ``replaced`` says which part of it
+    was made by ``request``, where the rest is from another piece.
     """
 
     samples: np.ndarray
@@ -91,6 +130,7 @@ class Take:
     finish: Finish | None = None
     base_model: str | None = None
     clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
+    replaced: Replaced | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -139,6 +179,9 @@ class Take:
     def real_time_factor(self) -> float:
         """Seconds of music made per second of waiting; above 1 is faster than playback.
 
-        The clip that a take continues was there already.
+        What a take continues, or is a part of, was there already.
         """
-        return (self.duration - self.given_seconds) / max(self.seconds_taken, 1e-9)
+        made = self.duration - self.given_seconds
+        if self.replaced is not None:
+            made = self.replaced.end - self.replaced.start
+        return made / max(self.seconds_taken, 1e-9)

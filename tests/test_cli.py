@@ -53,7 +53,7 @@ def test_the_machines_default_model_is_listed_first(
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "facebook/musicgen-large"
 
 
-@pytest.mark.parametrize("prompt", ["serve", "models", "generate"])
+@pytest.mark.parametrize("prompt", ["serve", "models", "generate", "replace"])
 def test_a_prompt_may_be_called_like_a_command(prompt: str, studio: Studio) -> None:
     assert main(["generate", prompt]) == 0
     assert studio.asked[0].prompt == prompt
@@ -63,11 +63,13 @@ def test_help_names_the_commands_and_how_the_page_is_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = {}
-    for command in ((), ("serve",), ("models",), ("deploy",)):
+    for command in ((), ("serve",), ("models",), ("deploy",), ("replace",)):
         with pytest.raises(SystemExit, match="0"):
             main([*command, "--help"])
         told[command] = capsys.readouterr().out
     assert "serve | models | deploy" in told[()]
+    assert "replace FILE@FROM-TO" in told[()]
+    assert "1 to 28 seconds" in told["replace",]
     assert "list the models" in told["models",].lower()
     assert "zero-gpu" in told["deploy",]
     options = {"--host", "--port", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"}
@@ -200,13 +202,14 @@ def write_song(name: str, seconds: float = 30.0) -> None:
 
 
 def test_the_documentation_s_commands_work_as_written(studio: Studio) -> None:
+    studio.sound = np.zeros((1, 60 * 32_000), np.float32)
     write_song("song.mp3")
     scripts = [*snippets("../README.md", "sh"), *snippets("command-line.md", "sh")]
     lines = [line for script in scripts for line in script.splitlines()]
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "make" or main(words) == 0, line
-    assert [request.variations for request in studio.asked] == [1, 1, 3]
+    assert [request.variations for request in studio.asked] == [1, 1, 3, 4]
 
 
 def test_every_wish_reaches_the_backend(studio: Studio) -> None:
@@ -223,6 +226,70 @@ def test_every_wish_reaches_the_backend(studio: Studio) -> None:
     assert (told["name"], told["start"], told["seconds"]) == ("song.wav", 3.5, 8.5)
     assert request.continue_from.samples[0, 8_000] == pytest.approx(4 / 40, abs=1e-3)
     assert request.melody.duration == 30
+
+
+def test_all_of_a_long_file_is_continued(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_song("song.wav", 299)
+    assert main(["jazz", "--continue", "song.wav"]) == 0
+    assert studio.asked[0].given_seconds == 299
+    write_song("song.wav", 301)
+    with pytest.raises(SystemExit, match="2"):
+        main(["jazz", "--continue", "song.wav"])
+    assert "continue must last 0.5 to 300 seconds, got '301.00 sec" in capsys.readouterr().err
+
+
+def test_a_stretch_of_a_file_is_made_anew(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studio.sound = np.zeros((1, 60 * 32_000), np.float32)
+    write_song("song.wav")
+    old = Path("song.wav").read_bytes()
+    assert main(["replace", "song.wav@8-16", "drums", "-o", "new.wav", "--variations", "2"]) == 0
+    assert (studio.asked[0].prompt, studio.asked[0].variations) == ("drums", 2)
+    told = capsys.readouterr().out
+    for name in ("new-1.wav", "new-2.wav"):
+        new, rate = soundfile.read(name)
+        assert (len(new), rate) == (30 * 8_000, 8_000)
+        assert not new[9 * 8_000 : 14 * 8_000].any()
+        assert new[: 8 * 8_000].all()
+        assert f"{name}: 30.00 s" in told
+    assert "new until" in told
+    assert Path("song.wav").read_bytes() == old
+    settings = read_settings(Path("new-1.wav").read_bytes())
+    assert settings is not None
+    assert (settings["replaced"]["start"], settings["replaced"]["end"]) == (8, 16)
+
+
+def test_a_take_is_made_anew_by_its_own_words(studio: Studio) -> None:
+    studio.sound = np.zeros((1, 60 * 32_000), np.float32)
+    assert main(["slow jazz", "-o", "take.flac"]) == 0
+    assert main(["replace", "take.flac@20-30", "-o", "new.flac"]) == 0
+    assert (studio.asked[1].prompt, studio.asked[1].variations) == ("slow jazz", 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["song.wav"], "piece must be FILE@FROM-TO, from one second to another, as in take.flac"),
+        (["song.wav@8-8.5"], "end must be 1 to 28 seconds after the start, 8, got 8.5"),
+        (["song.wav@8-31"], "end must be a number from 0 to 30 seconds, got 31"),
+        (["song.wav@8-12"], "prompt must not be empty"),
+        (["none.wav@8-12"], "piece none.wav: The file can't be opened"),
+        (["song.wav@8-12", "a", "-o", "song.wav"], "output must be another file, so that both"),
+        (["song.wav@8-12", "a", "-o", "new.aiff"], "output must end in one of .wav, .flac"),
+        (["song.wav@8-12", "a", "--duration", "3"], "unrecognized arguments: --duration"),
+    ],
+)
+def test_a_stretch_that_can_not_be_made_anew_is_told(
+    arguments: list[str], complaint: str, studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_song("song.wav")
+    with pytest.raises(SystemExit, match="2"):
+        main(["replace", *arguments])
+    assert complaint in capsys.readouterr().err
+    assert not studio.asked
 
 
 def test_a_stretch_of_a_file_of_any_size_is_used(studio: Studio) -> None:
@@ -429,8 +496,7 @@ def test_without_a_finish_files_hold_the_take_as_it_is(studio: Studio) -> None:
         (["--melody", "none.wav@1-2"], "melody none.wav@1-2: The file can't be opened: No"),
         (["--continue", "song.wav@one-two"], "continue song.wav@one-two: The file can't be op"),
         (["--melody", "words.mp3"], "melody words.mp3: This is text and no sound."),
-        (["--continue", "song.wav"], "continue must last 0.5 to 25 seconds, got '30.00 seconds'"),
-        (["--continue", "song.wav@1-1.2"], "continue must last 0.5 to 25 seconds, got '0.20"),
+        (["--continue", "song.wav@1-1.2"], "continue must last 0.5 to 300 seconds, got '0.20"),
         (["--continue", "song.wav@20-40"], "continue must be a stretch within 0 to 30.00 seconds"),
         (["--continue", "song.wav@40-50"], "must be a stretch of the file, which has ended by"),
         (["--melody", "song.wav@5-3"], "melody must be a stretch from one second to a later one"),

@@ -226,6 +226,55 @@ def test_ones_own_sound_is_continued(model: MusicGen, song: Path) -> None:
         assert take.clips["continue_from"].name == "song.wav"
 
 
+def test_a_stretch_is_made_anew_several_times_and_the_best_comes_first(
+    model: MusicGen, tmp_path: Path
+) -> None:
+    take = model.generate("jazz", duration=4, seed=7)
+    reports: list[object] = []
+    takes = model.replace(take, 1.5, 3, count=2, report=reports.append)
+    for each in takes:
+        assert np.array_equal(each.samples[:, :48_000], take.samples[:, :48_000])
+        assert each.samples.shape == take.samples.shape
+        assert each.request.prompt == "jazz"
+    first, second = (each.replaced.match for each in takes if each.replaced)
+    assert first is not None
+    assert second is not None
+    assert first >= second
+    assert {each.request.seed for each in takes} == {7, 8}
+    assert any(isinstance(report, Progress) for report in reports)
+    again = model.replace(take.save(tmp_path / "take.flac"), 1.5, 3, seed=take.request.seed)
+    assert again[0].replaced is not None
+    (other,) = model.replace(Clip(take.samples, take.sample_rate), 0, 1.5, "drums", count=1)
+    assert other.request.prompt == "drums"
+
+
+def test_a_replacement_that_is_stopped_at_once_is_none(model: MusicGen) -> None:
+    stop = threading.Event()
+    stop.set()
+    piece = Clip(np.random.default_rng(0).normal(0, 0.1, (1, 4 * 32_000)), 32_000)
+    with pytest.raises(Stopped):
+        model.replace(piece, 1, 3, "drums", stop=stop)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wish", "message"),
+    [
+        ((1, 9, "jazz"), {}, "end must be a number from 0 to 4 seconds, got 9"),
+        ((1, 3), {}, "prompt must not be empty"),
+        ((1, 3, "jazz", 5), {}, "variations must be a whole number from 1 to 4, got 5"),
+        ((1, 3, "jazz"), {"duration": 2}, "duration can't be given: the stretch says it"),
+    ],
+)
+def test_what_can_not_be_replaced_is_told_at_once(
+    model: MusicGen, arguments: tuple[Any, ...], wish: dict[str, Any], message: str
+) -> None:
+    piece = Clip(np.random.default_rng(0).normal(0, 0.1, (1, 4 * 32_000)), 32_000)
+    with pytest.raises(InvalidRequest, match=message):
+        model.replace(piece, *arguments, **wish)
+    with pytest.raises(InvalidRequest, match="piece must be a Take, a Clip or the path of a file"):
+        model.replace(7, 1, 3)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [

@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import (
     LIMITS,
@@ -127,3 +129,20 @@ def test_settings_from_when_there_were_two_lengths_have_the_one_they_meant(
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError):
         MusicRequest("jazz", tempo=120)  # type: ignore[call-arg]
+
+
+def clip(seconds: float) -> Clip:
+    return Clip(np.ones((1, round(seconds * 100)), np.float32), 100)
+
+
+def test_five_minutes_can_be_continued_and_no_more() -> None:
+    request = MusicRequest("jazz", duration=60, continue_from=clip(300))
+    assert (request.given_seconds, request.total_seconds) == (300, 360)
+    with pytest.raises(InvalidRequest, match=r"^continue_from must last 0\.5 to 300 seconds, got"):
+        MusicRequest("jazz", continue_from=clip(300.5))
+
+
+def test_a_clip_and_what_follows_it_last_six_minutes_at_most() -> None:
+    words = "^duration must be at most 110 seconds after a clip of 250, got 110.5"
+    with pytest.raises(InvalidRequest, match=words):
+        MusicRequest("jazz", duration=110.5, continue_from=clip(250))

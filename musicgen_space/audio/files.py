@@ -19,12 +19,13 @@ import numpy as np
 import soundfile
 
 from musicgen_space.audio.clips import decode
+from musicgen_space.audio.reader import open_source
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.audio.tags import tag_texts
-from musicgen_space.clip import ClipFacts
+from musicgen_space.clip import Clip, ClipFacts
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, upgraded
-from musicgen_space.take import Finish, Receipt, Take
+from musicgen_space.take import Finish, Receipt, Replaced, Take
 
 __all__ = [
     "FORMATS",
@@ -32,6 +33,7 @@ __all__ = [
     "encode",
     "format_by_ending",
     "formats_for",
+    "read_piece",
     "read_settings",
     "read_take",
     "save",
@@ -68,7 +70,7 @@ FORMATS = MappingProxyType(
 )
 
 
-def formats_for(take: Take) -> list[str]:
+def formats_for(take: Take | Clip) -> list[str]:
     """The names of ``FORMATS`` that can hold ``take``."""
     channels = take.samples.shape[0]
     return [
@@ -88,7 +90,7 @@ def format_by_ending(path: Path, field: str, offered: Iterable[str] = FORMATS) -
 
 
 def settings_of(take: Take) -> dict[str, Any]:
-    """The settings that reproduce ``take``: request, model, backend, receipt and finish."""
+    """The settings that reproduce ``take``: request, model, backend, and what was done to it."""
     clips = {name: asdict(clip) for name, clip in take.clips.items()}
     settings = {**take.request.settings(), **clips, "model": take.model, "backend": take.backend}
     if take.base_model is not None:
@@ -97,6 +99,8 @@ def settings_of(take: Take) -> dict[str, Any]:
         settings["receipt"] = asdict(take.receipt)
     if take.finish is not None:
         settings["finish"] = take.finish.settings()
+    if take.replaced is not None:
+        settings["replaced"] = asdict(take.replaced)
     return settings
 
 
@@ -161,7 +165,7 @@ def read_take(data: bytes) -> Take | None:
     clips = {name: ClipFacts.read(settings.get(name)) for name in CLIP_LIMITS}
     try:
         request, receipt = MusicRequest(**fields), settings.get("receipt")
-        finish = settings.get("finish")
+        finish, replaced = settings.get("finish"), settings.get("replaced")
         return Take(
             samples=samples,
             sample_rate=sample_rate,
@@ -173,9 +177,20 @@ def read_take(data: bytes) -> Take | None:
             receipt=None if receipt is None else Receipt(**receipt),
             finish=None if finish is None else Finish(**finish),
             clips={name: clip for name, clip in clips.items() if clip is not None},
+            replaced=None if replaced is None else Replaced(**replaced),
         )
     except (InvalidRequest, TypeError):  # not our settings after all
         return None
+
+
+def read_piece(path: Path) -> Take | Clip:
+    """A file of sound as it is: the take that it holds, or else a clip; raises ``UnreadableAudio``.
+
+    Not resampled or mixed, unlike ``read_clip``.
+    """
+    with open_source(path) as file:
+        data = file.read()
+    return read_take(data) or Clip(*decode(data), name=path.name)
 
 
 def _settings_in(text: str) -> dict[str, Any] | None:

@@ -125,8 +125,11 @@ def concatenate(blocks: list[np.ndarray]) -> np.ndarray:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Float samples as int16, clipped at full scale; no normalisation."""
-    scaled: np.ndarray = np.round(np.clip(samples, -1.0, 1.0) * 32767.0)
+    """Float samples as int16, clipped at full scale; no normalisation.
+
+    −1 is −32768, as in what reads them: samples of a file are the same when written again.
+    """
+    scaled: np.ndarray = np.clip(np.round(samples * 32768.0), -32768, 32767)
     return scaled.astype("<i2")
 
 

@@ -23,7 +23,8 @@ from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
 
 if TYPE_CHECKING:
-    from musicgen_space.engine.generate import Generated
+    from musicgen_space.engine.given import heard
+from musicgen_space.engine.generate import Generated
 
 __all__ = ["Maker", "as_ours", "check_clips", "updates_of"]
 
@@ -44,12 +45,12 @@ class Maker:
 
 
 def check_clips(request: MusicRequest) -> None:
-    """Raise ``UnreadableAudio`` for silent clips.
+    """Raise ``UnreadableAudio`` for clips of which the model would hear nothing.
 
     A melody is always mixed to mono; whether ``continue_from`` is depends on the model.
     """
     if request.continue_from is not None:
-        check_audible(request.continue_from, channels=2)
+        check_audible(heard(request.continue_from, request.duration), channels=2)
     if request.melody is not None:
         check_audible(request.melody, channels=1)
 

@@ -90,9 +90,9 @@ class Conditioning:
     def _melody_window(self, melody: torch.Tensor, seconds: float) -> torch.Tensor:
         """The samples of ``melody`` for the window that starts at ``seconds``, as in AudioCraft.
 
-        In takes of several windows the melody loops; in a single window it is used once.
+        In takes of several windows the melody loops; where one is the whole take it is used once.
         """
-        if self._request.total_seconds <= WINDOW_SECONDS:
+        if self._request.total_seconds <= WINDOW_SECONDS and not seconds:
             return melody[: WINDOW_SECONDS * self._sample_rate]
         first = int(seconds * self._sample_rate)
         indices = np.arange(first, first + WINDOW_SECONDS * self._sample_rate)

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from musicgen_space.audio.resample import convert_audible
+from musicgen_space.audio.resample import convert, convert_audible
 from musicgen_space.clip import Clip
 from musicgen_space.engine.codec.encodec import Codec
 from musicgen_space.engine.conditioners.t5 import TextEncoder
 from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.delay import UNKNOWN, DelayPattern
-from musicgen_space.engine.model import Predictor
+from musicgen_space.engine.given import beginning_with, heard
+from musicgen_space.engine.model import Condition, Predictor
 from musicgen_space.engine.sampling import sample
-from musicgen_space.engine.windows import Window, windows
+from musicgen_space.engine.windows import Window, context_seconds, windows
 from musicgen_space.request import MusicRequest
 
 __all__ = ["CHUNK_SECONDS", "Generated", "MusicGen", "generate"]
@@ -76,6 +77,24 @@ def generate(
     checkpoint that can't follow one.
     """
     codes, known = _init_codes(model, request)
+    pieces = _decoded(model, request, codes, known, stopped, report_every)
+    clip = request.continue_from
+    if clip is not None and heard(clip, request.duration) is not clip:
+        rate, channels = model.codec.sample_rate, model.decoder.config.channels
+        context = known * model.codec.samples_per_frame
+        pieces = beginning_with(Clip(convert(clip, rate, channels), rate), context, pieces)
+    yield from pieces
+
+
+def _decoded(
+    model: MusicGen,
+    request: MusicRequest,
+    codes: torch.Tensor,
+    known: int,
+    stopped: Callable[[], bool],
+    report_every: int,
+) -> Iterator[Generated]:
+    """Predict and decode ``codes``; the sound of the ``known`` frames comes first."""
     rate = model.codec.frame_rate
     frames = known
     with _StreamingCodec(model, codes, known) as codec:
@@ -95,7 +114,7 @@ def _init_codes(model: MusicGen, request: MusicRequest) -> tuple[torch.Tensor, i
     start = (
         torch.empty((config.codebooks, 0), dtype=torch.int64, device=model.device)
         if clip is None
-        else model.encode(clip)
+        else model.encode(heard(clip, request.duration))
     )
     known = start.shape[1]
     codes = start.new_full((request.variations, config.codebooks, known + new), UNKNOWN)
@@ -130,8 +149,11 @@ def _predict(
 
     if stopped():
         return
+    given = request.given_seconds
+    unheard = given - context_seconds(given, request.duration)
     for window in windows(known, total, rate):
-        for frames in _predict_window(model, conditioning, window, codes, next_codes):
+        condition = conditioning.at(unheard + window.start / rate)
+        for frames in _predict_window(model, condition, window, codes, next_codes):
             yield frames
             if stopped():
                 return
@@ -139,7 +161,7 @@ def _predict(
 
 def _predict_window(
     model: MusicGen,
-    conditioning: Conditioning,
+    condition: Condition,
     window: Window,
     codes: torch.Tensor,
     next_codes: Callable[[torch.Tensor, int], torch.Tensor],
@@ -149,7 +171,6 @@ def _predict_window(
     pattern = DelayPattern(decoder.config.delays, window.end - window.start)
     known = codes[..., window.start : window.start + window.known]
     sequence = pattern.build_sequence(known, decoder.config.special_token)
-    condition = conditioning.at(window.start / model.codec.frame_rate)
     prompt = sequence[..., : window.known + 1]
     logits, cache = decoder.prefill(prompt, condition, max_steps=pattern.steps)
     for step in range(window.known + 1, pattern.steps + 1):

@@ -5,17 +5,22 @@ As in AudioCraft (audiocraft/models/musicgen.py, ``_generate_tokens``), each win
 
     |—— known ——|———————— predicted ————————|
                        |————— known ————————|———— predicted ————|
+
+Of a clip that is to be continued the first window hears up to 25 s.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["STRIDE_SECONDS", "WINDOW_SECONDS", "Window", "windows"]
+__all__ = ["STRIDE_SECONDS", "WINDOW_SECONDS", "Window", "context_seconds", "windows"]
 
 WINDOW_SECONDS = 30
 STRIDE_SECONDS = 18
+_MAX_CONTEXT_SECONDS = 25
+_TOLERANCE = 0.01  # seconds: a clip is cut to whole samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +40,15 @@ def windows(known: int, total: int, frame_rate: int) -> Iterator[Window]:
         end = min(total, start + length)
         yield Window(start, known, end)
         start, known = start + stride, end - start - stride
+
+
+def context_seconds(given: float, new: float) -> float:
+    """How many seconds, at the end of a clip of ``given`` ones, the model hears.
+
+    All up to 25. Of a longer clip whole seconds: as many as fit into one window with ``new``
+    seconds of music, but no fewer than two windows share.
+    """
+    if given <= _MAX_CONTEXT_SECONDS + _TOLERANCE:
+        return given
+    shared = WINDOW_SECONDS - STRIDE_SECONDS
+    return min(_MAX_CONTEXT_SECONDS, max(shared, math.floor(WINDOW_SECONDS - new)))

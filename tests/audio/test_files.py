@@ -11,6 +11,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen_space.audio.clips import decode
 from musicgen_space.audio.files import (
     FORMATS,
     encode,
@@ -172,7 +173,15 @@ def test_a_file_of_somebody_else_has_no_settings() -> None:
 
 def test_samples_beyond_full_scale_are_clipped_not_wrapped() -> None:
     samples = np.array([[-3.0, -1.0, 0.0, 1.0, 3.0]], np.float32)
-    assert to_int16(samples).tolist() == [[-32767, -32767, 0, 32767, 32767]]
+    assert to_int16(samples).tolist() == [[-32768, -32768, 0, 32767, 32767]]
+
+
+def test_samples_of_a_file_are_the_same_when_they_are_written_again() -> None:
+    every = np.arange(-(2**15), 2**15, dtype=np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, every, 32_000, format="FLAC")
+    samples, _ = decode(file.getvalue())
+    assert np.array_equal(to_int16(samples)[0], every)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(96000, 2), (44099, 1), (48000, 6), (8000, 1)])

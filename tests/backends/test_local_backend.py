@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def backend(tiny_folder: Path) -> Iterator[LocalBackend]:
     backend.close()
 
 
-def wish(folder: Path, **knobs: float) -> MusicRequest:
+def wish(folder: Path, **knobs: Any) -> MusicRequest:
     return MusicRequest("jazz", model=str(folder), **{"duration": 2, **knobs})
 
 
@@ -79,6 +80,21 @@ def test_a_take_is_its_chunks_and_knows_where_it_came_from(
     assert (take.duration, take.sample_rate, take.stopped) == (2.0, 32000, False)
     assert (take.backend, take.model, take.request.seed) == ("local", str(tiny_folder), 5)
     assert take.seconds_taken > 0
+
+
+def test_a_take_knows_where_the_new_music_begins_after_a_long_clip(
+    backend: LocalBackend, tiny_folder: Path
+) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.1, (1, 30 * 32_000)).astype(np.float32)
+    updates = made(backend, wish(tiny_folder, continue_from=Clip(noise, 32_000)))
+    take = updates[-1]
+    assert isinstance(take, Take)
+    assert (take.given_seconds, take.duration, take.stopped) == (30, 32, False)
+    chunks = [update.samples for update in updates if isinstance(update, Chunk)]
+    assert np.array_equal(np.concatenate(chunks, axis=1), take.samples)
+    assert np.array_equal(chunks[0], noise[:, :32_000])
+    progress = [update for update in updates if isinstance(update, Progress)]
+    assert progress[-1].seconds_made == progress[-1].seconds_wanted == 2
 
 
 def test_progress_speaks_in_seconds_of_music(backend: LocalBackend, tiny_folder: Path) -> None:
@@ -201,6 +217,7 @@ def test_a_folder_that_is_no_checkpoint_is_an_error_and_the_next_take_works(
     ("field", "samples", "complaint"),
     [
         ("continue_from", np.zeros((2, 32_000)), "no sound above"),
+        ("continue_from", np.repeat([[0.5, 0]], [32_000, 64_000 * 15], 1), "from 11.0 to 31.0 s"),
         ("melody", np.zeros((1, 32_000)), "no sound above"),
         ("melody", np.full((2, 32_000), [[0.5], [-0.5]]), "channels cancel each other"),
     ],

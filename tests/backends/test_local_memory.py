@@ -10,13 +10,16 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from musicgen_space.backends.base import Loading, Update
 from musicgen_space.backends.local.backend import LocalBackend
 from musicgen_space.backends.local.default_model import BETTER_MODEL, default_model
+from musicgen_space.clip import Clip
 from musicgen_space.engine import memory
 from musicgen_space.engine.checkpoint import loader
 from musicgen_space.engine.model import Decoder
@@ -46,8 +49,8 @@ def other_folder(tiny_folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_folder, tmp_path / "other")
 
 
-def made(backend: LocalBackend, model: str | Path, **knobs: float) -> list[Update]:
-    request = MusicRequest("jazz", model=str(model), **{"duration": 1, **knobs})  # type: ignore
+def made(backend: LocalBackend, model: str | Path, **knobs: Any) -> list[Update]:
+    request = MusicRequest("jazz", model=str(model), **{"duration": 1, **knobs})
     return list(backend.generate(request, threading.Event()))
 
 
@@ -187,6 +190,22 @@ def test_a_take_that_can_not_fit_says_what_needs_less(
             with pytest.raises(OutOfMemory, match=r"This take needs .* A shorter length"):
                 made(backend, tiny_folder, duration=30)
         assert not loads(made(backend, tiny_folder, duration=30))
+
+
+def test_a_long_clip_needs_the_memory_of_what_the_model_hears_of_it(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = []
+    take_bytes = memory.take_bytes
+    monkeypatch.setattr(
+        memory,
+        "take_bytes",
+        lambda *args, **of: needs.append(of["seconds"]) or take_bytes(*args, **of),
+    )
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, 100 * 2000)).astype(np.float32)
+    with opened() as backend:
+        made(backend, tiny_folder, duration=7, continue_from=Clip(noise, 2000))
+    assert needs == [30]
 
 
 def test_the_models_on_offer_begin_with_what_is_here() -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_space.engine.windows import Window, windows
+from musicgen_space.engine.windows import Window, context_seconds, windows
 
 
 def test_thirty_seconds_are_one_window() -> None:
@@ -27,3 +28,22 @@ def test_every_frame_is_predicted_once(known: int, new: int) -> None:
         assert window.end - window.start <= 1500
         there = window.end
     assert there == known + new
+
+
+@pytest.mark.parametrize(
+    ("given", "new", "heard"),
+    [
+        (0, 10, 0),
+        (25, 300, 25),  # as in transformers
+        (25.009, 300, 25.009),  # a clip is cut to whole samples
+        (60, 1, 25),
+        (60, 10, 20),  # all in one window
+        (60, 11.5, 18),
+        (60, 18, 12),
+        (300, 60, 12),
+    ],
+)
+def test_the_model_hears_as_much_of_a_clip_as_fits_beside_what_is_new(
+    given: float, new: float, heard: float
+) -> None:
+    assert context_seconds(given, new) == heard

@@ -62,7 +62,7 @@ def test_live_sound_comes_back_chunk_by_chunk() -> None:
     encoded = shelf.chunks(key, 0)
     assert encoded is not None
     interleaved = np.frombuffer(base64.b64decode(*encoded), "<i2")
-    assert interleaved.tolist() == [0, -32767, 32767, 16384]
+    assert interleaved.tolist() == [0, -32768, 32767, 16384]
     assert shelf.chunks(key, 1) is None
     assert shelf.chunks("somebody-else", 0) is None
 

@@ -351,11 +351,11 @@ def test_only_the_latest_sessions_are_known_and_one_that_is_used_is(
 
 
 def test_too_long_a_stretch_to_continue_is_refused(studio: Studio, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 40 * RATE)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 310 * RATE)
     soundfile.write(tmp_path / "long.wav", noise, RATE)
     shown = studio.bring(visitor(), str(tmp_path / "long.wav"), "continue_from")
-    own = ({**shown, "from": 0, "to": 40}, "continue_from")
-    with pytest.raises(gr.Error, match=r"0\.5 to 25 seconds"):
+    own = ({**shown, "from": 0, "to": 305}, "continue_from")
+    with pytest.raises(gr.Error, match=r"0\.5 to 300 seconds"):
         check(studio, *wish_at_home(own=own))
 
 

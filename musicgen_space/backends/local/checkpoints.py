@@ -19,6 +19,7 @@ from musicgen_space.backends.local.folders import folder_of
 from musicgen_space.backends.local.model_cache import ModelCache
 from musicgen_space.backends.local.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
 from musicgen_space.engine.conditioners.alphabet import EMBEDDED, T5, Knows
+from musicgen_space.engine.windows import context_seconds
 from musicgen_space.errors import (
     InvalidCheckpoint,
     ModelUnavailable,
@@ -103,11 +104,12 @@ class Checkpoints:
         """Evict other models until a take fits beside its model; raises ``OutOfMemory``."""
         from musicgen_space.engine.memory import take_bytes
 
+        heard = context_seconds(request.given_seconds, request.duration)
         branches = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
         need = take_bytes(
             model.decoder.config,
             self._placement,
-            seconds=request.total_seconds,
+            seconds=heard + request.duration,
             rows=request.variations * branches,
             frame_rate=model.codec.frame_rate,
         )
