@@ -23,8 +23,11 @@ from musicgen_space.page.examples.gallery import (
 )
 from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.form.fields import (
+    FIELDS,
     HINTS,
+    LONGER,
     QUIET,
+    is_obeyed,
     model_choices,
     model_field,
     more_control,
@@ -33,7 +36,7 @@ from musicgen_space.page.form.fields import (
     seed_field,
     slider,
 )
-from musicgen_space.page.form.length import FIELDS, is_obeyed
+from musicgen_space.page.form.length import wire_length
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.form.shortcuts import list_of_keys
@@ -115,6 +118,7 @@ def build_page(
         number_fields()
 
         chosen_models = _wire_switch(backends, backend, key, model, knobs)
+        wire_length(backends, backend, knobs[LONGER], duration)
         _wire_own_sound(studio, backends, backend, model, own, panel)
         notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}

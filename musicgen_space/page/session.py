@@ -37,7 +37,7 @@ from musicgen_space.page.clip.own_sound import (
     new_sounds,
     picked,
 )
-from musicgen_space.page.form.length import FIELDS, one_length
+from musicgen_space.page.form.fields import FIELDS
 from musicgen_space.page.player.player import View, view, view_of_takes
 from musicgen_space.page.player.progress import TakeProgress
 from musicgen_space.page.player.shelf import Shelf
@@ -227,8 +227,8 @@ class Studio:
         """The wish as a backend and a checked request; raises ``MusicGenSpaceError``."""
         backend = backend_named(self._backends, backend_name)
         *fields, own_sound, use = rest
-        given = one_length(dict(zip(FIELDS, fields, strict=True)), backend)
-        obeyed = {name: value for name, value in given.items() if name in backend.knobs}
+        given = zip(FIELDS, fields, strict=True)
+        obeyed = {name: value for name, value in given if name in backend.knobs}
         if use in backend.knobs:
             obeyed |= clip_fields(self.sounds, own_sound, use)
         music_request = backend.request({"prompt": prompt, **obeyed, "model": model})

@@ -8,16 +8,25 @@ from typing import Any
 import gradio as gr
 
 from musicgen_space.backends.base import Backend
-from musicgen_space.page.form.length import SLIDERS
 from musicgen_space.page.i18n.translate import say
 from musicgen_space.page.widget import widget
-from musicgen_space.request import MAX_PROMPT_CHARACTERS, Limit, draw_seed
+from musicgen_space.request import (
+    DOCUMENTED_DURATION,
+    LIMITS,
+    MAX_PROMPT_CHARACTERS,
+    TEXTS,
+    Limit,
+    draw_seed,
+)
 from musicgen_space.take import FINISH_LIMITS
 
 __all__ = [
+    "FIELDS",
     "HINTS",
+    "LONGER",
     "QUIET",
     "folded",
+    "is_obeyed",
     "model_choices",
     "model_field",
     "more_control",
@@ -30,9 +39,16 @@ __all__ = [
 # Handlers are for this page: not part of the API, and progress has words of its own.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
+# The fields of the page for a request, besides its prompt and its clips, in a wish's order.
+FIELDS = (*LIMITS, *TEXTS[1:])
+# How far the page's slider of the length goes: not more than 30 s is documented.
+LONGER = "longer"
+# The limits of what the page shows as numbers at first, by field.
+_SLIDERS: dict[str, Limit] = {**LIMITS, "duration": DOCUMENTED_DURATION}
+
 _LABELS = {
     "variations": say("Takes at once"),
-    "extend_to": say("Extend to"),
+    LONGER: say("Longer than 30 s"),
     "negative_prompt": say("Leave out"),
     "blend_prompt": say("Turn into"),
     "guidance_scale": say("Guidance"),
@@ -42,7 +58,7 @@ _LABELS = {
 }
 HINTS = {
     "variations": say("Variations, made with this seed and the next ones."),
-    "extend_to": say("30 s: off. Above, this many seconds are made in place of the length."),
+    LONGER: say("The length then goes up to 5 minutes."),
     "negative_prompt": say("What should not be heard. Works with guidance above 1."),
     "blend_prompt": say("The music moves over to this while it goes on."),
     "guidance_scale": say("How closely to follow the prompt. 1: off."),
@@ -52,8 +68,8 @@ HINTS = {
 }
 _PLACEHOLDERS = {"negative_prompt": "drums, vocals", "blend_prompt": "a string orchestra"}
 _GROUPS = {
-    say("The music"): ("variations", "extend_to", "negative_prompt", "blend_prompt"),
-    say("How it is drawn"): ("guidance_scale", "temperature", "top_k", "top_p"),
+    say("The music"): ("variations", LONGER, "negative_prompt", "blend_prompt"),
+    say("How freely it plays"): ("guidance_scale", "temperature", "top_k", "top_p"),
 }
 
 
@@ -100,7 +116,7 @@ def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, gr.Compo
         for title, names in _GROUPS.items():
             gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
             for name in names:
-                fields[name] = field = _number_or_text(name)
+                fields[name] = field = _field(name)
                 if isinstance(field, gr.Textbox):
                     note_below(field)
     return fields
@@ -118,7 +134,7 @@ def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:
 
 
 def slider(
-    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = SLIDERS
+    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = _SLIDERS
 ) -> gr.Slider:
     """A slider for one field of a request, or of what has ``limits``, within its own."""
     limit = limits[name]
@@ -135,7 +151,7 @@ def slider(
 
 def number_fields() -> gr.HTML:
     """Nothing to see: it names the page's numbers for readers, and completes what is typed."""
-    limits = {**SLIDERS, **FINISH_LIMITS}
+    limits = {**_SLIDERS, **FINISH_LIMITS}
     defaults = {_id(name): f"{limit.default:g}" for name, limit in limits.items()}
     return widget(None, "form/numbers.js", defaults=defaults, elem_id="numbers")
 
@@ -145,9 +161,18 @@ def _id(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _number_or_text(name: str) -> gr.Component:
+def is_obeyed(field: str, backend: Backend) -> bool:
+    """Whether one of ``FIELDS``, or ``LONGER``, has an effect on a backend."""
+    if field == LONGER:
+        return backend.limits["duration"].maximum > DOCUMENTED_DURATION.maximum
+    return field in backend.knobs
+
+
+def _field(name: str) -> gr.Component:
     label, hint = _LABELS[name], HINTS[name]
-    if name in SLIDERS:
+    if name == LONGER:
+        return gr.Checkbox(label=label, info=hint, elem_id=LONGER)
+    if name in _SLIDERS:
         return slider(name, label, hint)
     return gr.Textbox(
         "",  # not None, which a field is that was never seen
