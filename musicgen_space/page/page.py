@@ -13,6 +13,7 @@ from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
 from musicgen_space.message import as_json
 from musicgen_space.page.api import Programs
+from musicgen_space.page.billing.spending import is_given
 from musicgen_space.page.calls import Page
 from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.examples.gallery import (
@@ -21,30 +22,28 @@ from musicgen_space.page.examples.gallery import (
     view_of_example,
     wire_gallery,
 )
-from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.form.fields import (
     FIELDS,
-    HINTS,
     LONGER,
     QUIET,
     is_obeyed,
     model_choices,
-    model_field,
-    more_control,
     number_fields,
     prompt_field,
-    seed_field,
     slider,
 )
 from musicgen_space.page.form.length import wire_length
+from musicgen_space.page.form.more_control import HINTS, more_control
+from musicgen_space.page.form.particulars import particulars
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
-from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.page.prompt.chips import prompt_words
+from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
 from musicgen_space.page.takes.library_panel import (
     NEW_TAKES,
@@ -87,7 +86,7 @@ def build_page(
         title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR)
     ) as page:
         last_seed = gr.State(int(LIMITS["seed"].default))
-        backend, money, key = _header(backends)
+        backend, money, key, own_key = _header(backends)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=320, elem_id="wish"):
                 prompt = prompt_field()
@@ -95,14 +94,13 @@ def build_page(
                 prompt_words(prompt)
                 gallery = build_gallery()
                 duration = slider("duration", say("Length"), say("Seconds of music."))
-                with gr.Column(elem_id="particulars"):
-                    seed = seed_field(last_seed)
-                    model = model_field(first)
-                own = OwnSound.build(studio, [*backends.values()])
-                knobs = more_control(notes.below)
+                seed, _, model = particulars(first, last_seed)
+                own = OwnSound.build(studio, backends, backend)
+                knobs = more_control(notes.below, backends, backend)
                 with gr.Column(elem_id="actions"):
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
                     stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
+                    price = widget(as_json(studio.price_of(first)), "form/price.js")
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
@@ -117,7 +115,7 @@ def build_page(
         list_of_keys()
         number_fields()
 
-        chosen_models = _wire_switch(backends, backend, key, model, knobs)
+        chosen_models = _wire_switch(backends, backend, (key, own_key), model, knobs)
         wire_length(backends, backend, knobs[LONGER], duration)
         _wire_own_sound(studio, backends, backend, model, own, panel)
         notes.wire(backend, model)
@@ -139,7 +137,7 @@ def build_page(
             # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
             # a backend knows best how many takes it can make at a time.
             trigger(studio.make, wish, made, concurrency_limit=None, trigger_mode=mode, **QUIET)
-        _tell_money(studio, backend, key, money, spent)
+        _tell_money(studio, backend, key, money, price, spent)
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
@@ -167,46 +165,64 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def _header(backends: dict[str, Backend]) -> tuple[gr.Radio, gr.HTML, gr.Textbox]:
-    """Title, the switch of where the music is made, what that costs, and the key for it."""
+def _header(
+    backends: dict[str, Backend],
+) -> tuple[gr.Radio, gr.HTML, gr.Textbox, gr.Button]:
+    """Title, the switch of where the music is made, what that costs, and the key for it.
+
+    The last asks for another key in place of the server's.
+    """
     first = next(iter(backends.values()))
-    hosted = isinstance(first, HostedBackend)
     missing = "" if "local" in backends else _HOW_TO_ADD_LOCAL
+    key_seen, own_key_seen = _key_seen(first, "")
     with gr.Row(elem_id="header"):
-        with gr.Column(scale=5, min_width=240):
-            gr.HTML("<h1>MusicGen Space</h1>", apply_default_css=False)
-            money = widget(
-                as_json([introduction(first)]),
-                "i18n/sentences.html",
-                "i18n/sentences.js",
-                elem_id="money",
-            )
-            gr.HTML(missing, apply_default_css=False, visible=bool(missing))
-        with gr.Column(scale=6, min_width=240):
-            backend = gr.Radio(
-                [(say(str(backend.label)), name) for name, backend in backends.items()],
-                value=first.name,
-                label=say("Where the music is made"),
-                show_label=False,
-                container=False,
-                elem_id="backend",
-            )
-            key = gr.Textbox(
-                label=say("Segmind API key"),
-                info=say("Stays in this tab. Make one at segmind.com under API keys."),
-                type="password",
-                max_lines=1,
-                max_length=MAX_KEY_CHARACTERS,
-                visible=hosted,
-                elem_id="key",
-            )
-    return backend, money, key
+        gr.HTML("<h1>MusicGen Space</h1>", apply_default_css=False, elem_id="title")
+        backend = gr.Radio(
+            [(say(str(backend.label)), name) for name, backend in backends.items()],
+            value=first.name,
+            label=say("Where the music is made"),
+            show_label=False,
+            container=False,
+            elem_id="backend",
+        )
+    with gr.Row(elem_id="costs"):
+        money = widget(
+            as_json(introduction(first)),
+            "i18n/sentences.html",
+            "i18n/sentences.js",
+            elem_id="money",
+        )
+        key = gr.Textbox(
+            label=say("Segmind API key"),
+            placeholder=say("Segmind API key"),
+            show_label=False,
+            container=False,
+            type="password",
+            max_lines=1,
+            max_length=MAX_KEY_CHARACTERS,
+            visible=key_seen,
+            elem_id="key",
+        )
+        own_key = gr.Button(
+            say("Server key ✓ · change"), visible=own_key_seen, elem_id="own-key", size="sm"
+        )
+    gr.HTML(missing, apply_default_css=False, visible=bool(missing), elem_id="missing")
+    asked = [gr.update(visible=True), gr.update(visible=False)]
+    own_key.click(lambda: asked, None, [key, own_key], queue=False, **QUIET)
+    return backend, money, key, own_key
+
+
+def _key_seen(backend: Backend, key: str) -> tuple[bool, bool]:
+    """Whether there is a field for a key, and whether the server's own is told of in its place."""
+    hosted = isinstance(backend, HostedBackend)
+    served = isinstance(backend, HostedBackend) and backend.has_key and not is_given(key)
+    return hosted and not served, served
 
 
 def _wire_switch(
     backends: dict[str, Backend],
     backend: gr.Radio,
-    key: gr.Textbox,
+    keys: tuple[gr.Textbox, gr.Button],
     model: gr.Dropdown,
     knobs: dict[str, gr.Component],
 ) -> gr.State:
@@ -216,10 +232,10 @@ def _wire_switch(
     """
     chosen_models = gr.State({name: each.models()[0].name for name, each in backends.items()})
 
-    def switched(name: str, chosen: dict[str, str]) -> list[Any]:
+    def switched(name: str, chosen: dict[str, str], key: str) -> list[Any]:
         place = backends[name]
         return [
-            gr.update(visible=isinstance(place, HostedBackend)),
+            *(gr.update(visible=seen) for seen in _key_seen(place, key)),
             gr.update(choices=model_choices(place), value=chosen[name]),
             *(
                 gr.update(
@@ -230,8 +246,9 @@ def _wire_switch(
             ),
         ]
 
-    switching = [key, model, *(knobs[knob] for knob in HINTS)]
-    backend.change(switched, [backend, chosen_models], switching, queue=False, **QUIET)
+    switching = [*keys, model, *(knobs[knob] for knob in HINTS)]
+    asked = [backend, chosen_models, keys[0]]
+    backend.change(switched, asked, switching, queue=False, **QUIET)
     model.input(
         lambda name, choice, chosen: {**chosen, name: choice},
         [backend, model, chosen_models],
@@ -243,11 +260,18 @@ def _wire_switch(
 
 
 def _tell_money(
-    studio: Studio, backend: gr.Radio, key: gr.Textbox, money: gr.HTML, spent: gr.State
+    studio: Studio,
+    backend: gr.Radio,
+    key: gr.Textbox,
+    money: gr.HTML,
+    price: gr.HTML,
+    spent: gr.State,
 ) -> None:
     """What is said of money changes with the backend and the key, and after a hosted take."""
+    paying = [backend.change, key.blur, key.submit]
+    gr.on(paying, studio.price, [backend, key], price, queue=False, **QUIET)
     gr.on(
-        [backend.change, key.blur, key.submit, spent.change],
+        [*paying, spent.change],
         studio.money,
         [backend, key],
         money,

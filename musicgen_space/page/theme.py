@@ -54,5 +54,5 @@ def theme() -> gr.themes.Base:
 
 
 def stylesheet() -> str:
-    """What the theme's variables don't reach: the page's own rules, those of its parts after them."""
+    """What the theme's variables don't reach: the page's own rules, then those of its parts."""
     return "\n".join(map(source, _STYLES))

@@ -11,8 +11,8 @@ import pytest
 from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
 from musicgen_space.errors import InvalidRequest, QueueFull, StoppedButBilled
 from musicgen_space.message import Message, as_json, english
-from musicgen_space.page.prompt.chips import VOCABULARY
 from musicgen_space.page.i18n.translate import LANGUAGES, say, tables, translations
+from musicgen_space.page.prompt.chips import VOCABULARY
 from musicgen_space.page.widget import source
 from tests.page.page_texts import PAGE, first_of, texts
 from tests.page.told import PLACE, told

@@ -18,10 +18,10 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.page.examples.gallery import EXAMPLES, example, view_of_example
-from musicgen_space.page.prompt.chips import VOCABULARY
 from musicgen_space.page.form.fields import FIELDS, LONGER
 from musicgen_space.page.form.links import query_of, settings_in
 from musicgen_space.page.form.recall import Recall, recalled
+from musicgen_space.page.prompt.chips import VOCABULARY
 from musicgen_space.request import LIMITS, TEXTS, MusicRequest
 from musicgen_space.take import Take
 from tests.page.test_session import Home, Hosted

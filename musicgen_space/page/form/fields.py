@@ -1,8 +1,8 @@
-"""The fields of a wish: prompt, model, length, seed, and what "More control" holds."""
+"""The fields of a wish: prompt, model, length, seed, and what others are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -22,14 +22,14 @@ from musicgen_space.take import FINISH_LIMITS
 
 __all__ = [
     "FIELDS",
-    "HINTS",
     "LONGER",
     "QUIET",
+    "SLIDERS",
+    "element_id",
     "folded",
     "is_obeyed",
     "model_choices",
     "model_field",
-    "more_control",
     "number_fields",
     "prompt_field",
     "seed_field",
@@ -44,33 +44,7 @@ FIELDS = (*LIMITS, *TEXTS[1:])
 # How far the page's slider of the length goes: not more than 30 s is documented.
 LONGER = "longer"
 # The limits of what the page shows as numbers at first, by field.
-_SLIDERS: dict[str, Limit] = {**LIMITS, "duration": DOCUMENTED_DURATION}
-
-_LABELS = {
-    "variations": say("Takes at once"),
-    LONGER: say("Longer than 30 s"),
-    "negative_prompt": say("Leave out"),
-    "blend_prompt": say("Turn into"),
-    "guidance_scale": say("Guidance"),
-    "temperature": say("Temperature"),
-    "top_k": say("Top-k"),
-    "top_p": say("Top-p"),
-}
-HINTS = {
-    "variations": say("Variations, made with this seed and the next ones."),
-    LONGER: say("The length then goes up to 5 minutes."),
-    "negative_prompt": say("What should not be heard. Works with guidance above 1."),
-    "blend_prompt": say("The music moves over to this while it goes on."),
-    "guidance_scale": say("How closely to follow the prompt. 1: off."),
-    "temperature": say("Below 1 calmer, above 1 wilder."),
-    "top_k": say("How many codes are in the draw. Fewer: safer. 1: always the likeliest."),
-    "top_p": say("Above 0 it replaces top-k: draw from the codes that share this probability."),
-}
-_PLACEHOLDERS = {"negative_prompt": "drums, vocals", "blend_prompt": "a string orchestra"}
-_GROUPS = {
-    say("The music"): ("variations", LONGER, "negative_prompt", "blend_prompt"),
-    say("How freely it plays"): ("guidance_scale", "temperature", "top_k", "top_p"),
-}
+SLIDERS: dict[str, Limit] = {**LIMITS, "duration": DOCUMENTED_DURATION}
 
 
 def prompt_field() -> gr.Textbox:
@@ -78,7 +52,7 @@ def prompt_field() -> gr.Textbox:
     return gr.Textbox(
         label=say("Describe the music"),
         placeholder=say("lo-fi music with a soothing melody"),
-        lines=3,
+        lines=2,
         max_lines=8,
         max_length=MAX_PROMPT_CHARACTERS,
         autofocus=True,
@@ -97,29 +71,14 @@ def model_choices(backend: Backend) -> list[tuple[str, str]]:
     return [(f"{choice.name} ({choice.about})", choice.name) for choice in backend.models()]
 
 
-def seed_field(last_seed: gr.State) -> gr.Slider:
-    """The seed with its dice and the way back to the last one."""
+def seed_field(last_seed: gr.State) -> tuple[gr.Slider, gr.HTML]:
+    """The seed with its dice and the way back to the last one; whether it is to be kept."""
     with gr.Row(elem_id="seed-row"):
         seed = slider("seed", say("Seed"), say("Same seed, same music. −1: a new one each time."))
-        with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
-            dice = gr.Button(say("Random"), size="sm", elem_id="dice")
-            last = gr.Button(say("Last used"), size="sm", elem_id="last-seed")
-    dice.click(draw_seed, seed, seed, queue=False, **QUIET)
-    last.click(lambda used: used, last_seed, seed, queue=False, **QUIET)
-    return seed
-
-
-def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, gr.Component]:
-    """What most people never touch, by field, in two groups; texts have notes below them."""
-    fields: dict[str, gr.Component] = {}
-    with folded(say("More control"), elem_id="more"):
-        for title, names in _GROUPS.items():
-            gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
-            for name in names:
-                fields[name] = field = _field(name)
-                if isinstance(field, gr.Textbox):
-                    note_below(field)
-    return fields
+        keep = widget(False, "form/seed_tools.html", "form/seed_tools.js", elem_id="keep-seed")
+    keep.retry(draw_seed, seed, seed, queue=False, **QUIET)
+    keep.undo(lambda used: used, last_seed, seed, queue=False, **QUIET)
+    return seed, keep
 
 
 def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:
@@ -134,7 +93,7 @@ def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:
 
 
 def slider(
-    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = _SLIDERS
+    name: str, label: str, info: str | None = None, limits: Mapping[str, Limit] = SLIDERS
 ) -> gr.Slider:
     """A slider for one field of a request, or of what has ``limits``, within its own."""
     limit = limits[name]
@@ -145,18 +104,18 @@ def slider(
         step=limit.step,
         label=label,
         info=info,
-        elem_id=_id(name),
+        elem_id=element_id(name),
     )
 
 
 def number_fields() -> gr.HTML:
     """Nothing to see: it names the page's numbers for readers, and completes what is typed."""
-    limits = {**_SLIDERS, **FINISH_LIMITS}
-    defaults = {_id(name): f"{limit.default:g}" for name, limit in limits.items()}
+    limits = {**SLIDERS, **FINISH_LIMITS}
+    defaults = {element_id(name): f"{limit.default:g}" for name, limit in limits.items()}
     return widget(None, "form/numbers.js", defaults=defaults, elem_id="numbers")
 
 
-def _id(name: str) -> str:
+def element_id(name: str) -> str:
     """A field's name as that of its element."""
     return name.replace("_", "-")
 
@@ -166,19 +125,3 @@ def is_obeyed(field: str, backend: Backend) -> bool:
     if field == LONGER:
         return backend.limits["duration"].maximum > DOCUMENTED_DURATION.maximum
     return field in backend.knobs
-
-
-def _field(name: str) -> gr.Component:
-    label, hint = _LABELS[name], HINTS[name]
-    if name == LONGER:
-        return gr.Checkbox(label=label, info=hint, elem_id=LONGER)
-    if name in _SLIDERS:
-        return slider(name, label, hint)
-    return gr.Textbox(
-        "",  # not None, which a field is that was never seen
-        label=label,
-        info=hint,
-        placeholder=_PLACEHOLDERS[name],
-        max_length=MAX_PROMPT_CHARACTERS,
-        elem_id=_id(name),
-    )

@@ -38,7 +38,8 @@ class Recalled:
 class Recall:
     """Gives settings back to ``outputs``.
 
-    These are backend, model, prompt, ``FIELDS``, ``LONGER`` and the models chosen: the last is the page's memory of which model was chosen in which backend.
+    These are backend, model, prompt, ``FIELDS``, ``LONGER`` and the models chosen: the last is
+    the page's memory of which model was chosen in which backend.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ _REMEMBERED = """() => {
 def restore_button() -> gr.UploadButton:
     """A small button that asks for a take's file; page.js lets one be dropped on the wish."""
     return gr.UploadButton(
-        say("Restore settings from a file"),
+        say("Open a take's settings (from its sound file)"),
         size="sm",
         elem_id="restore",
     )

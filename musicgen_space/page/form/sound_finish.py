@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from musicgen_space.page.form.defaults import back_to_defaults
 from musicgen_space.page.form.fields import QUIET, folded, slider
 from musicgen_space.page.i18n.translate import say
 from musicgen_space.take import FINISH_LIMITS
@@ -50,5 +51,6 @@ def sound_finish() -> None:
             apply_default_css=False,
             elem_id="finish-about",
         )
-    fields = [normalise, trim, *fades]
+        fields = [normalise, trim, *fades]
+        back_to_defaults(fields)
     gr.on([field.change for field in fields], None, fields, None, js=_TELL, **QUIET)

@@ -59,6 +59,28 @@ function show() {
   });
 }
 
+// ---- A prompt by chance -------------------------------------------------------------
+
+const wordsOf = Object.fromEntries(props.groups.map(({ name, words }) => [name, words]));
+const anyOf = (words) => words[Math.floor(Math.random() * words.length)];
+
+function drawn() {
+  const first = anyOf(wordsOf.Instruments);
+  const second = anyOf(wordsOf.Instruments.filter((each) => each !== first));
+  const music = `${anyOf(wordsOf.Mood)} ${anyOf(wordsOf.Genre)} with ${first} and ${second}`;
+  const tempi = wordsOf.Tempo.filter((tempo) => !(music.includes("drum") && tempo === "no drums"));
+  return `${music}, ${anyOf(tempi)}`;
+}
+
+function surprise() {
+  let text = drawn();
+  while (text === props.value) text = drawn();
+  props.value = text;
+  trigger("input");
+  show();
+  say(text);
+}
+
 // ---- Groups -------------------------------------------------------------------------
 
 function choose(index) {
@@ -71,7 +93,8 @@ function choose(index) {
 
 element.addEventListener("click", ({ target }) => {
   const button = target.closest("button");
-  if (chips.includes(button)) press(button);
+  if (button?.dataset.part === "surprise") surprise();
+  else if (chips.includes(button)) press(button);
   else if (tabs.includes(button)) choose(tabs.indexOf(button));
 });
 // Tab stops once at the kinds and once at the words of one; arrows move among them.
