@@ -37,9 +37,9 @@ from musicgen_space.page.form.more_control import HINTS, more_control
 from musicgen_space.page.form.particulars import particulars
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
-from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
 from musicgen_space.page.i18n.translate import say, translations
+from musicgen_space.page.keys.shortcuts import list_of_keys
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.prompt.chips import prompt_words
@@ -100,7 +100,7 @@ def build_page(
                 with gr.Column(elem_id="actions"):
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
                     stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
-                    price = widget(as_json(studio.price_of(first)), "form/price.js")
+                    price = widget(as_json(studio.price_of(first)), "billing/price.js")
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.

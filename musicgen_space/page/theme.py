@@ -10,7 +10,13 @@ __all__ = ["stylesheet", "theme"]
 
 _STYLES = (
     "page.css",
-    *("form/form.css", "prompt/prompt.css", "clip/picker.css", "examples/gallery.css"),
+    *(
+        "form/form.css",
+        "prompt/prompt.css",
+        "clip/picker.css",
+        "examples/gallery.css",
+        "keys/keys.css",
+    ),
     *("player/player.css", "takes/library_panel.css"),
 )
 

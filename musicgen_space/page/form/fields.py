@@ -55,7 +55,6 @@ def prompt_field() -> gr.Textbox:
         lines=2,
         max_lines=8,
         max_length=MAX_PROMPT_CHARACTERS,
-        autofocus=True,
         elem_id="prompt",
     )
 

@@ -137,6 +137,14 @@ offer.addEventListener("click", () => {
   prompt().focus();
 });
 
+// The prompt has the focus once the page is seen, unless that would bring up a keyboard.
+(function begin() {
+  if (getComputedStyle(element).visibility === "hidden") requestAnimationFrame(begin);
+  else if (document.activeElement === document.body && matchMedia("(hover: hover)").matches) {
+    prompt().focus({ preventScroll: true });
+  }
+})();
+
 watch("value", show);
 panels.forEach((panel) => stopAt(wordsIn(panel)[0]));
 choose(0);

@@ -11,4 +11,4 @@ __all__ = ["list_of_keys"]
 
 def list_of_keys() -> gr.HTML:
     """A quiet button that opens it; so does "?"."""
-    return widget(None, "form/shortcuts.html", "form/shortcuts.js", elem_id="keys")
+    return widget(None, "keys/shortcuts.html", "keys/shortcuts.js", elem_id="keys")
