@@ -13,9 +13,18 @@ from tests.browser.conftest import opened
 # Some of what everybody sees; none of it may be left where the page is in another language.
 ENGLISH = (
     *("Where the music is made", "This machine", "Describe the music", "Mood", "Model"),
-    *("Length", "Seconds of music", "Same seed", "Random", "Last used", "Your own sound"),
+    *("Length", "Seconds of music", "Same seed", "Random seed", "Your own sound"),
     *("Continue it", "More control", "The music", "Takes at once", "Guidance", "Generate"),
-    *("Restore settings", "Same prompt", "Sound finish", "Even loudness", "Examples", "made"),
+    *(
+        "Open a take",
+        "Surprise me",
+        "Keep this seed",
+        "Same prompt",
+        "Sound finish",
+        "Even loudness",
+        "Examples",
+        "made",
+    ),
     *("Lullaby", "Copy link", "Spectrogram", "real time", "Your takes", "Kept on", "Favourites"),
     *("Compare", "Export all", "just now", "Keyboard", "is ready"),
 )

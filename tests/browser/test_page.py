@@ -30,6 +30,8 @@ DECODE = """async () => {
 
 def ask(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> None:
     page.fill("#prompt textarea", prompt)
+    if page.locator(".summary[aria-expanded=false]").is_visible():
+        page.click(".summary")  # a phone folds the seed away
     for field, value in (("duration", seconds), ("seed", seed)):
         number = page.locator(f"#{field} input[type=number]")
         number.fill(str(value))
