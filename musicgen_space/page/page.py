@@ -12,6 +12,12 @@ from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
 from musicgen_space.message import as_json
+<<<<<<< HEAD
+=======
+from musicgen_space.page.api import Programs
+from musicgen_space.page.billing.spending import is_given
+from musicgen_space.page.calls import Page
+>>>>>>> form
 from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.embedding.component import choose_view, link_to_the_whole_page
 from musicgen_space.page.examples.gallery import (
@@ -21,21 +27,22 @@ from musicgen_space.page.examples.gallery import (
     wire_gallery,
 )
 from musicgen_space.page.form.fields import (
-    HINTS,
+    FIELDS,
+    LONGER,
     QUIET,
+    is_obeyed,
     model_choices,
-    model_field,
-    more_control,
     number_fields,
     prompt_field,
-    seed_field,
     slider,
 )
-from musicgen_space.page.form.length import FIELDS, is_obeyed
+from musicgen_space.page.form.length import wire_length
+from musicgen_space.page.form.more_control import HINTS, more_control
+from musicgen_space.page.form.particulars import particulars
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
-from musicgen_space.page.form.shortcuts import list_of_keys
 from musicgen_space.page.form.sound_finish import sound_finish
+<<<<<<< HEAD
 from musicgen_space.page.form.wishes import wishes_note
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.offer.offer import build_offer, wire_offer
@@ -44,6 +51,12 @@ from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.programs.api import Programs
 from musicgen_space.page.programs.calls import Page
 from musicgen_space.page.programs.plain_form import PlainForm
+=======
+from musicgen_space.page.i18n.translate import say, translations
+from musicgen_space.page.keys.shortcuts import list_of_keys
+from musicgen_space.page.player.player import build_player
+from musicgen_space.page.player.shelf import Shelf
+>>>>>>> form
 from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
@@ -87,7 +100,7 @@ def build_page(
     page = Page(title="MusicGen Space", analytics_enabled=False, delete_cache=(_HOUR, 24 * _HOUR))
     with page:
         last_seed = gr.State(int(LIMITS["seed"].default))
-        backend, money, key = _header(backends)
+        backend, money, key, own_key = _header(backends)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=320, elem_id="wish"):
                 prompt = prompt_field()
@@ -95,18 +108,29 @@ def build_page(
                 prompt_words(prompt)
                 gallery = build_gallery()
                 duration = slider("duration", say("Length"), say("Seconds of music."))
+<<<<<<< HEAD
                 with gr.Column(elem_id="particulars"):
                     seed, keep_seed = seed_field(last_seed)
                     model = model_field(first)
                     offered = None if settings.strangers else _build_offer(backends)
                 own = OwnSound.build(studio, [*backends.values()])
                 knobs = more_control(notes.below)
+=======
+                seed, _, model = particulars(first, last_seed)
+                own = OwnSound.build(studio, backends, backend)
+                knobs = more_control(notes.below, backends, backend)
+>>>>>>> form
                 with gr.Column(elem_id="actions"):
                     wishes = wishes_note()
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
+<<<<<<< HEAD
                     with gr.Row(elem_id="meanwhile"):
                         stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
                         make_next = gr.Button(say("Make next"), visible=False, elem_id="make-next")
+=======
+                    stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
+                    price = widget(as_json(studio.price_of(first)), "billing/price.js")
+>>>>>>> form
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
@@ -121,6 +145,7 @@ def build_page(
         number_fields()
         link_to_the_whole_page(prompt)
 
+<<<<<<< HEAD
         chosen_models = _wire_switch(backends, backend, key, model, knobs)
         if offered is not None:
             wire_offer(*offered, (backend, model), chosen_models)
@@ -131,6 +156,10 @@ def build_page(
             queue=False,
             **QUIET,
         )
+=======
+        chosen_models = _wire_switch(backends, backend, (key, own_key), model, knobs)
+        wire_length(backends, backend, knobs[LONGER], duration)
+>>>>>>> form
         _wire_own_sound(studio, backends, backend, model, own, panel)
         notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
@@ -150,8 +179,20 @@ def build_page(
         player.another(studio.another, **anew, **free)
         player.variations(studio.variations, **anew, **free)
         # From the list, another may take the place of one that is made.
+<<<<<<< HEAD
         renewed(studio.make_again, wish, made, trigger_mode="multiple", **free)
         _tell_money(studio, backend, key, money, spent)
+=======
+        for trigger, mode in (
+            (generate.click, "once"),
+            (drawn.then, "once"),
+            (renewed, "multiple"),
+        ):
+            # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
+            # a backend knows best how many takes it can make at a time.
+            trigger(studio.make, wish, made, concurrency_limit=None, trigger_mode=mode, **QUIET)
+        _tell_money(studio, backend, key, money, price, spent)
+>>>>>>> form
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
         make_next.click(studio.make_next, wish, wishes, queue=False, **QUIET)
@@ -189,46 +230,64 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def _header(backends: dict[str, Backend]) -> tuple[gr.Radio, gr.HTML, gr.Textbox]:
-    """Title, the switch of where the music is made, what that costs, and the key for it."""
+def _header(
+    backends: dict[str, Backend],
+) -> tuple[gr.Radio, gr.HTML, gr.Textbox, gr.Button]:
+    """Title, the switch of where the music is made, what that costs, and the key for it.
+
+    The last asks for another key in place of the server's.
+    """
     first = next(iter(backends.values()))
-    hosted = isinstance(first, HostedBackend)
     missing = "" if "local" in backends else _HOW_TO_ADD_LOCAL
+    key_seen, own_key_seen = _key_seen(first, "")
     with gr.Row(elem_id="header"):
-        with gr.Column(scale=5, min_width=240):
-            gr.HTML("<h1>MusicGen Space</h1>", apply_default_css=False)
-            money = widget(
-                as_json([introduction(first)]),
-                "i18n/sentences.html",
-                "i18n/sentences.js",
-                elem_id="money",
-            )
-            gr.HTML(missing, apply_default_css=False, visible=bool(missing))
-        with gr.Column(scale=6, min_width=240):
-            backend = gr.Radio(
-                [(say(str(backend.label)), name) for name, backend in backends.items()],
-                value=first.name,
-                label=say("Where the music is made"),
-                show_label=False,
-                container=False,
-                elem_id="backend",
-            )
-            key = gr.Textbox(
-                label=say("Segmind API key"),
-                info=say("Stays in this tab. Make one at segmind.com under API keys."),
-                type="password",
-                max_lines=1,
-                max_length=MAX_KEY_CHARACTERS,
-                visible=hosted,
-                elem_id="key",
-            )
-    return backend, money, key
+        gr.HTML("<h1>MusicGen Space</h1>", apply_default_css=False, elem_id="title")
+        backend = gr.Radio(
+            [(say(str(backend.label)), name) for name, backend in backends.items()],
+            value=first.name,
+            label=say("Where the music is made"),
+            show_label=False,
+            container=False,
+            elem_id="backend",
+        )
+    with gr.Row(elem_id="costs"):
+        money = widget(
+            as_json(introduction(first)),
+            "i18n/sentences.html",
+            "i18n/sentences.js",
+            elem_id="money",
+        )
+        key = gr.Textbox(
+            label=say("Segmind API key"),
+            placeholder=say("Segmind API key"),
+            show_label=False,
+            container=False,
+            type="password",
+            max_lines=1,
+            max_length=MAX_KEY_CHARACTERS,
+            visible=key_seen,
+            elem_id="key",
+        )
+        own_key = gr.Button(
+            say("Server key ✓ · change"), visible=own_key_seen, elem_id="own-key", size="sm"
+        )
+    gr.HTML(missing, apply_default_css=False, visible=bool(missing), elem_id="missing")
+    asked = [gr.update(visible=True), gr.update(visible=False)]
+    own_key.click(lambda: asked, None, [key, own_key], queue=False, **QUIET)
+    return backend, money, key, own_key
+
+
+def _key_seen(backend: Backend, key: str) -> tuple[bool, bool]:
+    """Whether there is a field for a key, and whether the server's own is told of in its place."""
+    hosted = isinstance(backend, HostedBackend)
+    served = isinstance(backend, HostedBackend) and backend.has_key and not is_given(key)
+    return hosted and not served, served
 
 
 def _wire_switch(
     backends: dict[str, Backend],
     backend: gr.Radio,
-    key: gr.Textbox,
+    keys: tuple[gr.Textbox, gr.Button],
     model: gr.Dropdown,
     knobs: dict[str, gr.Component],
 ) -> gr.State:
@@ -238,10 +297,10 @@ def _wire_switch(
     """
     chosen_models = gr.State({name: each.models()[0].name for name, each in backends.items()})
 
-    def switched(name: str, chosen: dict[str, str]) -> list[Any]:
+    def switched(name: str, chosen: dict[str, str], key: str) -> list[Any]:
         place = backends[name]
         return [
-            gr.update(visible=isinstance(place, HostedBackend)),
+            *(gr.update(visible=seen) for seen in _key_seen(place, key)),
             gr.update(choices=model_choices(place), value=chosen[name]),
             *(
                 gr.update(
@@ -252,8 +311,9 @@ def _wire_switch(
             ),
         ]
 
-    switching = [key, model, *(knobs[knob] for knob in HINTS)]
-    backend.change(switched, [backend, chosen_models], switching, queue=False, **QUIET)
+    switching = [*keys, model, *(knobs[knob] for knob in HINTS)]
+    asked = [backend, chosen_models, keys[0]]
+    backend.change(switched, asked, switching, queue=False, **QUIET)
     model.input(
         lambda name, choice, chosen: {**chosen, name: choice},
         [backend, model, chosen_models],
@@ -273,11 +333,18 @@ def _build_offer(backends: dict[str, Backend]) -> tuple[gr.HTML, Backend, str] |
 
 
 def _tell_money(
-    studio: Studio, backend: gr.Radio, key: gr.Textbox, money: gr.HTML, spent: gr.State
+    studio: Studio,
+    backend: gr.Radio,
+    key: gr.Textbox,
+    money: gr.HTML,
+    price: gr.HTML,
+    spent: gr.State,
 ) -> None:
     """What is said of money changes with the backend and the key, and after a hosted take."""
+    paying = [backend.change, key.blur, key.submit]
+    gr.on(paying, studio.price, [backend, key], price, queue=False, **QUIET)
     gr.on(
-        [backend.change, key.blur, key.submit, spent.change],
+        [*paying, spent.change],
         studio.money,
         [backend, key],
         money,

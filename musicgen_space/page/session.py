@@ -30,7 +30,7 @@ from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, Stopped
 from musicgen_space.library import Library
 from musicgen_space.message import Message, as_json
 from musicgen_space.page.billing.purse import Purse
-from musicgen_space.page.billing.spending import Spending, paid_by
+from musicgen_space.page.billing.spending import Spending, is_given, paid_by
 from musicgen_space.page.clip.own_sound import (
     NOTHING_PICKED,
     Picked,
@@ -38,9 +38,13 @@ from musicgen_space.page.clip.own_sound import (
     new_sounds,
     picked,
 )
+<<<<<<< HEAD
 from musicgen_space.page.form.length import FIELDS, one_length
 from musicgen_space.page.form.wishes import Wish, Wishes
 from musicgen_space.page.player.finishing import MOST_TAKES
+=======
+from musicgen_space.page.form.fields import FIELDS
+>>>>>>> form
 from musicgen_space.page.player.player import View, view, view_of_takes
 from musicgen_space.page.player.progress import TakeProgress
 from musicgen_space.page.player.shelf import Shelf
@@ -279,10 +283,22 @@ class Studio:
         Sentences for ``sentences.js``.
         """
         backend = backend_named(self._backends, backend_name)
-        sentences = [introduction(backend)]
+        sentences = introduction(backend, key)
         if isinstance(backend, HostedBackend):
             sentences += self._balance(self._visit(request).purse, backend, key)
         return as_json(sentences)
+
+    def price(self, backend_name: str, key: str) -> Any:
+        """What a take costs whoever asks, in two words, for the scripts' ``told``."""
+        return as_json(self.price_of(backend_named(self._backends, backend_name), key))
+
+    def price_of(self, backend: Backend, key: str = "") -> Message:
+        """The same of a backend."""
+        if not isinstance(backend, HostedBackend):
+            return Message("free")
+        if backend.has_key and not self.spending.is_own(key):
+            return Message("free for you")
+        return Message("about ${price:.2f}", price=backend.typical_price)
 
     def _balance(self, purse: Purse, backend: HostedBackend, key: str) -> list[Message]:
         """Who pays, or what is left, where there is anything to tell of it."""
@@ -305,8 +321,8 @@ class Studio:
         """The wish as a backend and a checked request; raises ``MusicGenSpaceError``."""
         backend = backend_named(self._backends, backend_name)
         *fields, own_sound, use = rest
-        given = one_length(dict(zip(FIELDS, fields, strict=True)), backend)
-        obeyed = {name: value for name, value in given.items() if name in backend.knobs}
+        given = zip(FIELDS, fields, strict=True)
+        obeyed = {name: value for name, value in given if name in backend.knobs}
         if use in backend.knobs:
             obeyed |= clip_fields(self.sounds, own_sound, use)
         music_request = backend.request({"prompt": prompt, **obeyed, "model": model})
@@ -347,9 +363,12 @@ class _Visit:
         self.sound: str | None = None  # the id of the visitor's own sound
 
 
-def introduction(backend: Backend) -> Message:
-    """What a place is, in one sentence."""
-    return Message("{place}: {about}.", place=backend.label, about=backend.about)
+def introduction(backend: Backend, key: str = "") -> list[Message]:
+    """What a place is, and where it takes a key that is not there yet, what becomes of that."""
+    place = Message("{place}: {about}.", place=backend.label, about=backend.about)
+    if not isinstance(backend, HostedBackend) or backend.has_key or is_given(key):
+        return [place]
+    return [place, Message("Your key stays in this tab. Make one at segmind.com under API keys.")]
 
 
 def _fingerprint(wish: Sequence[Any], request: MusicRequest) -> str:

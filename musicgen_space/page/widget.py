@@ -14,7 +14,9 @@ _FIRST = ("gradio_compat.js", "i18n/translate.js")
 
 
 def widget(value: Any, *files: str, **options: Any) -> gr.HTML:
-    """A component of ``files``, named by their paths in ``page/``: its HTML, if any, and scripts.
+    """A component of ``files``, named by their paths in ``page/``: its HTML and scripts.
+
+    Without HTML there is nothing to see of it.
 
     The scripts can use ``served``, ``translated`` and ``told``, and what the scripts before
     them define. ``options`` are those of ``gr.HTML``.
@@ -23,7 +25,7 @@ def widget(value: Any, *files: str, **options: Any) -> gr.HTML:
     scripts = [*_FIRST, *(file for file in files if file.endswith(".js"))]
     return gr.HTML(
         value,
-        **({"html_template": html} if html else {}),
+        html_template=html or " ",  # Gradio's own, for "", would show the value
         js_on_load="".join(map(source, scripts)),
         **{"apply_default_css": False, **options},
     )

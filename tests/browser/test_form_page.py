@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_library_page import number
-from tests.browser.test_own_sound_page import hum
+from tests.browser.test_own_sound_page import bring, hum, riff
 from tests.browser.test_page import ask, finished
+from tests.browser.test_segmind_page import choose_segmind
 
 ACTIVE = "document.activeElement.outerHTML"
 
@@ -93,15 +98,15 @@ def test_a_reload_brings_back_what_was_typed_and_a_link_goes_before_it(
 ) -> None:
     humming.fill("#prompt textarea", "a tango")
     humming.get_by_text("More control").click()
-    for field, value in (("seed", "77"), ("temperature", "0.9"), ("extend-to", "60")):
+    for field, value in (("seed", "77"), ("temperature", "0.9"), ("duration", "20")):
         number(humming, field).fill(value)
         number(humming, field).blur()
     kept = "sessionStorage.getItem('musicgen-space:wish')"
-    humming.wait_for_function(f"{kept}?.includes('\"extend_to\":60')")
+    humming.wait_for_function(f"{kept}?.includes('\"duration\":20')")
     humming.reload()
     expect(humming.locator("#prompt textarea")).to_have_value("a tango")
     expect(number(humming, "seed")).to_have_value("77")
-    for field, value in (("temperature", "0.9"), ("extend-to", "60")):
+    for field, value in (("temperature", "0.9"), ("duration", "20")):
         expect(number(humming, field)).to_have_value(value)
     humming.goto(f"{fast}/?prompt=a+waltz&seed=3")
     expect(humming.locator("#prompt textarea")).to_have_value("a waltz")
@@ -128,6 +133,7 @@ def test_the_keyboard_is_quickly_at_generate(humming: Page) -> None:
     expect(humming.get_by_role("button", name="blues", exact=True)).to_be_focused()
 
 
+<<<<<<< HEAD
 def test_the_same_wish_again_is_told_and_made_all_the_same_if_wanted(humming: Page) -> None:
     said = humming.locator(".wishes .made")
     ask(humming, "a polka", seconds=2, seed=7)
@@ -162,3 +168,117 @@ def test_wishes_may_wait_are_shown_and_can_be_taken_back(humming: Page) -> None:
     expect(humming.locator("#library .name").first).to_have_text("the third")
     expect(humming.locator("#library .name").nth(1)).to_have_text("the first")
     expect(waiting).to_have_count(0)
+=======
+def test_a_length_beyond_30_s_is_seen_where_every_length_is(humming: Page, fast: str) -> None:
+    length = humming.locator("#duration input[type=range]")
+    longer = humming.get_by_label("Longer than 30 s")
+    expect(length).to_have_attribute("max", "30")
+    humming.get_by_text("More control").click()
+    longer.check()
+    expect(length).to_have_attribute("max", "300")
+    number(humming, "duration").fill("90")
+    number(humming, "duration").blur()
+    kept = "sessionStorage.getItem('musicgen-space:wish')"
+    humming.wait_for_function(f"{kept}?.includes('\"duration\":90')")
+    humming.reload()
+    expect(number(humming, "duration")).to_have_value("90")
+    expect(length).to_have_attribute("max", "300")
+    humming.get_by_text("More control").click()
+    longer.uncheck()
+    expect(number(humming, "duration")).to_have_value("30")
+    expect(length).to_have_attribute("max", "30")
+    humming.goto(f"{fast}/?prompt=jazz&duration=60")
+    expect(number(humming, "duration")).to_have_value("60")
+    expect(longer).to_be_checked()
+    choose_segmind(humming)
+    expect(number(humming, "duration")).to_have_value("30")
+    expect(length).to_have_attribute("max", "30")
+    expect(longer).not_to_be_checked()
+    expect(longer).to_be_disabled()
+
+
+def test_closed_sections_say_what_is_set_in_them(humming: Page, tmp_path: Path) -> None:
+    more = humming.get_by_role("button", name="More control")
+    finish = humming.get_by_role("button", name="Sound finish")
+    expect(more.locator(".note")).to_have_text("")
+    more.click()
+    for field, value in (("temperature", "0.9"), ("variations", "2")):
+        number(humming, field).fill(value)
+        number(humming, field).blur()
+    expect(more).to_contain_text("More control · 2 set")
+    finish.click()
+    humming.get_by_label("Even loudness").check()
+    expect(finish).to_contain_text("Sound finish · 1 set")
+    choose_segmind(humming)
+    expect(more.locator(".note")).to_have_text("")  # neither has an effect there
+    humming.get_by_label("This machine", exact=True).check()
+    expect(more).to_contain_text("· 2 set")
+    humming.locator("#more").get_by_role("button", name="Back to the defaults").click()
+    expect(number(humming, "temperature")).to_have_value("1")
+    expect(number(humming, "variations")).to_have_value("1")
+    expect(more.locator(".note")).to_have_text("")
+    bring(humming, riff(tmp_path))
+    own = humming.get_by_role("button", name="Your own sound")
+    expect(own).to_contain_text("Your own sound · goes on from riff.wav")
+    humming.get_by_role("button", name="Remove").click()
+    expect(own.locator(".note")).to_have_text("")
+
+
+def test_a_phones_first_screen_has_the_prompt_and_something_to_play(humming: Page) -> None:
+    humming.set_viewport_size({"width": 390, "height": 844})
+    for what in ("#prompt", "#examples", "#duration", ".summary", "#generate"):
+        expect(humming.locator(what)).to_be_in_viewport(ratio=1)
+    line = humming.get_by_role("button", name="plain · seed 42")
+    expect(line).to_have_attribute("aria-expanded", "false")
+    expect(humming.locator("#seed")).to_be_hidden()
+    line.click()
+    expect(humming.locator("#seed")).to_be_visible()
+    number(humming, "seed").fill("7")
+    number(humming, "seed").blur()
+    expect(humming.locator(".summary")).to_have_text("plain · seed 7")
+    humming.set_viewport_size({"width": 1280, "height": 900})
+    expect(humming.locator(".summary")).to_be_hidden()
+    expect(humming.locator("#seed")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_choosing_segmind_moves_nothing(humming: Page, width: int) -> None:
+    humming.set_viewport_size({"width": width, "height": 844})
+    top = "document.querySelector('#prompt').getBoundingClientRect().y"
+    before = humming.evaluate(top)
+    choose_segmind(humming)
+    expect(humming.locator("#money")).to_contain_text("Your key stays in this tab.")
+    assert humming.evaluate(top) == before
+
+
+def test_generate_says_what_it_costs_and_which_keys_press_it(humming: Page) -> None:
+    generate = humming.locator("#generate")
+    expect(generate).to_have_attribute("data-price", "free")
+    expect(generate).to_have_attribute("aria-keyshortcuts", "Control+Enter")
+    expect(generate).to_have_accessible_name("Generate Ctrl ↵ · free")
+    choose_segmind(humming)
+    expect(generate).to_have_attribute("data-price", "about $0.04")
+    humming.get_by_label("This machine", exact=True).check()
+    hum(humming, "jazz", seconds=1)
+    finished(humming)
+    expect(generate).to_have_attribute("data-price", "free")
+
+
+def test_the_lock_beside_the_seed_is_pressed_and_released(humming: Page) -> None:
+    lock = humming.get_by_role("button", name="Keep this seed")
+    for pressed in ("true", "false"):
+        lock.click()
+        expect(lock).to_have_attribute("aria-pressed", pressed)
+
+
+def test_a_surprise_is_a_prompt_of_the_chips_words_and_another_each_time(humming: Page) -> None:
+    prompt = humming.locator("#prompt textarea")
+    seen = [""]
+    for _ in range(5):
+        humming.get_by_role("button", name="Surprise me").click()
+        expect(prompt).not_to_have_value(seen[-1])
+        seen.append(prompt.input_value())
+        kinds = humming.locator(".words [role=tab][data-used]")
+        expect(kinds).to_have_text(["Genre", "Mood", "Instruments", "Tempo"])
+        assert re.fullmatch(r"[\w -]+ with [\w ]+ and [\w ]+, [\w -]+", seen[-1])
+>>>>>>> form

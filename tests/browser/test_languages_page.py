@@ -13,12 +13,19 @@ from tests.browser.conftest import opened
 # Some of what everybody sees; none of it may be left where the page is in another language.
 ENGLISH = (
     *("Where the music is made", "This machine", "Describe the music", "Mood", "Model"),
-    *("Length", "Seconds of music", "Same seed", "Random", "Last used", "Your own sound"),
+    *("Length", "Seconds of music", "Same seed", "Random seed", "Your own sound"),
     *("Continue it", "More control", "The music", "Takes at once", "Guidance", "Generate"),
     *(
+<<<<<<< HEAD
         "Restore settings",
         "Another",
         "4 variations",
+=======
+        "Open a take",
+        "Surprise me",
+        "Keep this seed",
+        "Same prompt",
+>>>>>>> form
         "Sound finish",
         "Even loudness",
         "Examples",
@@ -71,8 +78,9 @@ def test_the_page_is_in_german(browser: Browser, address: str) -> None:
         expect(page.locator(".player .progress")).to_have_text(
             "Ein Beispiel, erzeugt von musicgen-nano"
         )
-        expect(page.locator("#examples [data-key=example-lo-fi] .prompt")).to_have_text(
-            "lo-fi music with a soothing melody"
+        expect(page.get_by_role("button", name="Wiegenlied")).to_be_visible()
+        expect(page.locator("#examples [data-key=example-lo-fi]")).to_have_attribute(
+            "title", "lo-fi music with a soothing melody"
         )
         seen = told_meanwhile(page)
         make(page)

@@ -311,8 +311,10 @@ def test_the_spectrogram_follows_the_variation(humming: Page) -> None:
 
 
 def test_five_minutes_are_heard_from_their_start_and_kept_whole(humming: Page) -> None:
-    more_control(humming, **{"extend-to": 300})
-    generate(humming, "jazz", seed=1)
+    humming.get_by_text("More control").click()
+    humming.get_by_label("Longer than 30 s").check()
+    expect(humming.locator("#duration input[type=range]")).to_have_attribute("max", "300")
+    generate(humming, "jazz", seconds=300, seed=1)
     humming.wait_for_function(f"{PLAYING} == 'live'")
     finished(humming)
     expect(humming.locator("[data-part=facts]")).to_contain_text("5:00")

@@ -235,10 +235,14 @@ def test_visitors_share_the_owners_key_within_a_limit(shared: str, browser: Brow
         page.goto(shared)  # a reload is no new visitor
         page.wait_for_selector("#generate")
         expect(page.locator("#money")).not_to_contain_text("credits left")
+        expect(page.locator("#key")).to_have_count(0)
+        expect(page.locator("#generate")).to_have_attribute("data-price", "free for you")
         generate(page, "jazz")
         if visit < 2:
             ended(page, "jazz")
     expect(page.get_by_text("You have had 2 takes on the owner's key")).to_be_visible()
+    page.get_by_role("button", name="Server key ✓ · change").click()
+    expect(page.locator("#key")).to_be_visible()
     page.close()
 
 

@@ -18,8 +18,7 @@ from musicgen_space.backends.base import Backend, HostedBackend, ModelChoice, Up
 from musicgen_space.errors import AllowanceSpent, LibraryUnavailable, MusicGenSpaceError
 from musicgen_space.library import Library
 from musicgen_space.page.clip.own_sound import NOTHING_PICKED
-from musicgen_space.page.form.length import FIELDS as FIELD_NAMES
-from musicgen_space.page.form.length import SLIDERS
+from musicgen_space.page.form.fields import FIELDS as FIELD_NAMES
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.session import Studio
 from musicgen_space.page.visitors.audience import Audience
@@ -31,7 +30,7 @@ from tests.page.told import told
 RATE = 32000
 ME = {"visitor": "0123456789abcdef" * 3}
 NO_SOUND = (NOTHING_PICKED, "continue_from")
-FIELDS = (*(limit.default for limit in SLIDERS.values()), "", "")
+FIELDS = (*(limit.default for limit in LIMITS.values()), "", "")
 
 
 class Hosted(HostedBackend):
@@ -271,32 +270,22 @@ def test_what_is_wished_for_in_words_and_numbers_is_what_is_made(
     assert {name: getattr(made, name) for name in fields} == fields
 
 
-def test_extending_asks_for_one_length(studio: Studio, home: Home) -> None:
-    for extend_to in (30, 60, 300):
-        press_generate(studio, visitor(), *wish_at_home(duration=20, extend_to=extend_to))
-    assert [made.duration for made in home.wishes] == [20, 60, 300]
-
-
-def test_extending_has_no_effect_where_no_long_takes_are_made(
-    studio: Studio, hosted: Hosted
-) -> None:
-    fields = dict(zip(FIELD_NAMES, FIELDS, strict=True)) | {"extend_to": 60}
-    what = ("hosted", "mine", "model", "jazz", *fields.values(), *NO_SOUND)
-    assert press_generate(studio, visitor(), *what)["phase"] == "done"
-
-
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("wish", "message"),
     [
-        ({"duration": 31}, "duration must be a number from 1 to 30 seconds, got 31"),
-        ({"extend_to": 301}, "extend_to must be a number from 30 to 300 seconds, got 301"),
+        (("home", "", "deaf"), "duration must be a number from 1 to 300 seconds, got 301"),
+        (
+            ("hosted", "mine", "model"),
+            "duration must be a number from 1 to 30 seconds on Hosted, got 301",
+        ),
     ],
 )
-def test_a_slider_goes_as_far_as_it_shows(
-    studio: Studio, fields: dict[str, Any], message: str
+def test_a_length_goes_as_far_as_the_backend(
+    studio: Studio, wish: tuple[str, ...], message: str
 ) -> None:
+    fields = dict(zip(FIELD_NAMES, FIELDS, strict=True)) | {"duration": 301}
     with pytest.raises(gr.Error, match=message):
-        check(studio, *wish_at_home(**fields))
+        check(studio, *wish, "jazz", *fields.values(), *NO_SOUND)
 
 
 def test_variations_come_as_takes_to_choose_from(studio: Studio) -> None:

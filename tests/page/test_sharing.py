@@ -18,7 +18,11 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.page.examples.gallery import EXAMPLES, example, view_of_example
+<<<<<<< HEAD
 from musicgen_space.page.form.length import FIELDS
+=======
+from musicgen_space.page.form.fields import FIELDS, LONGER
+>>>>>>> form
 from musicgen_space.page.form.links import query_of, settings_in
 from musicgen_space.page.form.recall import Recall, recalled
 from musicgen_space.page.prompt.chips import VOCABULARY
@@ -37,7 +41,7 @@ def places() -> dict[str, Backend]:
 
 @cache
 def recall() -> Recall:
-    fields = {name: gr.Textbox() for name in FIELDS}
+    fields = {name: gr.Textbox() for name in (*FIELDS, LONGER)}
     return Recall(places(), gr.Radio(), gr.Dropdown(), gr.Textbox(), fields, gr.State())
 
 
@@ -89,10 +93,11 @@ def test_a_link_gives_back_every_setting(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("length", [20, 47.5, 300])
-def test_the_page_shows_one_length_on_its_two_sliders(length: float) -> None:
-    shown = recall().updates({"duration": length})
-    duration, extend_to = (shown[3 + FIELDS.index(name)] for name in ("duration", "extend_to"))
-    assert (duration, extend_to) == ((length, 30) if length <= 30 else (10, length))
+def test_the_slider_goes_as_far_as_a_length_that_comes_back(length: float) -> None:
+    updates = recall().updates({"duration": length})
+    slider, longer = updates[3 + FIELDS.index("duration")], updates[3 + len(FIELDS)]
+    assert slider["value"] == length
+    assert (slider["maximum"], longer) == ((300, True) if length > 30 else (30, False))
 
 
 @pytest.mark.parametrize(("query", "length"), [("extend_to=60", 60), ("extend_to=30", 20)])

@@ -6,6 +6,7 @@ The picker's three parts lie beside this file: ``picker.html`` (structure), ``pi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from musicgen_space.page.visitors.kept import Kept
 from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.page.visitors.page_work import PageWork
 from musicgen_space.page.widget import widget
+from musicgen_space.request import CLIP_LIMITS
 
 __all__ = ["OwnSound"]
 
@@ -42,13 +44,14 @@ class OwnSound:
     use: gr.Radio
 
     @classmethod
-    def build(cls, studio: Studio, backends: list[Backend]) -> OwnSound:
+    def build(cls, studio: Studio, backends: Mapping[str, Backend], switch: gr.Radio) -> OwnSound:
         """An accordion, closed, as it is with the first backend and its first model."""
-        backend, model = backends[0], backends[0].models()[0].name
-        useful = any(CONTINUE in each.knobs for each in backends)
+        backend = next(iter(backends.values()))
+        model = backend.models()[0].name
+        useful = any(CONTINUE in each.knobs for each in backends.values())
         section = folded(say("Your own sound"), elem_id="own", visible=useful)
         with section:
-            return cls(
+            own = cls(
                 section,
                 widget(
                     _about(backend, model),
@@ -74,6 +77,8 @@ class OwnSound:
                     **{"choices": _CHOICES, "value": CONTINUE, **_uses(backend, model, CONTINUE)},
                 ),
             )
+            own.tell_in_title(backends, switch)
+        return own
 
     @property
     def choice(self) -> list[gr.Component]:
@@ -116,6 +121,17 @@ class OwnSound:
         self.use.change(studio.use, self.choice, self.picker, queue=False, **QUIET)
         put_away = self.picker.clear(studio.put_away, None, self.picker, queue=False, **QUIET)
         put_away.then(_seen, self.picker, parts, queue=False, **QUIET)
+
+    def tell_in_title(self, backends: Mapping[str, Backend], switch: gr.Radio) -> None:
+        """The section says what is used while it is closed, without asking the server."""
+        uses = {
+            name: [use for use in CLIP_LIMITS if use in each.knobs]
+            for name, each in backends.items()
+        }
+        title = widget(None, "form/title.js", "clip/title.js", uses=uses, elem_classes="title-of")
+        seen = [*self.choice, switch]
+        values = "(...values) => [values]"
+        gr.on([each.change for each in seen], None, seen, title, js=values, **QUIET)
 
     def with_model(self, backend: Backend, model: str, used: str) -> list[Any]:
         """Updates of ``about``, ``source`` and ``use`` for what a model can do with a sound."""

@@ -1,26 +1,35 @@
-"""The fields of a wish: prompt, model, length, seed, and what "More control" holds."""
+"""The fields of a wish: prompt, model, length, seed, and what others are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from musicgen_space.backends.base import Backend
-from musicgen_space.page.form.length import SLIDERS
 from musicgen_space.page.i18n.translate import say
 from musicgen_space.page.widget import widget
-from musicgen_space.request import MAX_PROMPT_CHARACTERS, Limit, draw_seed
+from musicgen_space.request import (
+    DOCUMENTED_DURATION,
+    LIMITS,
+    MAX_PROMPT_CHARACTERS,
+    TEXTS,
+    Limit,
+    draw_seed,
+)
 from musicgen_space.take import FINISH_LIMITS
 
 __all__ = [
-    "HINTS",
+    "FIELDS",
+    "LONGER",
     "QUIET",
+    "SLIDERS",
+    "element_id",
     "folded",
+    "is_obeyed",
     "model_choices",
     "model_field",
-    "more_control",
     "number_fields",
     "prompt_field",
     "seed_field",
@@ -30,31 +39,12 @@ __all__ = [
 # Handlers are for this page: not part of the API, and progress has words of its own.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-_LABELS = {
-    "variations": say("Takes at once"),
-    "extend_to": say("Extend to"),
-    "negative_prompt": say("Leave out"),
-    "blend_prompt": say("Turn into"),
-    "guidance_scale": say("Guidance"),
-    "temperature": say("Temperature"),
-    "top_k": say("Top-k"),
-    "top_p": say("Top-p"),
-}
-HINTS = {
-    "variations": say("Variations, made with this seed and the next ones."),
-    "extend_to": say("30 s: off. Above, this many seconds are made in place of the length."),
-    "negative_prompt": say("What should not be heard. Works with guidance above 1."),
-    "blend_prompt": say("The music moves over to this while it goes on."),
-    "guidance_scale": say("How closely to follow the prompt. 1: off."),
-    "temperature": say("Below 1 calmer, above 1 wilder."),
-    "top_k": say("How many codes are in the draw. Fewer: safer. 1: always the likeliest."),
-    "top_p": say("Above 0 it replaces top-k: draw from the codes that share this probability."),
-}
-_PLACEHOLDERS = {"negative_prompt": "drums, vocals", "blend_prompt": "a string orchestra"}
-_GROUPS = {
-    say("The music"): ("variations", "extend_to", "negative_prompt", "blend_prompt"),
-    say("How it is drawn"): ("guidance_scale", "temperature", "top_k", "top_p"),
-}
+# The fields of the page for a request, besides its prompt and its clips, in a wish's order.
+FIELDS = (*LIMITS, *TEXTS[1:])
+# How far the page's slider of the length goes: not more than 30 s is documented.
+LONGER = "longer"
+# The limits of what the page shows as numbers at first, by field.
+SLIDERS: dict[str, Limit] = {**LIMITS, "duration": DOCUMENTED_DURATION}
 
 
 def prompt_field() -> gr.Textbox:
@@ -62,7 +52,7 @@ def prompt_field() -> gr.Textbox:
     return gr.Textbox(
         label=say("Describe the music"),
         placeholder=say("lo-fi music with a soothing melody"),
-        lines=3,
+        lines=2,
         max_lines=8,
         max_length=MAX_PROMPT_CHARACTERS,
         elem_id="prompt",
@@ -80,6 +70,7 @@ def model_choices(backend: Backend) -> list[tuple[str, str]]:
     return [(f"{choice.name} ({choice.about})", choice.name) for choice in backend.models()]
 
 
+<<<<<<< HEAD
 def seed_field(last_seed: gr.State) -> tuple[gr.Slider, gr.Checkbox]:
     """The seed with its dice and the way back to the last one; whether to keep it."""
     with gr.Row(elem_id="seed-row"):
@@ -104,6 +95,16 @@ def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, gr.Compo
                 if isinstance(field, gr.Textbox):
                     note_below(field)
     return fields
+=======
+def seed_field(last_seed: gr.State) -> tuple[gr.Slider, gr.HTML]:
+    """The seed with its dice and the way back to the last one; whether it is to be kept."""
+    with gr.Row(elem_id="seed-row"):
+        seed = slider("seed", say("Seed"), say("Same seed, same music. −1: a new one each time."))
+        keep = widget(False, "form/seed_tools.html", "form/seed_tools.js", elem_id="keep-seed")
+    keep.retry(draw_seed, seed, seed, queue=False, **QUIET)
+    keep.undo(lambda used: used, last_seed, seed, queue=False, **QUIET)
+    return seed, keep
+>>>>>>> form
 
 
 def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:
@@ -129,31 +130,24 @@ def slider(
         step=limit.step,
         label=label,
         info=info,
-        elem_id=_id(name),
+        elem_id=element_id(name),
     )
 
 
 def number_fields() -> gr.HTML:
     """Nothing to see: it names the page's numbers for readers, and completes what is typed."""
     limits = {**SLIDERS, **FINISH_LIMITS}
-    defaults = {_id(name): f"{limit.default:g}" for name, limit in limits.items()}
+    defaults = {element_id(name): f"{limit.default:g}" for name, limit in limits.items()}
     return widget(None, "form/numbers.js", defaults=defaults, elem_id="numbers")
 
 
-def _id(name: str) -> str:
+def element_id(name: str) -> str:
     """A field's name as that of its element."""
     return name.replace("_", "-")
 
 
-def _number_or_text(name: str) -> gr.Component:
-    label, hint = _LABELS[name], HINTS[name]
-    if name in SLIDERS:
-        return slider(name, label, hint)
-    return gr.Textbox(
-        "",  # not None, which a field is that was never seen
-        label=label,
-        info=hint,
-        placeholder=_PLACEHOLDERS[name],
-        max_length=MAX_PROMPT_CHARACTERS,
-        elem_id=_id(name),
-    )
+def is_obeyed(field: str, backend: Backend) -> bool:
+    """Whether one of ``FIELDS``, or ``LONGER``, has an effect on a backend."""
+    if field == LONGER:
+        return backend.limits["duration"].maximum > DOCUMENTED_DURATION.maximum
+    return field in backend.knobs

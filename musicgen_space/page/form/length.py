@@ -1,58 +1,39 @@
-"""The page's two sliders for one length: up to 30 s, or more with "Extend to".
-
-They are the page's own way to ask: everywhere else a length is ``duration``.
-"""
+"""The length of a take: a slider that goes as far as is documented, or further when asked to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import gradio as gr
+
 from musicgen_space.backends.base import Backend
-from musicgen_space.request import (
-    DOCUMENTED_DURATION,
-    LIMITS,
-    TEXTS,
-    Limit,
-    checked_number,
-)
+from musicgen_space.page.form.fields import LONGER, QUIET, is_obeyed
+from musicgen_space.request import DOCUMENTED_DURATION, LIMITS
 
-__all__ = ["EXTEND", "FIELDS", "SLIDERS", "is_obeyed", "one_length", "two_lengths"]
-
-EXTEND = "extend_to"  # at its minimum it is off
-
-_SHORT = DOCUMENTED_DURATION
-_LONG = Limit(_SHORT.maximum, LIMITS["duration"].maximum, _SHORT.maximum, 5.0, "seconds")
-
-# The limits of what the page shows as numbers, by field.
-SLIDERS: dict[str, Limit] = {**LIMITS, "duration": _SHORT, EXTEND: _LONG}
-# The fields of the page for a request, besides its prompt and its clips, in a wish's order.
-FIELDS = (*SLIDERS, *TEXTS[1:])
+__all__ = ["length_shown", "wire_length"]
 
 
-def one_length(fields: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
-    """The page's fields as those of a request: its length is what the two sliders say.
-
-    Where a ``backend`` makes no long takes, "Extend to" has no effect. Raises ``InvalidRequest``
-    for what a slider doesn't go to.
-    """
-    request = dict(fields)
-    extended = request.pop(EXTEND)
-    checked_number("duration", request["duration"], _SHORT)
-    if is_obeyed(EXTEND, backend) and checked_number(EXTEND, extended, _LONG) > _LONG.minimum:
-        request["duration"] = extended
-    return request
+def length_shown(seconds: float) -> tuple[Any, bool]:
+    """The slider for a length that was checked, and whether it goes further for that."""
+    longer = seconds > DOCUMENTED_DURATION.maximum
+    return gr.update(maximum=_most(longer), value=seconds), longer
 
 
-def two_lengths(seconds: Any) -> dict[str, Any]:
-    """What the two sliders show for a length that was checked."""
-    if seconds > _SHORT.maximum:
-        return {"duration": _SHORT.default, EXTEND: seconds}
-    return {"duration": seconds, EXTEND: _LONG.default}
+def wire_length(
+    backends: dict[str, Backend], backend: gr.Radio, longer: gr.Component, duration: gr.Component
+) -> None:
+    """The slider goes as far as is asked for, where the backend does: what is seen is made."""
+
+    def bounded(name: str, asked: bool, seconds: float | None) -> list[Any]:
+        further = asked and is_obeyed(LONGER, backends[name])
+        most = _most(further)
+        beyond = seconds is not None and seconds > most
+        return [further, gr.update(maximum=most, **({"value": most} if beyond else {}))]
+
+    for event in (backend.change, longer.change):
+        event(bounded, [backend, longer, duration], [longer, duration], queue=False, **QUIET)
 
 
-def is_obeyed(field: str, backend: Backend) -> bool:
-    """Whether one of ``FIELDS`` has an effect on a backend."""
-    if field == EXTEND:
-        return backend.limits["duration"].maximum > _SHORT.maximum
-    return field in backend.knobs
+def _most(longer: bool) -> float:
+    """Seconds at the slider's end."""
+    return LIMITS["duration"].maximum if longer else DOCUMENTED_DURATION.maximum

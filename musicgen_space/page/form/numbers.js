@@ -11,6 +11,7 @@ function name(field) {
   const slider = block(field).querySelector("[type=range]");
   const reset = block(field).querySelector("[data-testid=reset-button]");
   for (const each of [field, slider]) each?.setAttribute("aria-label", label);
+  if (reset) reset.tabIndex = -1; // who uses the keyboard types the number
   reset?.setAttribute("aria-label", translated("{field}: back to {value}", {
     field: label, value: String(props.defaults[block(field).id]),
   }));

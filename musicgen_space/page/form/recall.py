@@ -14,8 +14,8 @@ import gradio as gr
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.page.clip.own_sound import CONTINUE
-from musicgen_space.page.form.fields import model_choices
-from musicgen_space.page.form.length import FIELDS, two_lengths
+from musicgen_space.page.form.fields import FIELDS, LONGER, model_choices
+from musicgen_space.page.form.length import length_shown
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, shortened, upgraded
 
 __all__ = ["Recall", "Recalled", "recalled"]
@@ -36,9 +36,10 @@ class Recalled:
 
 
 class Recall:
-    """Gives settings back to ``outputs``: backend, model, prompt, ``FIELDS``, models chosen.
+    """Gives settings back to ``outputs``.
 
-    The last is the page's memory of which model was chosen in which backend.
+    These are backend, model, prompt, ``FIELDS``, ``LONGER`` and the models chosen: the last is
+    the page's memory of which model was chosen in which backend.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Recall:
     ) -> None:
         self._backends = backends
         self.prompt = prompt
-        knobs = [fields[name] for name in FIELDS]
+        knobs = [fields[name] for name in (*FIELDS, LONGER)]
         self.outputs: list[gr.Component] = [backend, model, prompt, *knobs, chosen_models]
 
     def updates(self, settings: Mapping[str, Any]) -> list[Any]:
@@ -68,10 +69,10 @@ class Recall:
             gr.Info("<br>".join(lines))
         shown = dict(found.fields)
         if "duration" in shown:
-            shown |= two_lengths(shown["duration"])
+            shown["duration"], shown[LONGER] = length_shown(shown["duration"])
         return [
             *self._place(found),
-            *(shown.get(name, gr.skip()) for name in ("prompt", *FIELDS)),
+            *(shown.get(name, gr.skip()) for name in ("prompt", *FIELDS, LONGER)),
             self._chosen_models(found),
         ]
 

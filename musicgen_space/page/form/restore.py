@@ -11,8 +11,7 @@ import gradio as gr
 
 from musicgen_space.audio.clips import MAX_CLIP_BYTES
 from musicgen_space.audio.files import read_settings
-from musicgen_space.page.form.fields import QUIET
-from musicgen_space.page.form.length import FIELDS
+from musicgen_space.page.form.fields import FIELDS, QUIET
 from musicgen_space.page.form.links import settings_in
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.i18n.translate import say
@@ -46,7 +45,7 @@ _REMEMBERED = """() => {
 def restore_button() -> gr.UploadButton:
     """A small button that asks for a take's file; page.js lets one be dropped on the wish."""
     return gr.UploadButton(
-        say("Restore settings from a file"),
+        say("Open a take's settings (from its sound file)"),
         size="sm",
         elem_id="restore",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from musicgen_space.page.form.defaults import back_to_defaults
 from musicgen_space.page.form.fields import QUIET, folded, slider
 from musicgen_space.page.i18n.translate import say
 from musicgen_space.page.widget import widget
@@ -43,5 +44,11 @@ def sound_finish() -> None:
         telling = widget(
             None, "form/sound_finish.html", "form/sound_finish.js", elem_id="finish-about"
         )
+<<<<<<< HEAD
     fields = [normalise, trim, *fades]
     gr.on([field.change for field in fields], None, fields, telling, js=_TELL, **QUIET)
+=======
+        fields = [normalise, trim, *fades]
+        back_to_defaults(fields)
+    gr.on([field.change for field in fields], None, fields, None, js=_TELL, **QUIET)
+>>>>>>> form

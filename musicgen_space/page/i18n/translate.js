@@ -36,10 +36,11 @@ const { language, translated, told } = (() => {
   while (texts.nextNode()) {
     const node = texts.currentNode;
     const words = node.data.trim();
-    if (node.parentElement.closest("[translate=no]")) continue;
+    if (node.parentElement.translate === false) continue;
     if (inTable(words)) node.data = node.data.replace(words, () => inTable(words));
   }
   for (const node of element.querySelectorAll(ATTRIBUTES.map((name) => `[${name}]`).join())) {
+    if (node.translate === false) continue;
     for (const name of ATTRIBUTES) {
       const words = inTable(node.getAttribute(name));
       if (words) node.setAttribute(name, words);

@@ -59,6 +59,28 @@ function show() {
   });
 }
 
+// ---- A prompt by chance -------------------------------------------------------------
+
+const wordsOf = Object.fromEntries(props.groups.map(({ name, words }) => [name, words]));
+const anyOf = (words) => words[Math.floor(Math.random() * words.length)];
+
+function drawn() {
+  const first = anyOf(wordsOf.Instruments);
+  const second = anyOf(wordsOf.Instruments.filter((each) => each !== first));
+  const music = `${anyOf(wordsOf.Mood)} ${anyOf(wordsOf.Genre)} with ${first} and ${second}`;
+  const tempi = wordsOf.Tempo.filter((tempo) => !(music.includes("drum") && tempo === "no drums"));
+  return `${music}, ${anyOf(tempi)}`;
+}
+
+function surprise() {
+  let text = drawn();
+  while (text === props.value) text = drawn();
+  props.value = text;
+  trigger("input");
+  show();
+  say(text);
+}
+
 // ---- Groups -------------------------------------------------------------------------
 
 function choose(index) {
@@ -71,7 +93,8 @@ function choose(index) {
 
 element.addEventListener("click", ({ target }) => {
   const button = target.closest("button");
-  if (chips.includes(button)) press(button);
+  if (button?.dataset.part === "surprise") surprise();
+  else if (chips.includes(button)) press(button);
   else if (tabs.includes(button)) choose(tabs.indexOf(button));
 });
 // ---- A prompt that is still empty ---------------------------------------------------
@@ -92,6 +115,14 @@ offer.addEventListener("click", () => {
   press(chips[0]);
   prompt().focus();
 });
+
+// The prompt has the focus once the page is seen, unless that would bring up a keyboard.
+(function begin() {
+  if (getComputedStyle(element).visibility === "hidden") requestAnimationFrame(begin);
+  else if (document.activeElement === document.body && matchMedia("(hover: hover)").matches) {
+    prompt().focus({ preventScroll: true });
+  }
+})();
 
 watch("value", show);
 roving(tabs, (tab) => choose(tabs.indexOf(tab)));

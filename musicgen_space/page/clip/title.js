@@ -1,0 +1,10 @@
+// What "Your own sound" says in its title: what is used, and how. Gradio gives: props, watch.
+// props.value is the picked sound, its use and where the music is made; props.uses, by place,
+// what a sound can be used for there.
+
+watch("value", () => {
+  const [picked, use, place] = props.value;
+  if (!picked?.clip || !props.uses[place]?.includes(use)) return note("");
+  const sound = picked.name;
+  note(use === "melody" ? translated("melody of {sound}", { sound }) : translated("goes on from {sound}", { sound }));
+});

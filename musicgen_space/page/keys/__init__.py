@@ -1,0 +1,1 @@
+"""The keys that the page knows."""
