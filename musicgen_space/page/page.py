@@ -12,12 +12,7 @@ from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.key import MAX_KEY_CHARACTERS
 from musicgen_space.library import Library
 from musicgen_space.message import as_json
-<<<<<<< HEAD
-=======
-from musicgen_space.page.api import Programs
 from musicgen_space.page.billing.spending import is_given
-from musicgen_space.page.calls import Page
->>>>>>> form
 from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.embedding.component import choose_view, link_to_the_whole_page
 from musicgen_space.page.examples.gallery import (
@@ -26,6 +21,7 @@ from musicgen_space.page.examples.gallery import (
     view_of_example,
     wire_gallery,
 )
+from musicgen_space.page.finish.sound_finish import sound_finish
 from musicgen_space.page.form.fields import (
     FIELDS,
     LONGER,
@@ -41,22 +37,14 @@ from musicgen_space.page.form.more_control import HINTS, more_control
 from musicgen_space.page.form.particulars import particulars
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
-from musicgen_space.page.form.sound_finish import sound_finish
-<<<<<<< HEAD
-from musicgen_space.page.form.wishes import wishes_note
 from musicgen_space.page.i18n.translate import say, translations
+from musicgen_space.page.keys.shortcuts import list_of_keys
 from musicgen_space.page.offer.offer import build_offer, wire_offer
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
 from musicgen_space.page.programs.api import Programs
 from musicgen_space.page.programs.calls import Page
 from musicgen_space.page.programs.plain_form import PlainForm
-=======
-from musicgen_space.page.i18n.translate import say, translations
-from musicgen_space.page.keys.shortcuts import list_of_keys
-from musicgen_space.page.player.player import build_player
-from musicgen_space.page.player.shelf import Shelf
->>>>>>> form
 from musicgen_space.page.prompt.chips import prompt_words
 from musicgen_space.page.prompt.text_notes import TextNotes
 from musicgen_space.page.session import MOST_SESSIONS, Studio, introduction
@@ -68,6 +56,7 @@ from musicgen_space.page.takes.library_panel import (
 from musicgen_space.page.theme import stylesheet, theme
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.widget import source, widget
+from musicgen_space.page.wishes.wishes import wishes_note
 from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
 
@@ -108,29 +97,17 @@ def build_page(
                 prompt_words(prompt)
                 gallery = build_gallery()
                 duration = slider("duration", say("Length"), say("Seconds of music."))
-<<<<<<< HEAD
-                with gr.Column(elem_id="particulars"):
-                    seed, keep_seed = seed_field(last_seed)
-                    model = model_field(first)
-                    offered = None if settings.strangers else _build_offer(backends)
-                own = OwnSound.build(studio, [*backends.values()])
-                knobs = more_control(notes.below)
-=======
-                seed, _, model = particulars(first, last_seed)
+                seed, keep_seed, model = particulars(first, last_seed)
+                offered = None if settings.strangers else _build_offer(backends)
                 own = OwnSound.build(studio, backends, backend)
                 knobs = more_control(notes.below, backends, backend)
->>>>>>> form
                 with gr.Column(elem_id="actions"):
                     wishes = wishes_note()
                     generate = gr.Button(say("Generate"), variant="primary", elem_id="generate")
-<<<<<<< HEAD
                     with gr.Row(elem_id="meanwhile"):
                         stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
                         make_next = gr.Button(say("Make next"), visible=False, elem_id="make-next")
-=======
-                    stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
                     price = widget(as_json(studio.price_of(first)), "billing/price.js")
->>>>>>> form
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
@@ -145,8 +122,7 @@ def build_page(
         number_fields()
         link_to_the_whole_page(prompt)
 
-<<<<<<< HEAD
-        chosen_models = _wire_switch(backends, backend, key, model, knobs)
+        chosen_models = _wire_switch(backends, backend, (key, own_key), model, knobs)
         if offered is not None:
             wire_offer(*offered, (backend, model), chosen_models)
         backend.change(
@@ -156,10 +132,7 @@ def build_page(
             queue=False,
             **QUIET,
         )
-=======
-        chosen_models = _wire_switch(backends, backend, (key, own_key), model, knobs)
         wire_length(backends, backend, knobs[LONGER], duration)
->>>>>>> form
         _wire_own_sound(studio, backends, backend, model, own, panel)
         notes.wire(backend, model)
         fields = {"duration": duration, "seed": seed, **knobs}
@@ -179,20 +152,8 @@ def build_page(
         player.another(studio.another, **anew, **free)
         player.variations(studio.variations, **anew, **free)
         # From the list, another may take the place of one that is made.
-<<<<<<< HEAD
         renewed(studio.make_again, wish, made, trigger_mode="multiple", **free)
-        _tell_money(studio, backend, key, money, spent)
-=======
-        for trigger, mode in (
-            (generate.click, "once"),
-            (drawn.then, "once"),
-            (renewed, "multiple"),
-        ):
-            # Not queue=False: then Gradio 6.31 shows no error to the user. And no limit here:
-            # a backend knows best how many takes it can make at a time.
-            trigger(studio.make, wish, made, concurrency_limit=None, trigger_mode=mode, **QUIET)
         _tell_money(studio, backend, key, money, price, spent)
->>>>>>> form
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
         make_next.click(studio.make_next, wish, wishes, queue=False, **QUIET)

@@ -38,13 +38,8 @@ from musicgen_space.page.clip.own_sound import (
     new_sounds,
     picked,
 )
-<<<<<<< HEAD
-from musicgen_space.page.form.length import FIELDS, one_length
-from musicgen_space.page.form.wishes import Wish, Wishes
-from musicgen_space.page.player.finishing import MOST_TAKES
-=======
 from musicgen_space.page.form.fields import FIELDS
->>>>>>> form
+from musicgen_space.page.player.finishing import MOST_TAKES
 from musicgen_space.page.player.player import View, view, view_of_takes
 from musicgen_space.page.player.progress import TakeProgress
 from musicgen_space.page.player.shelf import Shelf
@@ -52,6 +47,7 @@ from musicgen_space.page.takes.own_takes import OwnTakes
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.page_work import PageWork
+from musicgen_space.page.wishes.wishes import Wish, Wishes
 from musicgen_space.request import RANDOM_SEED, MusicRequest, draw_seed, shortened
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take

@@ -10,20 +10,9 @@ __all__ = ["stylesheet", "theme"]
 
 _STYLES = (
     "page.css",
-<<<<<<< HEAD
     *("form/form.css", "prompt/prompt.css", "clip/picker.css", "examples/gallery.css"),
-    *("offer/offer.css", "player/player.css", "takes/library_panel.css"),
-    "embedding/view.css",
-=======
-    *(
-        "form/form.css",
-        "prompt/prompt.css",
-        "clip/picker.css",
-        "examples/gallery.css",
-        "keys/keys.css",
-    ),
-    *("player/player.css", "takes/library_panel.css"),
->>>>>>> form
+    *("offer/offer.css", "player/player.css", "takes/library_panel.css", "keys/keys.css"),
+    *("wishes/wishes.css", "embedding/view.css"),
 )
 
 # Plain names: a font of Gradio's own list would be fetched from another host.
@@ -69,7 +58,6 @@ def theme() -> gr.themes.Base:
 
 
 def stylesheet() -> str:
-<<<<<<< HEAD
     """What the theme's variables don't reach: the page's rules, and after them its parts'.
 
     All of it is in one rule, as the page may be a component in the document of another one. So
@@ -78,7 +66,3 @@ def stylesheet() -> str:
     """
     rules = "\n".join(map(source, _STYLES))
     return f"{_OF_THE_WINDOW}\n.gradio-container {{\n{rules}\n}}"
-=======
-    """What the theme's variables don't reach: the page's own rules, then those of its parts."""
-    return "\n".join(map(source, _STYLES))
->>>>>>> form

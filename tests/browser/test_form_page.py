@@ -133,7 +133,6 @@ def test_the_keyboard_is_quickly_at_generate(humming: Page) -> None:
     expect(humming.get_by_role("button", name="blues", exact=True)).to_be_focused()
 
 
-<<<<<<< HEAD
 def test_the_same_wish_again_is_told_and_made_all_the_same_if_wanted(humming: Page) -> None:
     said = humming.locator(".wishes .made")
     ask(humming, "a polka", seconds=2, seed=7)
@@ -168,7 +167,8 @@ def test_wishes_may_wait_are_shown_and_can_be_taken_back(humming: Page) -> None:
     expect(humming.locator("#library .name").first).to_have_text("the third")
     expect(humming.locator("#library .name").nth(1)).to_have_text("the first")
     expect(waiting).to_have_count(0)
-=======
+
+
 def test_a_length_beyond_30_s_is_seen_where_every_length_is(humming: Page, fast: str) -> None:
     length = humming.locator("#duration input[type=range]")
     longer = humming.get_by_label("Longer than 30 s")
@@ -281,4 +281,3 @@ def test_a_surprise_is_a_prompt_of_the_chips_words_and_another_each_time(humming
         kinds = humming.locator(".words [role=tab][data-used]")
         expect(kinds).to_have_text(["Genre", "Mood", "Instruments", "Tempo"])
         assert re.fullmatch(r"[\w -]+ with [\w ]+ and [\w ]+, [\w -]+", seen[-1])
->>>>>>> form

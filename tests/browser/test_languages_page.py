@@ -16,16 +16,11 @@ ENGLISH = (
     *("Length", "Seconds of music", "Same seed", "Random seed", "Your own sound"),
     *("Continue it", "More control", "The music", "Takes at once", "Guidance", "Generate"),
     *(
-<<<<<<< HEAD
-        "Restore settings",
-        "Another",
-        "4 variations",
-=======
         "Open a take",
         "Surprise me",
         "Keep this seed",
-        "Same prompt",
->>>>>>> form
+        "Another",
+        "4 variations",
         "Sound finish",
         "Even loudness",
         "Examples",

@@ -121,11 +121,7 @@ def test_a_takes_file_may_be_dropped_on_the_wish_whatever_it_was_converted_to(
 
 
 def test_an_example_fills_the_fields_and_plays(page: Page) -> None:
-<<<<<<< HEAD
-    page.get_by_role("button", name="Lo-fi: lo-fi music").click()  # is in the player already
-=======
     page.locator("#examples [data-key=example-lo-fi]").click()  # is in the player already
->>>>>>> form
     page.wait_for_function(f"{PLAYING} == 'file'")
     page.locator("#examples [data-key=example-funk]").click()
     expect(prompt(page)).to_have_value("upbeat funk with brass and slap bass")

@@ -18,11 +18,7 @@ from musicgen_space.backends.base import Backend
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.page.examples.gallery import EXAMPLES, example, view_of_example
-<<<<<<< HEAD
-from musicgen_space.page.form.length import FIELDS
-=======
 from musicgen_space.page.form.fields import FIELDS, LONGER
->>>>>>> form
 from musicgen_space.page.form.links import query_of, settings_in
 from musicgen_space.page.form.recall import Recall, recalled
 from musicgen_space.page.prompt.chips import VOCABULARY

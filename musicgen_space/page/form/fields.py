@@ -70,32 +70,6 @@ def model_choices(backend: Backend) -> list[tuple[str, str]]:
     return [(f"{choice.name} ({choice.about})", choice.name) for choice in backend.models()]
 
 
-<<<<<<< HEAD
-def seed_field(last_seed: gr.State) -> tuple[gr.Slider, gr.Checkbox]:
-    """The seed with its dice and the way back to the last one; whether to keep it."""
-    with gr.Row(elem_id="seed-row"):
-        seed = slider("seed", say("Seed"), say("Same seed, same music. −1: a new one each time."))
-        with gr.Column(scale=0, min_width=96, elem_id="seed-buttons"):
-            dice = gr.Button(say("Random"), size="sm", elem_id="dice")
-            last = gr.Button(say("Last used"), size="sm", elem_id="last-seed")
-            keep = gr.Checkbox(label=say("Keep this seed"), container=False, elem_id="keep-seed")
-    dice.click(draw_seed, seed, seed, queue=False, **QUIET)
-    last.click(lambda used: used, last_seed, seed, queue=False, **QUIET)
-    return seed, keep
-
-
-def more_control(note_below: Callable[[gr.Textbox], None]) -> dict[str, gr.Component]:
-    """What most people never touch, by field, in two groups; texts have notes below them."""
-    fields: dict[str, gr.Component] = {}
-    with folded(say("More control"), elem_id="more"):
-        for title, names in _GROUPS.items():
-            gr.HTML(f"<h2>{title}</h2>", apply_default_css=False, elem_classes="group")
-            for name in names:
-                fields[name] = field = _number_or_text(name)
-                if isinstance(field, gr.Textbox):
-                    note_below(field)
-    return fields
-=======
 def seed_field(last_seed: gr.State) -> tuple[gr.Slider, gr.HTML]:
     """The seed with its dice and the way back to the last one; whether it is to be kept."""
     with gr.Row(elem_id="seed-row"):
@@ -104,7 +78,6 @@ def seed_field(last_seed: gr.State) -> tuple[gr.Slider, gr.HTML]:
     keep.retry(draw_seed, seed, seed, queue=False, **QUIET)
     keep.undo(lambda used: used, last_seed, seed, queue=False, **QUIET)
     return seed, keep
->>>>>>> form
 
 
 def folded(label: str, *, elem_id: str, visible: bool = True) -> gr.Accordion:

@@ -11,8 +11,4 @@ __all__ = ["list_of_keys"]
 
 def list_of_keys() -> gr.HTML:
     """A quiet button that opens it; so does "?"."""
-<<<<<<< HEAD:musicgen_space/page/form/shortcuts.py
-    return widget(None, "form/shortcuts.html", "remember.js", "form/shortcuts.js", elem_id="keys")
-=======
-    return widget(None, "keys/shortcuts.html", "keys/shortcuts.js", elem_id="keys")
->>>>>>> form:musicgen_space/page/keys/shortcuts.py
+    return widget(None, "keys/shortcuts.html", "remember.js", "keys/shortcuts.js", elem_id="keys")

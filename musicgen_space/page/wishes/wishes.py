@@ -63,4 +63,4 @@ class Wishes:
 
 def wishes_note() -> gr.HTML:
     """The note. Its event ``again`` asks for what has been made, ``drop`` takes a wish back."""
-    return widget(Wishes().shown(), "form/wishes.html", "form/wishes.js", elem_id="wishes")
+    return widget(Wishes().shown(), "wishes/wishes.html", "wishes/wishes.js", elem_id="wishes")

@@ -42,13 +42,8 @@ def sound_finish() -> None:
             slider(name, f"{label} (s)", limits=FINISH_LIMITS) for name, label in _LABELS.items()
         ]
         telling = widget(
-            None, "form/sound_finish.html", "form/sound_finish.js", elem_id="finish-about"
+            None, "finish/sound_finish.html", "finish/sound_finish.js", elem_id="finish-about"
         )
-<<<<<<< HEAD
-    fields = [normalise, trim, *fades]
-    gr.on([field.change for field in fields], None, fields, telling, js=_TELL, **QUIET)
-=======
         fields = [normalise, trim, *fades]
         back_to_defaults(fields)
-    gr.on([field.change for field in fields], None, fields, None, js=_TELL, **QUIET)
->>>>>>> form
+    gr.on([field.change for field in fields], None, fields, telling, js=_TELL, **QUIET)

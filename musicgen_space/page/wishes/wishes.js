@@ -1,7 +1,7 @@
 // What is said of wishes above the button: made already, or to be made next. Gradio gives:
 // element, props, watch, trigger.
 //
-// props.value is what musicgen_space/page/form/wishes.py describes; for the event "drop" it has
+// props.value is what musicgen_space/page/wishes/wishes.py describes; for the event "drop" it has
 // the `id` of the wish that is not wanted any more.
 
 const part = (name) => element.querySelector(`[data-part="${name}"]`);

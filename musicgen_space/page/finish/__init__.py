@@ -1,0 +1,1 @@
+"""What is done to takes when they are heard and downloaded."""

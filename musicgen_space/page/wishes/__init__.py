@@ -1,0 +1,1 @@
+"""What a tab has asked for: made already, or to be made next."""
