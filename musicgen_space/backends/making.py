@@ -12,6 +12,7 @@ import numpy as np
 
 from musicgen_space.audio.resample import check_audible
 from musicgen_space.backends.base import Chunk, Progress, Update
+from musicgen_space.engine.given import heard
 from musicgen_space.errors import (
     BackendError,
     MusicGenSpaceError,
@@ -23,8 +24,7 @@ from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
 
 if TYPE_CHECKING:
-    from musicgen_space.engine.given import heard
-from musicgen_space.engine.generate import Generated
+    from musicgen_space.engine.generate import Generated
 
 __all__ = ["Maker", "as_ours", "check_clips", "updates_of"]
 
