@@ -24,6 +24,7 @@ from musicgen_space import __version__
 from musicgen_space.audio.clips import read_clip, told_of
 from musicgen_space.audio.files import format_by_ending
 from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
+from musicgen_space.audio.normalise import MOST_LIMITED
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Waiting
 from musicgen_space.clip import Clip
@@ -53,7 +54,8 @@ _FADES = {
 }
 _SWITCHES = {
     "normalise": f"make each file as loud as other music ({LOUDNESS:g} LUFS), "
-    f"as far as its peaks allow ({TRUE_PEAK:g} dBTP)",
+    f"as far as its peaks allow, which are limited by {MOST_LIMITED:g} dB at most "
+    f"({TRUE_PEAK:g} dBTP)",
     "trim": "cut silence or hiss off the end of each file",
 }
 # What steers a terminal or turns the order of letters around; a file's name may have it.
@@ -302,6 +304,7 @@ def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
         report.append(
             f"{path}: {finished.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
+            + (f", peaks limited by {finished.limited:.1f} dB" if finished.limited else "")
         )
     for line in report:
         _say(line)

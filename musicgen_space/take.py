@@ -28,10 +28,10 @@ _SWITCHES = ("normalise", "trim")
 class Finish:
     """What is done to a take; raises ``InvalidRequest`` when a field is outside its limits.
 
-    ``normalise`` brings it to −14 LUFS, or as near as −1 dBTP lets it come: one gain
-    for the whole take, without a limiter or a compressor, so that loud and quiet keep their
-    distance. ``fade_in`` and ``fade_out`` are in seconds. ``trim`` cuts off a tail of silence
-    or noise, half of the take at most.
+    ``normalise`` brings it to −14 LUFS, or as near as −1 dBTP lets it come: by one gain for
+    the whole take, so that loud and quiet keep their distance, and a limiter that takes up to
+    6 dB off the peaks above. ``fade_in`` and ``fade_out`` are in seconds. ``trim`` cuts off a
+    tail of silence or noise, half of the take at most.
     """
 
     normalise: bool = False
@@ -74,7 +74,8 @@ class Take:
     took to make. ``stopped`` says that it ends early because somebody pressed Stop.
     ``base_model`` is what ``model`` was applied to, where that is an adapter.
     ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
-    what was done to the sound since, None: nothing.
+    what was done to the sound since, None: nothing; ``limited`` by how many decibels that took
+    the highest peak down, 0: peaks are as they were (a file doesn't tell).
     ``clips`` says by field which clips it was made with: those of ``request``, unless it was
     read from a file, which holds no more of them than that.
     """
@@ -88,6 +89,7 @@ class Take:
     stopped: bool = False
     receipt: Receipt | None = None
     finish: Finish | None = None
+    limited: float = 0.0
     base_model: str | None = None
     clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
 
