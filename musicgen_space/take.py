@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import Limit, MusicRequest, checked_number
 
-__all__ = ["FINISH_LIMITS", "Finish", "Receipt", "Take"]
+__all__ = ["FINISH_LIMITS", "Finish", "Loop", "Receipt", "Take"]
 
 FINISH_LIMITS: dict[str, Limit] = {
     "fade_in": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
@@ -52,6 +52,31 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class Loop:
+    """A stretch of a take that plays seamlessly, one time after the other.
+
+    ``start`` and ``end`` are samples of the take that it was cut from, ``crossfade`` the seconds
+    of its joint. ``bars`` is 0 and ``bpm`` None where no steady beat was found, ``key`` ("A minor")
+    None where no key is clear. ``quality`` is how well the joint fits, 0 … 1.
+    """
+
+    start: int
+    end: int
+    crossfade: float
+    bars: int
+    bpm: float | None
+    key: str | None
+    quality: float
+
+    @property
+    def joint(self) -> Literal["seamless", "good", "audible"]:
+        """``quality`` in a word: at the joint the sound changes no more than the take does on its
+        own; by up to the take's median change more; by more than that.
+        """
+        return "seamless" if self.quality > 0.8 else "good" if self.quality >= 0.5 else "audible"
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a hosted take cost, as far as the server said so; None where it did not.
 
@@ -76,6 +101,7 @@ class Take:
     ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
     what was done to the sound since, None: nothing; ``limited`` by how many decibels that took
     the highest peak down, 0: peaks are as they were (a file doesn't tell).
+    ``loop`` is there when the sound is a loop, and says what of.
     ``clips`` says by field which clips it was made with: those of ``request``, unless it was
     read from a file, which holds no more of them than that.
     """
@@ -90,6 +116,7 @@ class Take:
     receipt: Receipt | None = None
     finish: Finish | None = None
     limited: float = 0.0
+    loop: Loop | None = None
     base_model: str | None = None
     clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
 
@@ -113,6 +140,16 @@ class Take:
         from musicgen_space.audio.finish import apply_finish
 
         return apply_finish(self, finish)
+
+    def looped(self) -> Take:
+        """A copy that loops: the bars whose ends fit best; its ``loop`` tells which, and how well.
+
+        Finish a take before: fades have no place in a loop. Raises ``InvalidRequest`` for a
+        take of less than a second.
+        """
+        from musicgen_space.audio.loops.loop import loop_take
+
+        return loop_take(self)
 
     @property
     def made_by(self) -> str:
