@@ -15,6 +15,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -58,6 +59,10 @@ _SWITCHES = {
     f"({TRUE_PEAK:g} dBTP)",
     "trim": "cut silence or hiss off the end of each file",
 }
+_LOOP = (
+    "make each file a loop: the bars whose ends fit best, joined seamlessly, marked as a loop "
+    "for samplers (.wav) and players (.flac, .ogg)"
+)
 # What steers a terminal or turns the order of letters around; a file's name may have it.
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _STRETCH = re.compile(r"(?P<file>.+)@(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\.\d+)?)")
@@ -138,7 +143,10 @@ def _make_files(
     """Make what the options ask for; → the exit code."""
     try:
         finish = Finish(**{field: getattr(options, field) for field in (*_SWITCHES, *_FADES)})
-        return _make(*_understood(options, backends), finish, options.output)
+        if options.loop:
+            _check_loop(finish)
+        finished = partial(_finished, finish=finish, loop=options.loop)
+        return _make(*_understood(options, backends), finished, options.output)
     except InvalidRequest as error:
         parser.error(str(InvalidRequest(_option(error.field), error.value, error.limit)))
     except UnreadableAudio as error:
@@ -146,6 +154,13 @@ def _make_files(
     except (MusicGenSpaceError, OSError) as error:
         _say(f"{_PROGRAM}: {error}", sys.stderr)
         return FAILED
+
+
+def _check_loop(finish: Finish) -> None:
+    """Raise ``InvalidRequest`` where a loop would be heard to begin or end."""
+    for field in _FADES:
+        if getattr(finish, field):
+            raise InvalidRequest(field, getattr(finish, field), "must be 0 in a loop")
 
 
 def _understood(
@@ -231,7 +246,7 @@ def _generate_parser() -> argparse.ArgumentParser:
             f"--{_option(name)}", type=float, default=limit.default, metavar="S",
             help=f"{about}: {limit.minimum:g} to {limit.maximum:g} {limit.unit}",
         )  # fmt: skip
-    for name, about in _SWITCHES.items():
+    for name, about in (*_SWITCHES.items(), ("loop", _LOOP)):
         parser.add_argument(f"--{name}", action="store_true", help=about)
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -277,7 +292,9 @@ def _print_models(backends: dict[str, Backend]) -> int:
     return OK
 
 
-def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path) -> int:
+def _make(
+    backend: Backend, request: MusicRequest, finished: Callable[[Take], Take], output: Path
+) -> int:
     with catch_termination() as stop:
         told = _tell_remarks(backend, request)
         takes = _watched(backend, request, stop)
@@ -285,31 +302,55 @@ def _make(backend: Backend, request: MusicRequest, finish: Finish, output: Path)
             _tell_remarks(backend, request)
         if not takes and not stop.is_set():
             raise BackendError("The music could not be made: nothing came.")
-        _write(takes, finish, _paths(output, request))
+        _write(takes, finished, _paths(output, request))
     if stop.is_set():
         _say("Interrupted.", sys.stderr)
     return stop.code or OK
 
 
-def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
+def _finished(take: Take, finish: Finish, loop: bool) -> Take:
+    """``take`` as it is written; what is too short for a loop stays as it is, and that is said."""
+    finished = take.finished(finish)
+    try:
+        return finished.looped() if loop else finished
+    except InvalidRequest as error:
+        _say(str(error), sys.stderr)
+        return finished
+
+
+def _write(takes: list[Take], finished: Callable[[Take], Take], paths: list[Path]) -> None:
     """Write each take, then report; raises ``OSError`` if one can't be written, after all that."""
     report, failure = [], None
     for path, take in zip(paths, takes, strict=False):  # fewer if interrupted
-        finished = take.finished(finish)
+        written = finished(take)
         try:
-            finished.save(path)
+            written.save(path)
         except OSError as error:
             failure = error  # told when the others are safe
             continue
         report.append(
-            f"{path}: {finished.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
+            f"{path}: {written.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
-            + (f", peaks limited by {finished.limited:.1f} dB" if finished.limited else "")
+            f"{_limited(written)}{_loop(written)}"
         )
     for line in report:
         _say(line)
     if failure is not None:
         raise failure
+
+
+def _limited(take: Take) -> str:
+    return f", peaks limited by {take.limited:.1f} dB" if take.limited else ""
+
+
+def _loop(take: Take) -> str:
+    """What was found of a loop; nothing for other takes."""
+    loop = take.loop
+    if loop is None:
+        return ""
+    beat = "no steady beat" if loop.bpm is None else f"{loop.bars} bars at {loop.bpm:.1f} bpm"
+    key = "no clear key" if loop.key is None else loop.key
+    return f", loop: {beat}, {key}, joint {loop.joint}"
 
 
 def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:

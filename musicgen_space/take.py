@@ -22,6 +22,7 @@ FINISH_LIMITS: dict[str, Limit] = {
     "fade_out": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
 }
 _SWITCHES = ("normalise", "trim")
+_MOST = 2**40  # samples of a loop, to be believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,19 @@ class Loop:
     bpm: float | None
     key: str | None
     quality: float
+
+    @classmethod
+    def read(cls, settings: object) -> Loop | None:
+        """The loop in a file's untrusted settings; None if there is no valid one."""
+        if not isinstance(settings, Mapping):
+            return None
+        try:
+            loop = cls(**settings)
+            numbers = (loop.start, loop.end, loop.crossfade, loop.bars, loop.quality, loop.bpm or 0)
+            valid = all(0 <= number <= _MOST for number in numbers)  # False for NaN
+        except TypeError:
+            return None
+        return loop if valid and isinstance(loop.key, str | None) else None
 
     @property
     def joint(self) -> Literal["seamless", "good", "audible"]:

@@ -19,12 +19,13 @@ import numpy as np
 import soundfile
 
 from musicgen_space.audio.clips import decode
+from musicgen_space.audio.loops.marks import with_loop
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.audio.tags import tag_texts
 from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, upgraded
-from musicgen_space.take import Finish, Receipt, Take
+from musicgen_space.take import Finish, Loop, Receipt, Take
 
 __all__ = [
     "FORMATS",
@@ -88,7 +89,7 @@ def format_by_ending(path: Path, field: str, offered: Iterable[str] = FORMATS) -
 
 
 def settings_of(take: Take) -> dict[str, Any]:
-    """The settings that reproduce ``take``: request, model, backend, receipt and finish."""
+    """The settings that reproduce ``take``: request, model, backend, receipt, finish and loop."""
     clips = {name: asdict(clip) for name, clip in take.clips.items()}
     settings = {**take.request.settings(), **clips, "model": take.model, "backend": take.backend}
     if take.base_model is not None:
@@ -97,6 +98,8 @@ def settings_of(take: Take) -> dict[str, Any]:
         settings["receipt"] = asdict(take.receipt)
     if take.finish is not None:
         settings["finish"] = take.finish.settings()
+    if take.loop is not None:
+        settings["loop"] = asdict(take.loop)
     return settings
 
 
@@ -104,7 +107,7 @@ def encode(take: Take, format_name: str) -> bytes:
     """``take`` as a file with its prompt, seed and model in the tags.
 
     ``format_name`` is a key of ``FORMATS``. The title tag is the prompt, the artist tag
-    the model, the comment tag the settings as JSON.
+    the model, the comment tag the settings as JSON. A loop is marked as one.
     """
     fmt = FORMATS[format_name]
     tags = {
@@ -126,7 +129,10 @@ def encode(take: Take, format_name: str) -> bytes:
         # One second at a time: its Vorbis encoder keeps a whole write on the stack.
         for start in range(0, len(interleaved), take.sample_rate):
             writer.write(interleaved[start : start + take.sample_rate])
-    return _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
+    data = _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
+    if take.loop is None:
+        return data
+    return with_loop(data, format_name, len(interleaved), take.sample_rate)
 
 
 def save(take: Take, path: Path) -> None:
@@ -172,6 +178,7 @@ def read_take(data: bytes) -> Take | None:
             seconds_taken=0.0,
             receipt=None if receipt is None else Receipt(**receipt),
             finish=None if finish is None else Finish(**finish),
+            loop=Loop.read(settings.get("loop")),
             clips={name: clip for name, clip in clips.items() if clip is not None},
         )
     except (InvalidRequest, TypeError):  # not our settings after all

@@ -16,7 +16,10 @@ _DECLICK = 0.02  # seconds of fade-out where the tail is cut off
 
 
 def apply_finish(take: Take, finish: Finish) -> Take:
-    """A finished copy of ``take``, its ``finish`` recorded; ``take`` itself if all is off."""
+    """A finished copy of ``take``, its ``finish`` recorded; ``take`` itself if all is off.
+
+    A loop is none any more: its ends are no longer alike.
+    """
     if finish == Finish():
         return take
     samples, rate = take.samples, take.sample_rate
@@ -26,7 +29,7 @@ def apply_finish(take: Take, finish: Finish) -> Take:
     limited = 0.0
     if finish.normalise:
         samples, limited = normalise(samples, rate)
-    return dataclasses.replace(take, samples=samples, finish=finish, limited=limited)
+    return dataclasses.replace(take, samples=samples, finish=finish, limited=limited, loop=None)
 
 
 def _trimmed(samples: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -43,7 +43,8 @@ def _onset_strength(bands: np.ndarray, frame_rate: float) -> np.ndarray:
     width = round(_AVERAGE * frame_rate)
     padded = np.pad(rise, (width // 2, width - width // 2 - 1), mode="edge")
     onsets = np.maximum(rise - np.convolve(padded, np.ones(width) / width, mode="valid"), 0)
-    return onsets / max(float(onsets.std()), 1e-9)
+    scaled: np.ndarray = onsets / max(float(onsets.std()), 1e-9)
+    return scaled
 
 
 def _tempo(onsets: np.ndarray, frame_rate: float) -> tuple[float, float]:

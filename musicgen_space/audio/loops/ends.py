@@ -16,6 +16,8 @@ _AROUND = 0.6  # seconds to either side of a joint that are compared
 _COARSE = 5  # frames that are averaged: 50 ms
 _STARTS = 48  # that are tried, at most
 _SHORTER = 0.5  # dB that a loop of half the length must fit better
+_NEAR = 4  # frames around a beat, where it is struck
+_ENOUGH = 12  # beats that tell the length of a bar
 _TRIPLE = 0.94  # how much more alike beats must be three apart than four
 
 
@@ -43,20 +45,22 @@ def bar_ends(bands: np.ndarray, pulse: Pulse, beats_in_bar: int, frame_rate: flo
 
 
 def free_ends(bands: np.ndarray, frame_rate: float) -> Ends:
-    """The stretch whose ends fit best, wherever they are; of what is short, all."""
+    """The stretch whose ends fit best, wherever they are; of what is too short to tell, most."""
     starts = np.linspace(0, len(bands) // 2, _STARTS, dtype=int)
     ends = np.linspace(len(bands) // 2 + 1, len(bands) - 1, _STARTS, dtype=int)
     best = _best(bands, list(product(starts.tolist(), ends.tolist())), frame_rate)
-    return Ends(*best, 0) if best else Ends(0, len(bands) - 1, 0)
+    return Ends(*best, 0) if best else Ends(0, len(bands) * 3 // 4, 0)
 
 
 def beats_of_bar(bands: np.ndarray, pulse: Pulse) -> int:
-    """3 or 4: beats as far apart as a bar is long sound more alike."""
-    sounds = np.stack([part.mean(axis=0) for part in np.split(bands, pulse.beats)[1:-1]] or [[0]])
-    if len(sounds) < 16:
+    """3 or 4: what is struck on beats as far apart as a bar is long sounds more alike."""
+    rises = np.maximum(np.diff(bands, axis=0, prepend=bands[:1]), 0)
+    places = pulse.beats[:, None] + np.arange(-_NEAR, _NEAR + 1)
+    strokes = rises[places.clip(0, len(rises) - 1)].sum(axis=1)  # [beats, bands]
+    if len(strokes) < _ENOUGH:
         return 4
     apart = {
-        beats: np.mean([np.abs(sounds[n * beats :] - sounds[: -n * beats]).mean() for n in (1, 2)])
+        beats: np.mean([np.abs(strokes[n:] - strokes[:-n]).mean() for n in (beats, 2 * beats)])
         for beats in (3, 4)
     }
     return 3 if apart[3] < _TRIPLE * apart[4] else 4
@@ -89,7 +93,9 @@ def _best(
     long = [pair for pair in pairs if pair[1] - pair[0] >= min(longest, _SHARE * len(bands))]
     coarse = _averaged(bands, _COARSE)
     reach = max(1, round(_AROUND * frame_rate / _COARSE))
-    return min(long, key=lambda pair: _misfit(coarse, reach, pair, longest))
+    misfits = [_misfit(coarse, reach, pair, longest) for pair in long]
+    best = int(np.argmin(misfits))
+    return long[best] if np.isfinite(misfits[best]) else None
 
 
 def _misfit(coarse: np.ndarray, reach: int, pair: tuple[int, int], longest: int) -> float:

@@ -58,7 +58,9 @@ def _likeness(one: np.ndarray, other: np.ndarray) -> float:
     return float((one * other).sum()) / energy if energy else 1.0
 
 
-def fitness(samples: np.ndarray, sample_rate: int, loop: np.ndarray, ends: tuple[int, int]) -> float:
+def fitness(
+    samples: np.ndarray, sample_rate: int, loop: np.ndarray, ends: tuple[int, int]
+) -> float:
     """How well the joint of ``loop`` fits, 0 … 1; ``ends`` is where it was cut from ``samples``.
 
     The change of the spectrum at the joint is compared with those of the take itself at both

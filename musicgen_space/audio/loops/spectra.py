@@ -22,7 +22,7 @@ def mono(samples: np.ndarray) -> np.ndarray:
 def spectra(
     sound: np.ndarray, window: int, hop: int, bands: np.ndarray, *, power: bool
 ) -> np.ndarray:
-    """Magnitude, or power, in bands of Hann windows centred at each ``hop`` of [n]: [frames, bands].
+    """Magnitude, or power, of Hann windows around each ``hop`` samples of [n]: [frames, bands].
 
     ``bands`` [window // 2 + 1, bands] says how much of each frequency goes to each band.
     """
@@ -58,7 +58,8 @@ def _triangles(window: int, sample_rate: int) -> np.ndarray:
     edges = _hertz(np.linspace(_mel(_LOWEST), _mel(highest), _BANDS + 2))
     rise = (hertz[:, None] - edges[:-2]) / np.diff(edges)[:-1]
     fall = (edges[2:] - hertz[:, None]) / np.diff(edges)[1:]
-    return np.maximum(np.minimum(rise, fall), 0)
+    triangles: np.ndarray = np.maximum(np.minimum(rise, fall), 0)
+    return triangles
 
 
 def _mel(hertz: float) -> float:
