@@ -84,8 +84,8 @@ class Loop:
 
     @property
     def joint(self) -> Literal["seamless", "good", "audible"]:
-        """``quality`` in a word: at the joint the sound changes no more than the take does on its
-        own; by up to the take's median change more; by more than that.
+        """``quality`` in a word: at the joint the sound changes hardly more than the take does
+        there on its own; by up to the take's median change more; by more than that.
         """
         return "seamless" if self.quality > 0.8 else "good" if self.quality >= 0.5 else "audible"
 
