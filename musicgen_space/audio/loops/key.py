@@ -32,8 +32,7 @@ _TUNING = 440.0  # Hz of an A
 _OFF = 0.3  # semitones: how far off a pitch may be
 _FAINT = 0.01  # of the loudest frame: what is quieter counts less than others
 
-_CLEAR = 0.6  # of 1: the least likeness to a key
-_FLAT = 0.15  # the least spread of pitch classes, of their mean: noise has less
+_CLEAR = 0.6  # of 1: the least likeness to a key; noise has 0.26, musicgen-nano's takes to 0.55
 
 
 def find_key(sound: np.ndarray, sample_rate: int) -> str | None:
@@ -43,7 +42,7 @@ def find_key(sound: np.ndarray, sample_rate: int) -> str | None:
         for low, high, window, weight in _RANGES
     )
     assert isinstance(weights, np.ndarray)
-    if weights.std() <= _FLAT * weights.mean():
+    if not weights.std():  # silence
         return None
     profiles = [np.roll(profile, root) for profile in _PROFILES.values() for root in range(12)]
     likeness = np.corrcoef(weights, profiles)[0, 1:]
