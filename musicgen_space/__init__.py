@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from musicgen_space.musicgen import MusicGen, Segmind
     from musicgen_space.request import MusicRequest
     from musicgen_space.stream import Stream
-    from musicgen_space.take import Finish, Receipt, Replaced, Take
+    from musicgen_space.take import Finish, Loop, Receipt, Replaced, Take
 
 __all__ = [
     "BackendError",
@@ -45,6 +45,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidSetting",
     "Loading",
+    "Loop",
     "ModelUnavailable",
     "MusicGen",
     "MusicGenSpaceError",
@@ -70,6 +71,7 @@ _MODULES = {  # where what is no error is
     "Clip": "clip",
     "Finish": "take",
     "Loading": "backends.base",
+    "Loop": "take",
     "MusicGen": "musicgen",
     "MusicRequest": "request",
     "Progress": "backends.base",

@@ -27,6 +27,7 @@ from musicgen_space import __version__
 from musicgen_space.audio.clips import read_clip, told_of
 from musicgen_space.audio.files import format_by_ending, formats_for, read_piece
 from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
+from musicgen_space.audio.normalise import MOST_LIMITED
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Update, Waiting
 from musicgen_space.backends.replace import Stretch, replaced
@@ -67,9 +68,14 @@ _FADES = {
 }
 _SWITCHES = {
     "normalise": f"make each file as loud as other music ({LOUDNESS:g} LUFS), "
-    f"as far as its peaks allow ({TRUE_PEAK:g} dBTP)",
+    f"as far as its peaks allow, which are limited by {MOST_LIMITED:g} dB at most "
+    f"({TRUE_PEAK:g} dBTP)",
     "trim": "cut silence or hiss off the end of each file",
 }
+_LOOP = (
+    "make each file a loop: the bars whose ends fit best, joined seamlessly, marked as a loop "
+    "for samplers (.wav) and players (.flac, .ogg)"
+)
 # What steers a terminal or turns the order of letters around; a file's name may have it.
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _STRETCH_NUMBERS = {name: limit for name, limit in LIMITS.items() if name != "duration"} | {
@@ -101,8 +107,11 @@ def _generate(words: list[str]) -> int:
 
     def make(backends: dict[str, Backend]) -> int:
         finish = Finish(**{field: getattr(options, field) for field in (*_SWITCHES, *_FADES)})
+        if options.loop:
+            _check_loop(finish)
+        finished = partial(_finished, finish=finish, loop=options.loop)
         backend, request = _understood(options, backends, (*LIMITS, *CLIP_LIMITS))
-        return _make(backend, request, finish, options.output)
+        return _make(backend, request, finished, options.output)
 
     return _with_backends(parser, partial(_told, parser, make))
 
@@ -116,7 +125,7 @@ def _replace(words: list[str]) -> int:
         if isinstance(stretch.piece, Take) and not options.prompt:
             options.prompt = stretch.piece.request.prompt
         backend, request = _understood(options, backends, _STRETCH_NUMBERS)
-        return _make(backend, request, Finish(), options.output, stretch)
+        return _make(backend, request, lambda take: take, options.output, stretch)
 
     return _with_backends(parser, partial(_told, parser, make))
 
@@ -200,6 +209,13 @@ def _told(parser: argparse.ArgumentParser, make: _Command, backends: dict[str, B
     except (MusicGenSpaceError, OSError) as error:
         _say(f"{_PROGRAM}: {error}", sys.stderr)
         return FAILED
+
+
+def _check_loop(finish: Finish) -> None:
+    """Raise ``InvalidRequest`` where a loop would be heard to begin or end."""
+    for field in _FADES:
+        if getattr(finish, field):
+            raise InvalidRequest(field, getattr(finish, field), "must be 0 in a loop")
 
 
 def _understood(
@@ -289,7 +305,7 @@ def _generate_parser() -> argparse.ArgumentParser:
             f"--{_option(name)}", type=float, default=limit.default, metavar="S",
             help=f"{about}: {limit.minimum:g} to {limit.maximum:g} {limit.unit}",
         )  # fmt: skip
-    for name, about in _SWITCHES.items():
+    for name, about in (*_SWITCHES.items(), ("loop", _LOOP)):
         parser.add_argument(f"--{name}", action="store_true", help=about)
     parser.add_argument("--version", action="version", version=__version__)
     return parser
@@ -372,7 +388,7 @@ def _print_models(backends: dict[str, Backend]) -> int:
 def _make(
     backend: Backend,
     request: MusicRequest,
-    finish: Finish,
+    finished: Callable[[Take], Take],
     output: Path,
     stretch: Stretch | None = None,
 ) -> int:
@@ -388,26 +404,36 @@ def _make(
             _tell_remarks(backend, request)
         if not takes and not stop.is_set():
             raise BackendError("The music could not be made: nothing came.")
-        _write(takes, finish, _paths(output, request))
+        _write(takes, finished, _paths(output, request))
     if stop.is_set():
         _say("Interrupted.", sys.stderr)
     return stop.code or OK
 
 
-def _write(takes: list[Take], finish: Finish, paths: list[Path]) -> None:
+def _finished(take: Take, finish: Finish, loop: bool) -> Take:
+    """``take`` as it is written; what is too short for a loop stays as it is, and that is said."""
+    finished = take.finished(finish)
+    try:
+        return finished.looped() if loop else finished
+    except InvalidRequest as error:
+        _say(str(error), sys.stderr)
+        return finished
+
+
+def _write(takes: list[Take], finished: Callable[[Take], Take], paths: list[Path]) -> None:
     """Write each take, then report; raises ``OSError`` if one can't be written, after all that."""
     report, failure = [], None
     for path, take in zip(paths, takes, strict=False):  # fewer if interrupted
-        finished = take.finished(finish)
+        written = finished(take)
         try:
-            finished.save(path)
+            written.save(path)
         except OSError as error:
             failure = error  # told when the others are safe
             continue
         report.append(
-            f"{path}: {finished.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
+            f"{path}: {written.duration:.2f} s, {take.made_by}, seed {take.request.seed}, "
             f"made in {take.seconds_taken:.1f} s ({take.real_time_factor:.1f}× real time)"
-            f"{_joint(take)}"
+            f"{_joint(take)}{_limited(written)}{_loop(written)}"
         )
     for line in report:
         _say(line)
@@ -421,6 +447,20 @@ def _joint(take: Take) -> str:
     if facts is None or facts.joint is None:
         return ""
     return f", new until {facts.joint:.2f} s (match {facts.match}, {facts.level_jump:+.1f} dB)"
+
+
+def _limited(take: Take) -> str:
+    return f", peaks limited by {take.limited:.1f} dB" if take.limited else ""
+
+
+def _loop(take: Take) -> str:
+    """What was found of a loop; nothing for other takes."""
+    loop = take.loop
+    if loop is None:
+        return ""
+    beat = "no steady beat" if loop.bpm is None else f"{loop.bars} bars at {loop.bpm:.1f} bpm"
+    key = "no clear key" if loop.key is None else loop.key
+    return f", loop: {beat}, {key}, joint {loop.joint}"
 
 
 def _tell_remarks(backend: Backend, request: MusicRequest) -> bool:

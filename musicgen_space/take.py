@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,23 +15,24 @@ from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import Limit, MusicRequest, checked_number
 
-__all__ = ["FINISH_LIMITS", "Finish", "Receipt", "Replaced", "Take"]
+__all__ = ["FINISH_LIMITS", "Finish", "Loop", "Receipt", "Replaced", "Take"]
 
 FINISH_LIMITS: dict[str, Limit] = {
     "fade_in": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
     "fade_out": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
 }
 _SWITCHES = ("normalise", "trim")
+_MOST = 2**40  # samples of a loop, to be believed
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
     """What is done to a take; raises ``InvalidRequest`` when a field is outside its limits.
 
-    ``normalise`` brings it to −14 LUFS, or as near as −1 dBTP lets it come: one gain
-    for the whole take, without a limiter or a compressor, so that loud and quiet keep their
-    distance. ``fade_in`` and ``fade_out`` are in seconds. ``trim`` cuts off a tail of silence
-    or noise, half of the take at most.
+    ``normalise`` brings it to −14 LUFS, or as near as −1 dBTP lets it come: by one gain for
+    the whole take, so that loud and quiet keep their distance, and a limiter that takes up to
+    6 dB off the peaks above. ``fade_in`` and ``fade_out`` are in seconds. ``trim`` cuts off a
+    tail of silence or noise, half of the take at most.
     """
 
     normalise: bool = False
@@ -49,6 +50,44 @@ class Finish:
     def settings(self) -> dict[str, Any]:
         """All fields as JSON knows them."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A stretch of a take that plays seamlessly, one time after the other.
+
+    ``start`` and ``end`` are samples of the take that it was cut from, ``crossfade`` the seconds
+    of its joint. ``bars`` is 0 and ``bpm`` None where no steady beat was found, ``key`` ("A minor")
+    None where no key is clear. ``quality`` is how well the joint fits, 0 … 1.
+    """
+
+    start: int
+    end: int
+    crossfade: float
+    bars: int
+    bpm: float | None
+    key: str | None
+    quality: float
+
+    @classmethod
+    def read(cls, settings: object) -> Loop | None:
+        """The loop in a file's untrusted settings; None if there is no valid one."""
+        if not isinstance(settings, Mapping):
+            return None
+        try:
+            loop = cls(**settings)
+            numbers = (loop.start, loop.end, loop.crossfade, loop.bars, loop.quality, loop.bpm or 0)
+            valid = all(0 <= number <= _MOST for number in numbers)  # False for NaN
+        except TypeError:
+            return None
+        return loop if valid and isinstance(loop.key, str | None) else None
+
+    @property
+    def joint(self) -> Literal["seamless", "good", "audible"]:
+        """``quality`` in a word: at the joint the sound changes hardly more than the take does
+        there on its own; by up to the take's median change more; by more than that.
+        """
+        return "seamless" if self.quality > 0.8 else "good" if self.quality >= 0.5 else "audible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +151,9 @@ class Take:
     took to make. ``stopped`` says that it ends early because somebody pressed Stop.
     ``base_model`` is what ``model`` was applied to, where that is an adapter.
     ``receipt`` is there when somebody else's machine made it for credits. ``finish`` says
-    what was done to the sound since, None: nothing.
+    what was done to the sound since, None: nothing; ``limited`` by how many decibels that took
+    the highest peak down, 0: peaks are as they were (a file doesn't tell).
+    ``loop`` is there when the sound is a loop, and says what of.
     ``name`` is what somebody calls it, "" for its prompt.
     ``clips`` says by field which clips it was made with: those of ``request``, unless it was
     read from a file, which holds no more of them than that. ``replaced`` says which part of it
@@ -128,6 +169,8 @@ class Take:
     stopped: bool = False
     receipt: Receipt | None = None
     finish: Finish | None = None
+    limited: float = 0.0
+    loop: Loop | None = None
     base_model: str | None = None
     clips: Mapping[str, ClipFacts] = dataclasses.field(default_factory=dict)
     replaced: Replaced | None = None
@@ -153,6 +196,16 @@ class Take:
         from musicgen_space.audio.finish import apply_finish
 
         return apply_finish(self, finish)
+
+    def looped(self) -> Take:
+        """A copy that loops: the bars whose ends fit best; its ``loop`` tells which, and how well.
+
+        Finish a take before: fades have no place in a loop. Raises ``InvalidRequest`` for a
+        take of less than a second.
+        """
+        from musicgen_space.audio.loops.loop import loop_take
+
+        return loop_take(self)
 
     @property
     def title(self) -> str:

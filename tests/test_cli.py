@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import shlex
 import signal
 import subprocess
@@ -478,6 +479,35 @@ def test_files_are_finished_as_wished(studio: Studio, capsys: pytest.CaptureFixt
         assert len(samples) == 64_000
         assert samples[0] == samples[-1] == 0
         assert np.abs(samples[16_000:32_000]).min() > 0.02
+
+
+def test_a_loop_is_written_and_told(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:
+    beat = np.zeros((1, 16_000), np.float32)
+    beat[:, :800] = np.random.default_rng(0).uniform(-0.5, 0.5, 800)
+    studio.sound = np.tile(beat, 20)
+    assert main(["jazz", "--loop", "--normalise"]) == 0
+    assert re.search(
+        r"loop: [1-9] bars at 120\.\d bpm, no clear key, joint ", capsys.readouterr().out
+    )
+    settings = read_settings(Path("take.wav").read_bytes())
+    assert settings is not None
+    assert settings["loop"]["end"] - settings["loop"]["start"] == soundfile.info("take.wav").frames
+
+
+def test_a_loop_has_no_fades(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["jazz", "--loop", "--fade-in", "1"])
+    assert "fade-in must be 0 in a loop, got 1" in capsys.readouterr().err
+    assert not Path("take.wav").exists()
+
+
+def test_what_is_too_short_for_a_loop_is_written_as_it_is(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studio.sound = np.full((1, 3200), 0.25, np.float32)
+    assert main(["jazz", "--loop"]) == 0
+    assert "loop needs a take of 1 second or more" in capsys.readouterr().err
+    assert soundfile.info("take.wav").frames == 3200
 
 
 def test_without_a_finish_files_hold_the_take_as_it_is(studio: Studio) -> None:

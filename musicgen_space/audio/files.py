@@ -19,13 +19,14 @@ import numpy as np
 import soundfile
 
 from musicgen_space.audio.clips import decode
+from musicgen_space.audio.loops.marks import with_loop
 from musicgen_space.audio.reader import open_source
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.audio.tags import tag_texts
 from musicgen_space.clip import Clip, ClipFacts
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, upgraded
-from musicgen_space.take import Finish, Receipt, Replaced, Take
+from musicgen_space.take import Finish, Loop, Receipt, Replaced, Take
 
 __all__ = [
     "FORMATS",
@@ -101,6 +102,8 @@ def settings_of(take: Take) -> dict[str, Any]:
         settings["finish"] = take.finish.settings()
     if take.replaced is not None:
         settings["replaced"] = asdict(take.replaced)
+    if take.loop is not None:
+        settings["loop"] = asdict(take.loop)
     return settings
 
 
@@ -108,7 +111,7 @@ def encode(take: Take, format_name: str) -> bytes:
     """``take`` as a file with its prompt, seed and model in the tags.
 
     ``format_name`` is a key of ``FORMATS``. The title tag is the take's title, the artist tag
-    the model, the comment tag the settings as JSON.
+    the model, the comment tag the settings as JSON. A loop is marked as one.
     """
     fmt = FORMATS[format_name]
     tags = {
@@ -130,7 +133,10 @@ def encode(take: Take, format_name: str) -> bytes:
         # One second at a time: its Vorbis encoder keeps a whole write on the stack.
         for start in range(0, len(interleaved), take.sample_rate):
             writer.write(interleaved[start : start + take.sample_rate])
-    return _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
+    data = _with_id3(file, tags) if format_name == "mp3" else file.getvalue()
+    if take.loop is None:
+        return data
+    return with_loop(data, format_name, len(interleaved), take.sample_rate)
 
 
 def save(take: Take, path: Path) -> None:
@@ -176,6 +182,7 @@ def read_take(data: bytes) -> Take | None:
             seconds_taken=0.0,
             receipt=None if receipt is None else Receipt(**receipt),
             finish=None if finish is None else Finish(**finish),
+            loop=Loop.read(settings.get("loop")),
             clips={name: clip for name, clip in clips.items() if clip is not None},
             replaced=None if replaced is None else Replaced(**replaced),
         )

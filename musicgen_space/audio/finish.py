@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
-from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK, gain_of, loudness, true_peak
+from musicgen_space.audio.normalise import normalise
 from musicgen_space.audio.tail import tail_start
 from musicgen_space.take import Finish, Take
 
@@ -17,24 +16,20 @@ _DECLICK = 0.02  # seconds of fade-out where the tail is cut off
 
 
 def apply_finish(take: Take, finish: Finish) -> Take:
-    """A finished copy of ``take``, its ``finish`` recorded; ``take`` itself if all is off."""
+    """A finished copy of ``take``, its ``finish`` recorded; ``take`` itself if all is off.
+
+    A loop is none any more: its ends are no longer alike.
+    """
     if finish == Finish():
         return take
     samples, rate = take.samples, take.sample_rate
     if finish.trim:
         samples = _trimmed(samples, rate)
     samples = _faded(samples, round(finish.fade_in * rate), round(finish.fade_out * rate))
+    limited = 0.0
     if finish.normalise:
-        samples = samples * np.float32(_gain(samples, rate))
-    return dataclasses.replace(take, samples=samples, finish=finish)
-
-
-def _gain(samples: np.ndarray, sample_rate: int) -> float:
-    """The factor that normalises ``samples``; 1 for silence."""
-    level = loudness(samples, sample_rate)
-    if not math.isfinite(level):
-        return 1.0
-    return gain_of(min(LOUDNESS - level, TRUE_PEAK - true_peak(samples, sample_rate)))
+        samples, limited = normalise(samples, rate)
+    return dataclasses.replace(take, samples=samples, finish=finish, limited=limited, loop=None)
 
 
 def _trimmed(samples: np.ndarray, sample_rate: int) -> np.ndarray:

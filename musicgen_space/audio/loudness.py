@@ -6,14 +6,22 @@ pyloudnorm is imported where it is used: it brings scipy, which takes more than 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from musicgen_space.audio.resample import DEFAULT_ORDER, convert, resample_blocks
 from musicgen_space.clip import Clip
 
-__all__ = ["LOUDNESS", "TRUE_PEAK", "gain_of", "gains_to_match", "loudness", "true_peak"]
+__all__ = [
+    "LOUDNESS",
+    "TRUE_PEAK",
+    "gain_of",
+    "gains_to_match",
+    "loudness",
+    "step_peaks",
+    "true_peak",
+]
 
 # The level of streaming services, and headroom for lossy encoding (AES TD1008, 2021; Spotify,
 # "Loudness normalization").
@@ -48,15 +56,38 @@ def loudness(samples: np.ndarray, sample_rate: int) -> float:
 
 def true_peak(samples: np.ndarray, sample_rate: int) -> float:
     """True peak of [channels, n], inter-sample peaks included, in dBTP; −inf for silence."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    for channel in samples.astype(np.float32, copy=False):
-        seconds = (
-            (channel[start : start + sample_rate, None], sample_rate, DEFAULT_ORDER)
-            for start in range(0, len(channel), sample_rate)
-        )
-        for block in resample_blocks(seconds, _OVERSAMPLING * sample_rate):
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
+    peak = float(step_peaks(samples, sample_rate, sample_rate).max(initial=0.0))
     return 20 * math.log10(peak) if peak else -math.inf
+
+
+def step_peaks(samples: np.ndarray, sample_rate: int, step: int) -> np.ndarray:
+    """True peaks of each ``step`` samples of [channels, n], as amplitudes: [⌈n / step⌉]."""
+    if not samples.size:
+        return np.zeros(0, np.float32)
+    starts = np.arange(0, samples.shape[1], step)
+    peaks = np.maximum.reduceat(np.abs(samples).max(axis=0), starts)
+    size = _OVERSAMPLING * step
+    for channel in samples.astype(np.float32, copy=False):
+        place = 0
+        for block in _oversampled(channel, sample_rate):
+            firsts = np.arange(-(place % size), len(block), size).clip(0)
+            highest = np.maximum.reduceat(np.abs(block), firsts)
+            # The last block may go beyond the end: what rings there belongs to the last step.
+            steps = np.minimum((place + firsts) // size, len(peaks) - 1)
+            np.maximum.at(peaks, steps, highest)
+            place += len(block)
+    return peaks
+
+
+def _oversampled(channel: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
+    """A channel [n] in blocks of a second or so at ``_OVERSAMPLING`` times its rate."""
+    seconds = (
+        (channel[start : start + sample_rate, None], sample_rate, DEFAULT_ORDER)
+        for start in range(0, len(channel), sample_rate)
+    )
+    for block in resample_blocks(seconds, _OVERSAMPLING * sample_rate):
+        if len(block):
+            yield block[:, 0]
 
 
 def gains_to_match(levels: Iterable[float]) -> list[float]:

@@ -118,7 +118,21 @@ def test_a_take_that_peaks_keep_quiet_says_so(shelf: Shelf) -> None:
     clicks.samples[:, :: RATE // 2] = 0.8
     heard = Finishing(shelf).heard([f"{put(shelf, clicks)}/0"], Finish(normalise=True))
     assert heard is not None
-    assert told(heard[0]["notes"]).endswith(" LUFS, as far as its peaks allow")
+    allowed = " LUFS, as far as its peaks allow: limited by 6.0 dB"
+    assert told(heard[0]["notes"]).endswith(allowed)
+
+
+def test_a_take_whose_peaks_were_limited_says_by_how_much(shelf: Shelf) -> None:
+    strokes = take(0.5)
+    strokes.samples[:] *= np.exp(-(np.arange(2 * RATE) % (RATE // 4)) / RATE / 0.05)
+    finishing, address = Finishing(shelf), f"{put(shelf, strokes)}/0"
+    wish = Finish(normalise=True)
+    heard, finished = finishing.heard([address], wish), finishing.take(address, wish)
+    assert heard is not None
+    assert finished is not None
+    limited = f"peaks limited by {finished.limited:.1f} dB"
+    assert told(heard[0]["notes"]) == f"now -14.0 LUFS, {limited}"
+    assert 0.1 < finished.limited < 6
 
 
 def test_a_single_take_is_not_measured(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

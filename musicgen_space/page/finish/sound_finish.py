@@ -26,8 +26,8 @@ def sound_finish() -> None:
         normalise = gr.Checkbox(
             label=say("Even loudness"),
             info=say(
-                "Towards −14 LUFS, what streaming services play at. "
-                "Peaks stay below −1 dBTP, so a take may end up quieter."
+                "Towards −14 LUFS, what streaming services play at. A limiter keeps peaks below "
+                "−1 dBTP, by 6 dB at most, so a take may end up quieter."
             ),
             elem_id="normalise",
         )

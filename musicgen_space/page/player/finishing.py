@@ -102,11 +102,19 @@ def _notes(before: Take, take: Take, finish: Finish, level: float) -> list[Messa
     if finish.fade_out:
         notes.append(Message("fade-out {seconds:g} s", seconds=finish.fade_out))
     if finish.normalise and math.isfinite(level):
-        notes.append(_level(level))
+        notes.append(_level(level, take.limited))
     return notes
 
 
-def _level(level: float) -> Message:
-    if level > LOUDNESS - 0.5:
-        return Message("now {level:.1f} LUFS", level=level)
-    return Message("now {level:.1f} LUFS, as far as its peaks allow", level=level)
+def _level(level: float, limited: float) -> Message:
+    if level < LOUDNESS - 0.5:
+        return Message(
+            "now {level:.1f} LUFS, as far as its peaks allow: limited by {limited:.1f} dB",
+            level=level,
+            limited=limited,
+        )
+    if limited >= 0.05:
+        return Message(
+            "now {level:.1f} LUFS, peaks limited by {limited:.1f} dB", level=level, limited=limited
+        )
+    return Message("now {level:.1f} LUFS", level=level)
