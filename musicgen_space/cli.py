@@ -26,8 +26,8 @@ from tqdm import tqdm
 from musicgen_space import __version__
 from musicgen_space.audio.clips import read_clip, told_of
 from musicgen_space.audio.files import format_by_ending, formats_for, read_piece
-from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
-from musicgen_space.audio.normalise import MOST_LIMITED
+from musicgen_space.audio.mastering.loudness import LOUDNESS, TRUE_PEAK
+from musicgen_space.audio.mastering.normalise import MOST_LIMITED
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Update, Waiting
 from musicgen_space.backends.replace import Stretch, replaced

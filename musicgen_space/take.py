@@ -193,7 +193,7 @@ class Take:
 
     def finished(self, finish: Finish) -> Take:
         """A copy that is louder, faded or trimmed, as ``finish`` says; its ``finish`` tells so."""
-        from musicgen_space.audio.finish import apply_finish
+        from musicgen_space.audio.mastering.finish import apply_finish
 
         return apply_finish(self, finish)
 

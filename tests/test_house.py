@@ -33,7 +33,7 @@ ONLY = {
     "imageio_ffmpeg": ["audio/ffmpeg.py"],
     "mutagen": ["audio/files.py", "audio/loops/marks.py", "library/tags.py"],
     "soxr": ["audio/resample.py"],
-    "pyloudnorm": ["audio/loudness.py"],
+    "pyloudnorm": ["audio/mastering/loudness.py"],
     "PIL": ["audio/spectrogram.py"],
 }
 # A room → what it must not import.
@@ -60,7 +60,7 @@ PRIVATE = re.compile(
 WITHIN_FUNCTIONS = {
     "take.py": {
         "musicgen_space.audio.files",
-        "musicgen_space.audio.finish",
+        "musicgen_space.audio.mastering.finish",
         "musicgen_space.audio.loops.loop",
     },
     "clip.py": {"musicgen_space.audio.clips"},

@@ -13,9 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_space.audio.files import FORMATS, encode, read_settings, read_take, settings_of
-from musicgen_space.audio.finish import apply_finish
-from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK, gains_to_match, loudness, true_peak
-from musicgen_space.audio.normalise import MOST_LIMITED
+from musicgen_space.audio.mastering.finish import apply_finish
+from musicgen_space.audio.mastering.loudness import (
+    LOUDNESS,
+    TRUE_PEAK,
+    gains_to_match,
+    loudness,
+    true_peak,
+)
+from musicgen_space.audio.mastering.normalise import MOST_LIMITED
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import MusicRequest
 from musicgen_space.take import FINISH_LIMITS, Finish, Take

@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_space.audio.limiter import Limiter
-from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK, gain_of, loudness, true_peak
-from musicgen_space.audio.normalise import MOST_LIMITED, normalise
+from musicgen_space.audio.mastering.limiter import Limiter
+from musicgen_space.audio.mastering.loudness import (
+    LOUDNESS,
+    TRUE_PEAK,
+    gain_of,
+    loudness,
+    true_peak,
+)
+from musicgen_space.audio.mastering.normalise import MOST_LIMITED, normalise
 from tests.audio.test_finish import RATE, drums, noise, sine, tune
 
 CEILING = -1.0

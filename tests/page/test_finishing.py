@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from musicgen_space.audio.files import read_settings
-from musicgen_space.audio.loudness import loudness
+from musicgen_space.audio.mastering.loudness import loudness
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.message import english

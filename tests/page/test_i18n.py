@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK
+from musicgen_space.audio.mastering.loudness import LOUDNESS, TRUE_PEAK
 from musicgen_space.errors import InvalidRequest, QueueFull, StoppedButBilled
 from musicgen_space.message import Message, as_json, english
 from musicgen_space.page.i18n.translate import LANGUAGES, say, tables, translations

@@ -11,8 +11,8 @@ from typing import Any
 
 from cachetools import LRUCache
 
-from musicgen_space.audio.finish import apply_finish
-from musicgen_space.audio.loudness import LOUDNESS, gains_to_match, loudness
+from musicgen_space.audio.mastering.finish import apply_finish
+from musicgen_space.audio.mastering.loudness import LOUDNESS, gains_to_match, loudness
 from musicgen_space.audio.peaks import waveform
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.message import Message, as_json

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from musicgen_space.audio.normalise import normalise
-from musicgen_space.audio.tail import tail_start
+from musicgen_space.audio.mastering.normalise import normalise
+from musicgen_space.audio.mastering.tail import tail_start
 from musicgen_space.take import Finish, Take
 
 __all__ = ["apply_finish"]

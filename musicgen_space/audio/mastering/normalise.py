@@ -7,8 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicgen_space.audio.limiter import Limiter
-from musicgen_space.audio.loudness import LOUDNESS, TRUE_PEAK, gain_of, loudness, true_peak
+from musicgen_space.audio.mastering.limiter import Limiter
+from musicgen_space.audio.mastering.loudness import (
+    LOUDNESS,
+    TRUE_PEAK,
+    gain_of,
+    loudness,
+    true_peak,
+)
 
 __all__ = ["MOST_LIMITED", "Normalised", "normalise"]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen_space.audio.loudness import step_peaks
+from musicgen_space.audio.mastering.loudness import step_peaks
 
 __all__ = ["Limiter"]
 
