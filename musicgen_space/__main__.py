@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+from typing import NoReturn
 
-from musicgen_space.process.termination import exit_on_signals
+from musicgen_space.process.termination import exit_now, exit_on_signals
 
 __all__ = ["main"]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; → the exit code."""
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line, and exit with its code."""
     exit_on_signals()  # before the other imports, which take a second
     from musicgen_space import cli
 
-    return cli.main(arguments)
+    exit_now(cli.main(arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

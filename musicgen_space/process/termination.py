@@ -5,14 +5,17 @@ The exit code is 128 + the signal's number, as in shells: 130 or 143.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
-__all__ = ["SIGNALS", "Termination", "catch_termination", "exit_on_signals"]
+__all__ = ["SIGNALS", "Termination", "catch_termination", "exit_now", "exit_on_signals"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,6 +60,21 @@ def catch_termination() -> Iterator[Termination]:
         yield termination
     finally:
         restore()
+
+
+def exit_now(code: int) -> NoReturn:
+    """Exit with ``code``, whatever threads of libraries still do.
+
+    Else those of the hub's client, which sleeps between its attempts, hold the exit for minutes.
+    """
+    busy = [thread for thread in threading.enumerate() if not thread.daemon]
+    if busy == [threading.main_thread()]:
+        sys.exit(code)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _exit(number: int, _: FrameType | None) -> None:

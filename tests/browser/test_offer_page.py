@@ -77,7 +77,7 @@ def test_a_hub_out_of_reach_is_told_once_and_the_offer_can_be_put_away_for_good(
         with page.expect_response(re.compile("component_server")):
             page.reload()
         make(page)
-        expect(page.locator(".player .facts")).to_contain_text("musicgen-nano")
+        expect(page.locator(".player .facts")).to_contain_text("musicgen-nano", timeout=PATIENCE)
         expect(offer).to_be_hidden()
     line.broken = False
 
@@ -93,7 +93,7 @@ def test_one_press_brings_a_better_model_while_the_other_goes_on_making_music(
         expect(offer.get_by_role("button", name="Stop")).to_be_focused()
         assert findings(page) == []
         make(page)
-        expect(page.locator(".player .facts")).to_contain_text("musicgen-nano")
+        expect(page.locator(".player .facts")).to_contain_text("musicgen-nano", timeout=PATIENCE)
         expect(model).to_have_value(re.compile("musicgen-nano"))
         page.locator("#backend label").nth(1).click()
         expect(offer).to_be_hidden()
@@ -105,7 +105,7 @@ def test_one_press_brings_a_better_model_while_the_other_goes_on_making_music(
         )
         expect(model).to_have_value(re.compile(SMALL))
         make(page, "upbeat funk")
-        expect(page.locator(".player .facts")).to_contain_text(SMALL)
+        expect(page.locator(".player .facts")).to_contain_text(SMALL, timeout=PATIENCE)
         assert toasts(page) == 0
         page.reload()
         expect(model).to_have_value(re.compile(SMALL))

@@ -71,19 +71,19 @@ def finished(page: Page) -> None:
 
 
 def test_a_prompt_becomes_music_that_is_heard_while_it_is_made(page: Page) -> None:
-    generate(page, "lo-fi music with a soothing melody", seconds=12)
+    generate(page, "lo-fi music with a soothing melody", seconds=20)
     page.wait_for_function(f"{PLAYING} == 'live' && {PHASE} == 'busy'")
     expect(page.locator("[data-part=status]")).to_have_text(
-        re.compile(r"^\d+\.\d of 12 s · \d+\.\d× real time · \d+ s left$")
+        re.compile(r"^\d+\.\d of 20 s · \d+\.\d× real time · \d+ s left$")
     )
     finished(page)
     sound: dict[str, float] = page.evaluate(DECODE)
-    assert sound["duration"] == pytest.approx(12, abs=0.05)
-    assert sound["decoded"] == pytest.approx(12, abs=0.05)
+    assert sound["duration"] == pytest.approx(20, abs=0.05)
+    assert sound["decoded"] == pytest.approx(20, abs=0.05)
     assert sound["level"] > 0.01
     page.wait_for_function(f"{PLAYING} == ''")
     heard: list[dict[str, float]] = page.evaluate("window.heard")
-    assert sum(piece["seconds"] for piece in heard) == pytest.approx(12, abs=0.05)
+    assert sum(piece["seconds"] for piece in heard) == pytest.approx(20, abs=0.05)
     assert max(piece["peak"] for piece in heard) > 0.05
     for before, after in pairwise(heard):
         assert after["when"] >= before["when"] + before["seconds"] - 1e-6

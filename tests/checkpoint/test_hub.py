@@ -20,9 +20,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from musicgen_space.__main__ import main
 from musicgen_space.backends.base import Loading
 from musicgen_space.backends.local.backend import LocalBackend
+from musicgen_space.cli import main
 from musicgen_space.engine import memory
 from musicgen_space.engine.checkpoint import hub
 from musicgen_space.engine.checkpoint.loader import load

@@ -132,3 +132,17 @@ def test_a_page_ends_in_good_order_while_somebody_listens(tmp_path: Path) -> Non
     ending = log.read_text().split(f"The page is on {address}\n")[1]
     assert ending.splitlines() == ["backend closed", "library closed", "code 143"]
     assert not [*tmp_path.glob("musicgen-space-*")]
+
+
+def test_what_a_library_still_does_in_a_thread_holds_nobody_up() -> None:
+    program = """
+import threading, time
+from musicgen_space.process.termination import exit_now
+threading.Thread(target=time.sleep, args=[600]).start()
+print("written", end="")
+exit_now(3)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (3, b"written")
