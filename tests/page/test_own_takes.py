@@ -104,7 +104,7 @@ def test_a_row_tells_what_made_the_take(takes: OwnTakes) -> None:
     takes.keep(ME, [hosted])
     [row] = takes.list_takes(ME)["rows"]
     assert (row["name"], row["prompt"], row["favourite"]) == ("jazz", "jazz", False)
-    assert told(row["facts"]) == "deaf · This machine · seed 7 · 1 s (stopped) · 0.0371 credits"
+    assert told(row["facts"]) == "seed 7 · 1 s (stopped) · deaf · This machine · 0.0371 credits"
     assert row["sound"] is False
     assert json.loads(json.dumps(row)) == {**row, "peaks": [*row["peaks"]]}
 

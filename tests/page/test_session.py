@@ -127,7 +127,7 @@ def riff(tmp_path: Path) -> str:
 
 
 def press_generate(studio: Studio, who: Any, *what: Any) -> dict[str, Any]:
-    return list(studio.make(who, None, *what))[-1][0]  # type: ignore[no-any-return]
+    return list(studio.make_again(who, None, *what))[-1][0]  # type: ignore[no-any-return]
 
 
 def check(studio: Studio, *what: Any) -> None:
@@ -169,7 +169,7 @@ def test_generate_is_stop_until_the_take_is_there(studio: Studio) -> None:
     seen = [*studio.make(visitor(), None, *wish_at_home(seed=7))]
     visible = [(generate.get("visible"), stop.get("visible")) for _, _, generate, stop, *_ in seen]
     assert visible == [(False, True), (True, False)]
-    assert [again.get("interactive") for *_, again, _ in seen] == [False, True]
+    assert [[*note["next"]] for *_, note in seen[:1]] == [[]]
     assert seen[-1][1] == 7
 
 
@@ -179,12 +179,12 @@ def test_a_second_take_in_a_tab_takes_the_place_of_the_first(studio: Studio, hom
     next(first)
     second = [*studio.make(visitor(), None, *wish_at_home())]
     # Anything else would show Generate, or the first, beside the second.
-    assert [*first] == [(gr.skip(),) * 6]
+    assert [*first] == [(gr.skip(),) * 7]
     assert second[-1][0]["phase"] == "done"
 
 
 def test_the_money_line_is_asked_for_after_hosted_takes_only(studio: Studio) -> None:
-    spent = [[*studio.make(visitor(), None, *what)][-1][-1] for what in (wish_at_home(), wish())]
+    spent = [[*studio.make(visitor(), None, *what)][-1][-2] for what in (wish_at_home(), wish())]
     assert [isinstance(each, float) for each in spent] == [False, True]
 
 

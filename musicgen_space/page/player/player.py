@@ -50,7 +50,7 @@ _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
 
 
-def build_player(shelf: Shelf, value: View, work: PageWork, most: int) -> gr.HTML:
+def build_player(shelf: Shelf, value: View, work: PageWork, most: int = MOST_TAKES) -> gr.HTML:
     """A component that plays a take while it is being made and when it is done.
 
     What it asks the server for once takes are done is ``work`` of the page. ``most`` takes can

@@ -6,7 +6,7 @@ Its three parts lie beside this file: ``library_panel.html`` (structure),
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ _NOT_KEPT = Message(
 _NOT_KEPT_SHARED = Message("Takes are not kept here at the moment: download what you like.")
 
 
-def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr.HTML:
+def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: Sequence[str] = ()) -> gr.HTML:
     """The list; where takes should be kept and aren't, it says so. ``wanted``: it is seen.
     ``uses`` are what the chosen model can do with the sound of a take.
 
@@ -112,7 +112,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: list[str]) -> gr
         sign_out=SIGN_OUT,
         there=takes.are_kept,
         about=as_json(about),
-        uses=uses,
+        uses=[*uses],
         most=MOST_AT_ONCE,
         visible=wanted,
         elem_id="library",
