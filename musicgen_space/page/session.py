@@ -32,6 +32,7 @@ from musicgen_space.message import Message, as_json
 from musicgen_space.page.billing.purse import Purse
 from musicgen_space.page.billing.spending import Spending, is_given, paid_by
 from musicgen_space.page.clip.own_sound import (
+    CONTINUE,
     NOTHING_PICKED,
     Picked,
     clip_fields,
@@ -234,7 +235,9 @@ class Studio:
         with _told():
             [take] = self.takes.takes(asked, most=1).values()
             name = f"“{shortened(self.takes.entry(asked).name, _LONGEST_NAME)}”"
-            return self._take_up(request, Clip(take.samples, take.sample_rate, name), use)
+            # Whoever goes on from a take wants to keep what there is.
+            whole = use == CONTINUE
+            return self._take_up(request, Clip(take.samples, take.sample_rate, name), use, whole)
 
     def open_takes(self, request: gr.Request, asked: Any) -> View:
         """Kept takes in the player, to be heard and compared."""
@@ -333,9 +336,9 @@ class Studio:
             if self.spending.is_own(key):
                 visit.purse.check(backend.typical_price)
 
-    def _take_up(self, request: gr.Request, clip: Clip, use: str) -> Picked:
+    def _take_up(self, request: gr.Request, clip: Clip, use: str, whole: bool = False) -> Picked:
         """Keep somebody's own sound in place of the one before; → it as the picker shows it."""
-        shown = picked("", clip, use)
+        shown = picked("", clip, use, whole=whole)
         self.put_away(request)
         visit = self._visit(request)
         visit.sound = self.sounds.add(clip, clip.samples.nbytes, address_of(request))

@@ -160,9 +160,10 @@ def test_a_take_is_continued_and_followed(humming: Page) -> None:
     expect(humming.locator("#prompt textarea")).to_have_value("long hum")
     picker = humming.locator("#picker")
     expect(picker.locator(".name")).to_have_text("“long hum”")
-    expect(picker.get_by_role("slider", name="From")).to_have_attribute("aria-valuenow", "10.0")
+    expect(picker.get_by_role("slider", name="From")).to_have_attribute("aria-valuenow", "0.0")
+    expect(picker.locator(".length")).to_contain_text("20.0 s kept, 20.0 s added: 40.0 s in all")
     hum(humming, "and on", seconds=3)
-    expect(humming.locator(".player [data-part=facts]")).to_contain_text("13 s · goes on from")
+    expect(humming.locator(".player [data-part=facts]")).to_contain_text("23 s · goes on from")
     # What a sound is in can't be made again of settings alone: they are filled in, no more.
     choose(humming, "and on", "Same prompt, new seed")
     expect(number(humming, "seed")).not_to_have_value("42")

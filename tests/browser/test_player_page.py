@@ -411,3 +411,26 @@ def test_nothing_jumps_while_takes_are_made(page: Page, width: int, takes: int) 
     page.wait_for_function(f"{PHASE} == 'done' && {PLAYING} == ''")
     shifts = page.evaluate("shifts")
     assert sum(value for value, *_ in shifts) < 0.02, shifts
+
+
+def test_a_take_is_made_a_loop_that_plays_on_without_a_gap(humming: Page) -> None:
+    humming.click("#examples [data-key=example-piano]")
+    player, facts = humming.locator(".player"), humming.locator(".player [data-part=facts]")
+    humming.wait_for_function(f"{PLAYING} == 'file'")
+    humming.get_by_role("button", name="Make it loop").click()
+    expect(facts).to_contain_text(re.compile("a loop .* joint|joint that is heard"))
+    humming.wait_for_function(f"{PLAYING} == 'loop'")
+    looped = humming.evaluate("window.heard.at(-1)")
+    length = re.search(r"/ 0:(\d+)", player.locator("[data-part=time]").inner_text())
+    assert length is not None
+    assert looped["seconds"] < 10
+    assert int(length[1]) == int(looped["seconds"])
+    with humming.expect_download() as download:
+        download_as(humming, "WAV")
+    data = download.value.path().read_bytes()
+    assert b"smpl" in data
+    assert soundfile.info(io.BytesIO(data)).duration == pytest.approx(looped["seconds"], abs=0.01)
+    humming.get_by_role("button", name="Play over and over").click()
+    humming.wait_for_function(f"{PLAYING} == 'file'")
+    humming.get_by_role("button", name="Make it loop").click()
+    expect(player.locator("[data-part=time]")).to_contain_text("/ 0:10")

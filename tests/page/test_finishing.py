@@ -253,3 +253,19 @@ def test_a_name_is_what_tells_takes_apart() -> None:
     assert english(names([take(seed=1), take(seed=2)])) == "seed 1 · seed 2"
     assert english(names([take(prompt="jazz"), take(prompt="techno")])) == "jazz · techno"
     assert english(names([take(seed=5)])) == "seed 5"
+
+
+def test_a_take_is_heard_as_a_loop_which_has_no_fades() -> None:
+    shelf = Shelf()
+    address = f"{put(shelf, take())}/0"
+    finishing, wish = Finishing(shelf), Finish(fade_in=1, normalise=True)
+    looped = finishing.take(address, wish, loop=True)
+    assert looped is not None
+    assert looped.loop is not None
+    assert looped.finish == Finish(normalise=True)
+    [heard] = finishing.heard([address], wish, loop=True) or [{}]
+    assert heard["wanted"] == pytest.approx(looped.duration, abs=0.1)
+    assert "a loop " in told(heard["notes"])
+    short = f"{put(shelf, take(seconds=0.5))}/0"
+    with pytest.raises(InvalidRequest, match="loop"):
+        finishing.heard([short], Finish(), loop=True)

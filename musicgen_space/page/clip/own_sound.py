@@ -33,15 +33,15 @@ def new_sounds() -> Kept[Clip]:
     return Kept(_BYTES_KEPT, _BYTES_EACH)
 
 
-def picked(key: str, clip: Clip, use: str) -> Picked:
+def picked(key: str, clip: Clip, use: str, *, whole: bool = False) -> Picked:
     """A clip as the picker first shows it for ``use``, one of ``CONTINUE`` and ``FOLLOW``.
 
-    To be continued: its end. To be followed: its beginning.
+    To be continued: its end, or all of it (``whole``). To be followed: its beginning.
     """
     limit = CLIP_LIMITS[use]
     if clip.duration < limit.minimum:
         raise UnreadableAudio(f"{clip.name} is too short: {limit.minimum:g} s are the least.")
-    length = min(limit.default, clip.duration)
+    length = min(limit.maximum if whole else limit.default, clip.duration)
     start = clip.duration - length if use == CONTINUE else 0.0
     return {
         "clip": key,

@@ -150,13 +150,25 @@ function show() {
   }
   part("band").style.left = `${(sound.from / seconds()) * 100}%`;
   part("band").style.width = `${((sound.to - sound.from) / seconds()) * 100}%`;
-  part("length").textContent = translated("{length:.1f} of {whole:.1f} s", {
-    length: (sound.to - sound.from).toFixed(1), whole: seconds().toFixed(1),
-  });
+  showLength();
   const button = part("play");
   button.setAttribute("aria-label", playing ? translated("Pause") : translated("Play the stretch"));
   button.toggleAttribute("data-playing", playing);
   draw();
+}
+
+// Of what is continued, all that is picked is kept, and so many seconds are added.
+function showLength() {
+  const length = sound.to - sound.from;
+  const added = Number(home.querySelector("#duration [type=number]")?.value);
+  const goesOn = home.querySelector("#use input:checked")?.value === "continue_from";
+  part("length").textContent = goesOn && added
+    ? translated("{length:.1f} s kept, {added:.1f} s added: {whole:.1f} s in all", {
+        length: length.toFixed(1), added: added.toFixed(1), whole: (length + added).toFixed(1),
+      })
+    : translated("{length:.1f} of {whole:.1f} s", {
+        length: length.toFixed(1), whole: seconds().toFixed(1),
+      });
 }
 
 function draw() {
@@ -196,6 +208,9 @@ part("remove").addEventListener("click", () => {
 // Its news comes late: it may play again by now.
 audio.addEventListener("pause", () => { if (playing && audio.paused) pause(); });
 audio.addEventListener("error", () => { loaded = ""; }); // to be asked for again
+home.addEventListener("input", ({ target }) => {
+  if (sound.clip && target.closest("#duration, #use")) setTimeout(showLength);
+});
 new ResizeObserver(draw).observe(strip);
 whenDark(draw); // colours come from CSS variables
 if (sound.clip) show();

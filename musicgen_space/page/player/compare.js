@@ -25,7 +25,8 @@ const span = () => Math.max(length(), ...takes.map(({ wanted }) => wanted));
 function choose(index) {
   if (!takes[index] || index === chosen) return;
   chosen = index;
-  if (playing) takeOver();
+  if (playing && source === "loop") again(() => {});
+  else if (playing) takeOver();
   else {
     position = Math.min(position, length());
     if (view.phase === "done") source = "file";

@@ -1,9 +1,9 @@
 // The player. Gradio gives: element, props, watch, server, trigger.
 //
-// Seven files make up one function, in this order: player.js (what is there, transport,
+// Eight files make up one function, in this order: player.js (what is there, transport,
 // what is seen), stream.js (a take while it is made), sounds.js (finished takes as files),
-// compare.js (several takes), share.js (a link to one), steps.js (what to do next with it),
-// wiring.js (what is listened to).
+// compare.js (several takes), share.js (a link to one), loop.js (over and over), steps.js (what
+// to do next with it), wiring.js (what is listened to).
 // Before them stand bars.js and starting.js, which the picker has, too.
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
@@ -35,6 +35,7 @@ const available = () => (source === "live" ? filled / rate() : view.phase === "d
 function now() {
   if (!playing) return position;
   if (source === "file") return sounding.audio.currentTime;
+  if (source === "loop") return inLoop();
   return Math.max(0, Math.min(context.currentTime - origin, filled / rate()));
 }
 
@@ -53,6 +54,7 @@ async function patiently(ask) {
 
 function play() {
   if (!available()) return;
+  if (source === "loop") source = "file";
   eager = source === "file" && !soundOf(chosen).there;
   if (eager) return; // as soon as it is there
   if (view.phase === "done" && position >= available() - 0.05) position = 0;
@@ -63,6 +65,8 @@ function play() {
     scheduled = Math.round(position * rate());
     origin = context.currentTime + 0.03 - position;
     schedule();
+  } else if (looping) {
+    playLoop();
   } else {
     sounding = soundOf(chosen);
     sounding.audio.currentTime = position;
@@ -94,6 +98,7 @@ function pause() {
   eager = false;
   changing += 1;
   silence();
+  stopLoop();
   sounding?.audio.pause();
   if (view.phase === "done") source = "file";
   show();
@@ -106,7 +111,7 @@ function seek(seconds) {
   const resume = playing;
   if (playing) pause();
   position = Math.max(0, Math.min(seconds, available()));
-  const sound = source === "file" ? sounds.get(keyOf(chosen)) : null;
+  const sound = source !== "live" ? sounds.get(keyOf(chosen)) : null;
   if (sound?.there) sound.audio.currentTime = position;
   if (resume && position < available() - 0.05) play();
   show();
@@ -165,6 +170,7 @@ function show() {
   part("status").textContent = told(view.status);
   part("title").textContent = shown().title;
   showSteps();
+  showLoop();
   showDock();
   const notes = finishing ? [translated("finishing …")] : shown().notes ?? [];
   part("facts").textContent = told([...shown().facts, ...notes]);

@@ -1,6 +1,6 @@
 """The player: what it is shown, as plain data, and the component that shows it.
 
-Its parts lie beside this file: ``player.html`` (structure), ``player.css`` (looks), and seven
+Its parts lie beside this file: ``player.html`` (structure), ``player.css`` (looks), and eight
 scripts that make up its behaviour.
 """
 
@@ -44,7 +44,7 @@ View = dict[str, Any]
 
 _OWN_FILES = (
     *("player.html", "starting.js", "player.js", "stream.js", "sounds.js"),
-    *("compare.js", "share.js", "steps.js", "wiring.js"),
+    *("compare.js", "share.js", "loop.js", "steps.js", "wiring.js"),
 )
 _PICTURE = "png"
 _NOT_OURS = (AttributeError, KeyError, TypeError)  # what comes of a wish that no player sends
@@ -80,10 +80,11 @@ def build_player(shelf: Shelf, value: View, work: PageWork, most: int = MOST_TAK
     def file(wish: Any) -> dict[str, str] | None:
         """A file, made when it is asked for: the ``take``'s id, its ``ending``, a ``finish``.
 
-        And its ``title``, which may have changed since.
+        Also whether it is a ``loop``, and its ``title``, which may have changed since.
         """
         try:
-            take = finishing.take(wish["take"], finish_of(wish.get("finish")))
+            loop = wish.get("loop") is True
+            take = finishing.take(wish["take"], finish_of(wish.get("finish")), loop=loop)
         except (InvalidRequest, *_NOT_OURS):
             return None
         ending = wish.get("ending")
@@ -97,7 +98,8 @@ def build_player(shelf: Shelf, value: View, work: PageWork, most: int = MOST_TAK
         """How the ``takes`` (ids) are heard with a ``finish``; None when one is gone."""
         try:
             takes = [*wish["takes"]][:MOST_TAKES]
-            return finishing.heard(takes, finish_of(wish.get("finish")))
+            loop = wish.get("loop") is True
+            return finishing.heard(takes, finish_of(wish.get("finish")), loop=loop)
         except InvalidRequest as error:
             return {"trouble": as_json(error.told)}
         except _NOT_OURS:

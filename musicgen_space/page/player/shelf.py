@@ -16,8 +16,8 @@ from musicgen_space.take import Take
 __all__ = ["Shelf", "whole"]
 
 # Four variations of five minutes in stereo are 350 MB, a usual take is 2.
-_BYTES_KEPT = 512 * 2**20
-_BYTES_EACH = 384 * 2**20
+_BYTES_KEPT = 640 * 2**20
+_BYTES_EACH = 512 * 2**20
 _CHUNKS_AT_ONCE = 8  # a megabyte in stereo
 
 

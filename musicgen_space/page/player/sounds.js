@@ -28,7 +28,7 @@ const volume = () => loudness() * (matched && canMatch ? takes[chosen]?.gain ?? 
 // The file of a take, by kind, e.g. "mp3" → { url, name }, or null when it can't be had.
 async function fileOf(index, ending) {
   const { id, title } = takes[index];
-  const wish = { take: id, title, ending, finish: finishHeard };
+  const wish = { take: id, title, ending, ...finishHeard };
   const file = await patiently(() => server.file(wish));
   if (!file) {
     say(file === null ? GONE : SILENT);
@@ -120,7 +120,7 @@ function forget(key) {
 async function hear() {
   const mine = ++asked;
   const raw = view.phase === "done" ? view.takes : [];
-  const wish = { takes: raw.map(({ id }) => id), finish: finishWanted };
+  const wish = { takes: raw.map(({ id }) => id), ...finishWanted };
   const key = JSON.stringify(wish);
   const known = measured.get(key);
   const others = JSON.stringify(wish.takes) !== JSON.stringify(takes.map(({ id }) => id));
@@ -149,6 +149,7 @@ function settle(raw, said) {
   takes.forEach((_, index) => soundOf(index));
   if (playing && source === "file" && sounding !== soundOf(chosen)) takeOver();
   else if (playing && source === "live" && finishHeard && takes.length) takeOver();
+  else if (playing && source === "loop" && sounding !== soundOf(chosen)) again(() => {});
   setVolume();
   position = Math.min(position, length());
   mark();

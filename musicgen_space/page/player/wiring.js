@@ -9,6 +9,8 @@ function update() {
     take = view.take;
     chosen = 0;
     favourite = false;
+    madeLoop = false;
+    chooseFinish();
     eager = false;
     noLongerCompared();
     [pieces, channels, filled, fetched, scheduled, position, lost] = [[], [], 0, 0, 0, 0, false];
@@ -99,7 +101,8 @@ home.addEventListener("musicgen:finish", ({ detail }) => {
   finishing = !off && takes.length > 0;
   show();
   settling = setTimeout(() => {
-    finishWanted = off ? null : detail;
+    finishChosen = off ? null : detail;
+    chooseFinish();
     hear();
   }, off ? 0 : 250);
 });
