@@ -64,6 +64,9 @@ requirements:  ## Write the requirements*.txt from pyproject.toml.
 docs: $(VENV)/demo.installed  ## Write the pages of documentation that are made of the code.
 	$(BIN)/python -m tools.docs
 
+screenshots: $(VENV)/dev.installed browser  ## Make the pictures of the page in the documentation.
+	$(BIN)/python -m tests.browser.screenshots
+
 clean:
 	rm -rf $(VENV) $(AUDIOCRAFT) $(SPACE)
 
