@@ -6,7 +6,7 @@ AUDIOCRAFT := .venv-audiocraft
 SPACE := .venv-space
 APT := apt-get -o Acquire::Retries=0 -o Acquire::http::Timeout=20
 
-.PHONY: demo test check browser javascript space benchmark kernels parity-audiocraft train-smoke requirements docs clean
+.PHONY: demo test check browser javascript space benchmark kernels parity-audiocraft train-smoke requirements docs screenshots clean
 
 demo: $(VENV)/demo.installed  ## Set everything up and serve the page on port 7860.
 	$(BIN)/python app.py

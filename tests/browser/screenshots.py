@@ -71,6 +71,8 @@ def _opened(browser: Browser, address: str, width: int, height: int, **options: 
     page.goto(address)
     page.wait_for_selector("#generate[data-price]")
     page.wait_for_timeout(1000)  # for what Gradio still moves
+    if page.locator(".offer").is_visible():
+        page.get_by_role("button", name="Not now").click()
     return page
 
 
