@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -160,14 +160,15 @@ class Studio:
         the note about wishes. What was finished is kept for ``whose`` it is, even if something
         fails after it.
         """
-        yield from self._make(request, whose, wish)
-        visit = self._visit(request)
-        while not visit.stop.is_set() and (waiting := visit.next.take()):
-            yield from self._make(request, waiting.whose, waiting.fields)
+        shown = yield from self._make(request, whose, wish)
+        waiting = self._visit(request).next
+        while shown and (wanted := waiting.take()):
+            shown = yield from self._make(request, wanted.whose, wanted.fields)
 
     def _make(
         self, request: gr.Request, whose: Any, wish: Sequence[Any]
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> Generator[tuple[Any, ...], None, bool]:
+        """Make one wish; → whether the page still shows it, and not another one."""
         visit, visitor = self._visit(request), address_of(request)
         with _told():
             backend, music_request = self._understood(*wish)
@@ -200,7 +201,7 @@ class Studio:
                 progress.give_up()
         if visit.stop is not stop:  # the page shows another one by now
             yield (gr.skip(),) * (_MAKING + 1)  # else Gradio sends again what was the last
-            return
+            return False
         if takes and finished:
             last, seed = progress.finish(takes, kept, note), takes[0].request.seed
             fingerprint = _fingerprint(wish, music_request)
@@ -208,6 +209,7 @@ class Studio:
                 visit.made[fingerprint] = {"take": last["take"], "kept": kept[:1]}
         spent = time.monotonic() if isinstance(backend, HostedBackend) else gr.skip()
         yield {**last, "ended": True}, seed, *_buttons(busy=False), spent, gr.skip()
+        return True
 
     def stop(self, request: gr.Request) -> None:
         """End the take of this browser session within a decoding step."""
