@@ -31,8 +31,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--update", action="store_true", help="give a Space that exists the files of this version"
     )
     parser.add_argument(
-        "--write", type=Path, metavar="FOLDER", help="only write its files, to a new folder"
-    )
+        "--write", type=Path, metavar="FOLDER",
+        help="only write its files, for --hardware, to a new folder",
+    )  # fmt: skip
 
 
 def deploy(options: argparse.Namespace, say: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ under another name, renamed, read and removed, and needs no other file.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import time
@@ -24,8 +25,11 @@ _ABANDONED_SECONDS = 3600  # of a file that is being written: then its writer is
 
 def is_mounted(folder: Path) -> bool:
     """Whether ``folder``, which need not be there, is on another file system than the root's."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.stat().st_dev != Path(there.anchor).stat().st_dev
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        return there.stat().st_dev != Path(there.anchor).stat().st_dev
+    except OSError:  # of a mount that does not work
+        return True
 
 
 class Bucket:
@@ -34,9 +38,13 @@ class Bucket:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._takes = folder / "takes"
+        path = folder.resolve()
+        self._mount = next(each for each in (path, *path.parents) if os.path.ismount(each))
 
     def stamps(self) -> dict[str, str]:
         """By a take's id, a text that changes when its file does; the newest first."""
+        if not os.path.ismount(self._mount):  # else takes would go where it has been
+            raise OSError(errno.ENOTCONN, "it is no longer mounted", str(self._mount))
         self._takes.mkdir(parents=True, exist_ok=True)
         found = []
         for path in self._takes.iterdir():

@@ -282,12 +282,25 @@ def test_an_empty_mount_loses_nothing(folder: Path) -> None:
     assert sounds_in(folder) == sorted(ids)
 
 
+def test_nothing_is_stored_where_a_bucket_has_been(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with read(folder) as library:
+        with monkeypatch.context() as unmounted:
+            unmounted.setattr(os.path, "ismount", lambda _: False)
+            until(lambda: library.storage.failing)
+            ids = library.keep("owner", [take_of()])
+            assert sounds_in(folder) == []
+        until(lambda: sounds_in(folder) == ids)
+
+
 def test_what_is_gone_for_good_leaves_the_bucket(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with read(folder) as library:
         kept, deleted = library.keep("owner", [take_of(), take_of()])
         library.delete("owner", [deleted])
+        until(lambda: deleted in sounds_in(folder))  # it is perhaps not written yet
         until(lambda: read_marks(file_of(folder, deleted))[1].deleted)
         monkeypatch.setattr("musicgen_space.library.library.UNDO_SECONDS", -1)
         listed(library)

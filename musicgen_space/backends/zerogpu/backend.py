@@ -63,10 +63,10 @@ class ZeroGpuBackend(Backend):
         """
         try:
             import spaces  # not elsewhere, and before torch: it makes torch see a card
-        except ImportError:
+        except (ImportError, AssertionError):  # the latter where the hub's own settings are missing
             raise InvalidSetting(
                 "SPACES_ZERO_GPU must be unset, except on a Space with ZeroGPU, "
-                "where there is the package spaces."
+                "where there is the package spaces and the hub sets what that needs."
             ) from None
 
         from musicgen_space.backends.zerogpu.placing import place
