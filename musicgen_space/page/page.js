@@ -116,10 +116,6 @@
     if (homeOf(target)) starts(target);
   }, true);
   if (!own) return;
-  // Not where that would take another page there, or the focus from somebody who is quicker.
-  if (window.top === window && document.activeElement === document.body) {
-    own.querySelector("#prompt textarea").focus({ preventScroll: true });
-  }
   // Gradio's own player is an element outside the document, whose events nobody else sees.
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {

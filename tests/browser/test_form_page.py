@@ -135,9 +135,7 @@ def test_the_keyboard_is_quickly_at_generate(humming: Page) -> None:
 
 def test_the_same_wish_again_is_told_and_made_all_the_same_if_wanted(humming: Page) -> None:
     said = humming.locator(".wishes .made")
-    ask(humming, "a polka", seconds=2, seed=7)
-    humming.click("#generate")
-    finished(humming)
+    hum(humming, "a polka", seconds=2, seed=7)
     humming.click("#generate")
     expect(said).to_contain_text("Already made.")
     said.get_by_role("button", name="Play").click()
@@ -147,26 +145,29 @@ def test_the_same_wish_again_is_told_and_made_all_the_same_if_wanted(humming: Pa
     humming.click("#generate")
     said.get_by_role("button", name="Make it again").click()
     expect(rows).to_have_count(2)
-    finished(humming)
+    expect(humming.locator("#generate")).to_be_visible()
     humming.click("#generate")
     said.get_by_role("button", name="New seed").click()
     expect(rows).to_have_count(3)
     expect(rows.filter(has_text="seed 7")).to_have_count(2)
 
 
-def test_wishes_may_wait_are_shown_and_can_be_taken_back(humming: Page) -> None:
-    waiting = humming.locator(".wishes li")
-    ask(humming, "the first", seconds=30)
-    humming.click("#generate")
-    for prompt in ("the second", "the third"):
-        ask(humming, prompt, seconds=1)
-        humming.keyboard.press("Control+Enter")
+def test_wishes_may_wait_are_shown_and_can_be_taken_back(page: Page) -> None:
+    waiting, names = page.locator(".wishes li"), page.locator("#library .name")
+    ask(page, "sad solo piano", seconds=30)
+    page.click("#generate")
+    expect(page.locator("#make-next")).to_be_visible()
+    for prompt in ("a slow waltz", "a fast waltz"):
+        page.fill("#prompt textarea", prompt)
+        page.keyboard.press("Control+Enter")
         expect(waiting.filter(has_text=prompt)).to_have_count(1)
-    humming.get_by_role("button", name="Don't make the second").click()
+    page.get_by_role("button", name="Don't make a slow waltz").click()
     expect(waiting).to_have_count(1)
-    expect(humming.locator("#library .name").first).to_have_text("the third")
-    expect(humming.locator("#library .name").nth(1)).to_have_text("the first")
+    page.click("#stop")
+    expect(page.locator(".player [data-part=title]")).to_have_text("a fast waltz")
     expect(waiting).to_have_count(0)
+    expect(names.first).to_have_text("sad solo piano")
+    page.click("#stop")
 
 
 def test_a_length_beyond_30_s_is_seen_where_every_length_is(humming: Page, fast: str) -> None:

@@ -87,7 +87,7 @@ def test_the_page_is_in_german(browser: Browser, address: str) -> None:
             "Der Take ist fertig."
         )
         expect(page.locator("#library .facts-of").first).to_have_text(
-            "gerade eben · musicgen-nano · Dieser Rechner · Seed 42 · 1 s"
+            "gerade eben · Seed 42 · 1 s · musicgen-nano · Dieser Rechner"
         )
         page.click("#words [aria-pressed]:text-is('jazz')")
         expect(page.locator("#prompt textarea")).to_have_value("sad solo piano, jazz")

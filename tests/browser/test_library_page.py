@@ -55,7 +55,7 @@ def test_a_take_is_listed_when_it_is_made_and_is_there_after_a_reload(humming: P
     hum(humming, danger)
     hum(humming, "kept jazz", seconds=4, seed=7)
     expect(names(humming)).to_have_text(["kept jazz", danger])
-    expect(row(humming, "jazz")).to_contain_text("just now · plain · This machine · seed 7 · 4 s")
+    expect(row(humming, "jazz")).to_contain_text("just now · seed 7 · 4 s · plain · This machine")
     humming.reload()
     expect(names(humming)).to_have_text(["kept jazz", danger])
     expect(library.locator(".count")).to_have_text("2")

@@ -193,7 +193,7 @@ def test_another_is_made_with_a_new_seed_which_may_leave_the_fields_alone(page: 
     seed = page.locator("#seed input[type=number]")
     expect(seed).not_to_have_value("42")
     drawn = seed.input_value()
-    page.get_by_label("Keep this seed").check()
+    page.get_by_role("button", name="Keep this seed").click()
     begin(page, ".player [data-part=another]")
     finished(page)
     expect(page.locator("[data-part=facts]")).not_to_contain_text(f"seed {drawn} ")

@@ -24,7 +24,7 @@ from tests.browser.test_own_sound_page import (
     more_control,
     riff,
 )
-from tests.browser.test_page import PHASE, PLAYING, download_as, finished, generate
+from tests.browser.test_page import PHASE, PLAYING, ask, begin, download_as, finished, generate
 
 # Which sounds of the player run, noted with the time at which that changed.
 NOTE = """() => {
@@ -403,9 +403,10 @@ def test_nothing_jumps_while_takes_are_made(page: Page, width: int, takes: int) 
         more_control(page, variations=takes)
         generate(page, "jazz", seconds=1)
         finished(page)
+    ask(page, "lo-fi music with a soothing melody", seconds=5)
     page.wait_for_timeout(500)
     page.evaluate(WATCH_SHIFTS)
-    generate(page, "lo-fi music with a soothing melody", seconds=5)
+    begin(page, "#generate")
     finished(page)
     expect(page.get_by_role("button", name="Download as MP3").first).to_be_attached()
     page.wait_for_function(f"{PHASE} == 'done' && {PLAYING} == ''")
@@ -429,7 +430,7 @@ def test_a_take_is_made_a_loop_that_plays_on_without_a_gap(humming: Page) -> Non
     data = download.value.path().read_bytes()
     assert b"smpl" in data
     assert soundfile.info(io.BytesIO(data)).duration == pytest.approx(looped["seconds"], abs=0.01)
-    humming.get_by_role("button", name="Play over and over").click()
+    humming.get_by_role("button", name="Repeat").click()
     humming.wait_for_function(f"{PLAYING} == 'file'")
     humming.get_by_role("button", name="Make it loop").click()
     expect(player.locator("[data-part=time]")).to_contain_text("/ 0:10")

@@ -237,6 +237,8 @@ def test_visitors_share_the_owners_key_within_a_limit(shared: str, browser: Brow
         expect(page.locator("#money")).not_to_contain_text("credits left")
         expect(page.locator("#key")).to_have_count(0)
         expect(page.locator("#generate")).to_have_attribute("data-price", "free for you")
+        # What a tab remembers comes back first.
+        expect(page.locator("#prompt textarea")).to_have_value("jazz" if visit else "")
         generate(page, "jazz")
         if visit < 2:
             ended(page, "jazz")

@@ -13,17 +13,3 @@ element.addEventListener("click", ({ target }) => {
   props.value = card.dataset.key;
   trigger("select");
 });
-
-// Tab stops at one card, arrows move among them.
-const cards = [...element.querySelectorAll("[data-key]")];
-const stopAt = (card) => cards.forEach((each) => { each.tabIndex = each === card ? 0 : -1; });
-
-element.addEventListener("keydown", (event) => {
-  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  const at = cards.indexOf(event.target);
-  if (!by || at < 0) return;
-  event.preventDefault();
-  cards.at((at + by) % cards.length).focus();
-});
-element.addEventListener("focusin", ({ target }) => stopAt(target.closest("[data-key]")));
-stopAt(cards[0]);

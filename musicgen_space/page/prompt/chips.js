@@ -97,6 +97,7 @@ element.addEventListener("click", ({ target }) => {
   else if (chips.includes(button)) press(button);
   else if (tabs.includes(button)) choose(tabs.indexOf(button));
 });
+
 // ---- A prompt that is still empty ---------------------------------------------------
 
 const MAKING = "#generate, .player :is([data-part=another], [data-part=variations])";
@@ -105,10 +106,12 @@ const prompt = () => home.querySelector("#prompt textarea");
 
 home.addEventListener("click", (event) => {
   if (!event.target.closest(MAKING) || prompt().value.trim()) return;
+  if (!element.offsetParent) return; // in a small view: the server says it
   event.stopPropagation();
   ask.hidden = false;
   prompt().focus();
 }, true);
+
 const offer = element.querySelector("[data-part=try]");
 offer.textContent = chips[0].textContent;
 offer.addEventListener("click", () => {
@@ -116,12 +119,12 @@ offer.addEventListener("click", () => {
   prompt().focus();
 });
 
-// The prompt has the focus once the page is seen, unless that would bring up a keyboard.
+// The prompt has the focus once the page is seen: not where that would bring up a keyboard, take
+// another page there, or take the focus from somebody who is quicker.
 (function begin() {
-  if (getComputedStyle(element).visibility === "hidden") requestAnimationFrame(begin);
-  else if (document.activeElement === document.body && matchMedia("(hover: hover)").matches) {
-    prompt().focus({ preventScroll: true });
-  }
+  if (getComputedStyle(element).visibility === "hidden") return requestAnimationFrame(begin);
+  const free = document.activeElement === document.body && matchMedia("(hover: hover)").matches;
+  if (free && !guest && window.top === window) prompt().focus({ preventScroll: true });
 })();
 
 watch("value", show);

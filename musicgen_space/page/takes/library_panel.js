@@ -164,7 +164,7 @@ function fold(item, { batch }, index) {
   const toggle = item.querySelector(".unfold");
   toggle.hidden = !grouped || !first || further < 1;
   toggle.setAttribute("aria-expanded", unfolded.has(batch));
-  toggle.textContent =
+  toggle.textContent = toggle.hidden ? "" :
     further === 1 ? translated("1 variation") : translated("{takes} variations", { takes: further });
 }
 
