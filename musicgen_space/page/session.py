@@ -116,7 +116,8 @@ class Studio:
             backend, music_request = self._understood(*wish)
             if isinstance(backend, HostedBackend):  # a key is kept for no later call
                 raise InvalidRequest("backend", backend.name, "makes one wish at a time")
-            visit.next.add(Wish(whose, wish, music_request.prompt))
+            without_key = _changed(wish, key="")
+            visit.next.add(Wish(whose, without_key, music_request.prompt))
         return visit.next.shown()
 
     def drop(self, request: gr.Request, asked: Any) -> dict[str, Any]:
@@ -145,10 +146,8 @@ class Studio:
         self, request: gr.Request, whose: Any, keep_seed: bool, wish: Sequence[Any], **changes: Any
     ) -> Iterator[tuple[Any, ...]]:
         drawn = draw_seed(wish[_WISH.index("seed")])
-        changes["seed"] = drawn
-        changed = [changes.get(name, value) for name, value in zip(_WISH, wish, strict=True)]
         shown = gr.skip() if keep_seed else drawn
-        for updates in self.make_again(request, whose, *changed):
+        for updates in self.make_again(request, whose, *_changed(wish, seed=drawn, **changes)):
             yield *updates, shown
             shown = gr.skip()
 
@@ -370,6 +369,11 @@ def introduction(backend: Backend, key: str = "") -> list[Message]:
     if not isinstance(backend, HostedBackend) or backend.has_key or is_given(key):
         return [place]
     return [place, Message("Your key stays in this tab. Make one at segmind.com under API keys.")]
+
+
+def _changed(wish: Sequence[Any], **changes: Any) -> list[Any]:
+    """A wish with other values in some of its fields."""
+    return [changes.get(name, value) for name, value in zip(_WISH, wish, strict=True)]
 
 
 def _fingerprint(wish: Sequence[Any], request: MusicRequest) -> str:

@@ -488,3 +488,15 @@ def test_a_winner_that_is_not_kept_changes_nothing(
     made_for(keeping, ME, *wish_at_home())
     keeping.choose_winner(visitor(), ME, gr.EventData(None, said))
     assert library.search(ME["visitor"], favourites=True) == []
+
+
+def test_a_wish_that_waits_has_no_key(studio: Studio) -> None:
+    who = visitor()
+    waiting = [*wish_at_home(seed=9)]
+    waiting[1] = "a key that was typed for another place"
+    note = studio.make_next(who, None, *waiting)
+    assert [each["prompt"] for each in note["next"]] == [waiting[3]]
+    kept = studio._visit(who).next.take()
+    assert kept is not None
+    assert "a key that was typed" not in str(kept.fields)
+    assert studio.drop(who, {"id": 1})["next"] == []
