@@ -441,18 +441,18 @@ def test_kept_takes_are_opened_and_compared(keeping: Studio, library: Library) -
         keeping.open_takes(visitor(), {"visitor": "f" * 48, "ids": ids})
 
 
-def test_a_kept_take_is_continued_from_its_end(
+def test_a_kept_take_is_continued_and_kept_whole(
     keeping: Studio, home: Home, library: Library
 ) -> None:
     made_for(keeping, ME, *wish_at_home(duration=20))
     asked = {**ME, "ids": [library.search(ME["visitor"])[0].id]}
     assert keeping.settings_of_take(visitor(), asked)["prompt"] == "jazz"
     shown = keeping.bring_take(visitor(), asked, "continue_from")
-    assert (shown["name"], shown["from"], shown["to"]) == ("“jazz”", 10, 20)
+    assert (shown["name"], shown["from"], shown["to"]) == ("“jazz”", 0, 20)
     made_for(keeping, ME, *wish_at_home(own=(shown, "continue_from")))
     clip = home.wishes[-1].continue_from
     assert clip is not None
-    assert (clip.start, clip.duration) == (10, 10)
+    assert (clip.start, clip.duration) == (0, 20)
 
 
 @pytest.mark.parametrize("use", ["continue_from", "melody"])
