@@ -21,6 +21,10 @@ _WITH_IT = Path(__file__).parent / "clone"
 _THUMBNAIL = "musicgen_space/deploy/thumbnail.png"
 _PYTHON = "3.12.12"  # the newest that the hub lists for ZeroGPU
 _TORCH_ON_ZERO_GPU = "torch>=2.8,<2.12"  # what it lists, too
+_CPU = "cpu-"  # how the hub's names of machines without a GPU begin
+# PyPI's torch brings gigabytes of GPU libraries. This index has it without; pip prefers 2.13.0+cpu
+# from there to PyPI's 2.13.0, as it sorts above.
+_TORCH_FOR_CPU = "--extra-index-url https://download.pytorch.org/whl/cpu"
 # What in the header belongs to this version; the rest is the owner's once the Space is there.
 _OF_VERSION = {"sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub"}
 
@@ -42,9 +46,7 @@ def write_space(folder: Path, name: str, hardware: str, owners: Readme | None = 
     leave_out = shutil.ignore_patterns("__pycache__", "*.pyc", _WITH_IT.name)
     shutil.copytree(_PACKAGE, folder / _PACKAGE.name, ignore=leave_out)
     shutil.copy(_of_clone("app.py"), folder)
-    needs = _of_clone("requirements.txt").read_text(encoding="utf-8")
-    if hardware == ZERO_GPU:
-        needs = re.sub(r"^torch==.*$", _TORCH_ON_ZERO_GPU, needs, flags=re.MULTILINE)
+    needs = _needs(_of_clone("requirements.txt").read_text(encoding="utf-8"), hardware)
     (folder / "requirements.txt").write_text(needs, encoding="utf-8")
     header = _header(_of_clone("README.md").read_text(encoding="utf-8"), name, hardware)
     (folder / "README.md").write_text(_readme(header, owners or Readme()), encoding="utf-8")
@@ -56,9 +58,18 @@ def _of_clone(name: str) -> Path:
     return packed if packed.exists() else _PACKAGE.parent / name
 
 
+def _needs(needs: str, hardware: str) -> str:
+    """The requirements, with the torch for ``hardware``."""
+    if hardware == ZERO_GPU:
+        return re.sub(r"^torch==.*$", _TORCH_ON_ZERO_GPU, needs, flags=re.MULTILINE)
+    return f"{_TORCH_FOR_CPU}\n{needs}" if hardware.startswith(_CPU) else needs
+
+
 def _header(readme: str, name: str, hardware: str) -> dict[str, Any]:
     """The header of this project's README, for one Space."""
     header: dict[str, Any] = yaml.safe_load(readme.split("---\n")[1])
+    if hardware.startswith(_CPU):  # there the default is musicgen-nano, which is in the package
+        del header["preload_from_hub"]
     return header | {
         "sdk_version": version("gradio"),
         "python_version": _PYTHON,

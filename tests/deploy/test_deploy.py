@@ -99,6 +99,17 @@ def test_a_free_account_gets_zerogpu_with_a_torch_that_runs_there(new: Deployed)
     assert needs["gradio"].specifier.contains(new.header["sdk_version"])
 
 
+def test_without_a_gpu_torch_comes_without_its_libraries_and_no_large_model_is_fetched(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "space"
+    assert main(["deploy", NAME, "--hardware", "cpu-basic", "--write", str(folder)]) == 0
+    first, *rest = (folder / "requirements.txt").read_text().splitlines()
+    assert first == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert rest == (ROOT / "requirements.txt").read_text().splitlines()
+    assert "preload_from_hub" not in (folder / "README.md").read_text()
+
+
 def _is_need(line: str) -> bool:
     return not line.startswith("#")
 
