@@ -9,7 +9,7 @@ WORKDIR /app
 COPY constraints.txt requirements.txt ./
 RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" -c constraints.txt torch \
     && pip install --no-cache-dir -r requirements.txt
-COPY app.py ./
+COPY LICENSE app.py ./
 COPY musicgen_space ./musicgen_space
 
 RUN useradd --create-home --uid 1000 musicgen \

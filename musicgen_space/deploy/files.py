@@ -45,7 +45,8 @@ def write_space(folder: Path, name: str, hardware: str, owners: Readme | None = 
     """
     leave_out = shutil.ignore_patterns("__pycache__", "*.pyc", _WITH_IT.name)
     shutil.copytree(_PACKAGE, folder / _PACKAGE.name, ignore=leave_out)
-    shutil.copy(_of_clone("app.py"), folder)
+    for file in ("app.py", "LICENSE"):
+        shutil.copy(_of_clone(file), folder)
     needs = _needs(_of_clone("requirements.txt").read_text(encoding="utf-8"), hardware)
     (folder / "requirements.txt").write_text(needs, encoding="utf-8")
     header = _header(_of_clone("README.md").read_text(encoding="utf-8"), name, hardware)

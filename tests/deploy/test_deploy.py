@@ -75,7 +75,7 @@ def test_a_new_space_has_the_whole_package_its_weights_as_large_files(new: Deplo
     weights = {name for name in new.space.files if name.endswith(".safetensors")}
     assert weights
     assert weights <= new.space.large
-    assert {"README.md", "app.py", "requirements.txt"} <= new.space.files.keys()
+    assert {"LICENSE", "README.md", "app.py", "requirements.txt"} <= new.space.files.keys()
     assert not [name for name in new.space.files if "__pycache__" in name or "tests/" in name]
 
 
