@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import shlex
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from musicgen_space.cli import main
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.take import Take
+from tests.servers.app import ROOT
 from tests.test_docs import snippets
 
 
@@ -51,6 +53,15 @@ def test_the_machines_default_model_is_listed_first(
     monkeypatch.setenv("MUSICGEN_MODEL", "facebook/musicgen-large")
     assert main(["models"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "facebook/musicgen-large"
+
+
+def test_whoever_stops_reading_the_list_of_models_sees_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "musicgen_space", "models"]
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("prompt", ["serve", "models", "generate"])
