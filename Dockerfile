@@ -9,8 +9,10 @@ WORKDIR /app
 COPY constraints.txt requirements.txt ./
 RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" -c constraints.txt torch \
     && pip install --no-cache-dir -r requirements.txt
-COPY app.py ./
+COPY LICENSE app.py ./
 COPY musicgen_space ./musicgen_space
+# The page's user may not write here, so that else every start would compile it all.
+RUN python -m compileall -q app.py musicgen_space
 
 RUN useradd --create-home --uid 1000 musicgen \
     && install --directory --owner=musicgen /data
@@ -25,5 +27,5 @@ ENV GRADIO_SERVER_NAME=0.0.0.0 \
     HF_HOME=/data/hub
 
 EXPOSE 7860
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['GRADIO_SERVER_PORT'] + '/healthz', timeout=4)"]
 CMD ["python", "app.py"]

@@ -494,8 +494,15 @@ def _watched(updates: Iterator[Update], seconds: float) -> list[Take]:
 
 
 def _say(line: str, file: TextIO | None = None) -> None:
-    """Print one line, at once: a signal may end the process before its buffers are written."""
-    print(_shown(line), file=file, flush=True)
+    """Print one line, at once: a signal may end the process before its buffers are written.
+
+    Where nobody reads any more, as after ``| head``, it and later ones go nowhere.
+    """
+    try:
+        print(_shown(line), file=file, flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), (file or sys.stdout).fileno())
 
 
 def _shown(line: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from musicgen_space.errors import InvalidSetting, UnusableKey
 from musicgen_space.key import ApiKey
+from musicgen_space.models import EMBEDDED_MODEL
 from musicgen_space.process.addresses import Origin, in_url, is_loopback, own_address
 
 __all__ = ["VARIABLES", "Settings", "Variable", "default_of", "environment_without_keys"]
@@ -21,6 +22,7 @@ _INNER = (
     *("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
     *("::1/128", "fc00::/7"),
 )
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 # Where one reaches a page that listens on all addresses.
 _ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -183,9 +185,11 @@ def _model(environ: _Environ, name: str, default: str | None) -> str | None:
         "auto" if _on_a_space(environ) or _zero_gpu(environ, "SPACES_ZERO_GPU", False) else default
     )
     text = environ.get(name, "").strip()
-    if "," in text or not text.isprintable():
+    known = text in ("", "auto", EMBEDDED_MODEL) or _HUB_ID.fullmatch(text)
+    if not known and not os.path.isdir(os.path.expanduser(text)):
         raise InvalidSetting(
-            f"{name} must be one model: musicgen-nano, a hub id or a folder, got {text!r}."
+            f"{name} must be one model: musicgen-nano, a hub id such as facebook/musicgen-small, "
+            f"or a folder that is there, got {text!r}."
         )
     return text or usual
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 import shlex
 import signal
@@ -23,6 +24,7 @@ from musicgen_space.cli import main
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.take import Take
+from tests.servers.app import ROOT
 from tests.test_docs import snippets
 
 
@@ -52,6 +54,15 @@ def test_the_machines_default_model_is_listed_first(
     monkeypatch.setenv("MUSICGEN_MODEL", "facebook/musicgen-large")
     assert main(["models"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "facebook/musicgen-large"
+
+
+def test_whoever_stops_reading_the_list_of_models_sees_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "musicgen_space", "models"]
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("prompt", ["serve", "models", "generate", "replace"])
@@ -208,8 +219,9 @@ def test_the_documentation_s_commands_work_as_written(studio: Studio) -> None:
     scripts = [*snippets("../README.md", "sh"), *snippets("command-line.md", "sh")]
     lines = [line for script in scripts for line in script.splitlines()]
     for line in lines:
-        program, *words = shlex.split(line)
-        assert program == "make" or main(words) == 0, line
+        program, *words = shlex.split(line, comments=True)
+        offline = ["--write", "space"] if "deploy" in words else []
+        assert program == "make" or main([*words, *offline]) == 0, line
     assert [request.variations for request in studio.asked] == [1, 1, 3, 4]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -45,6 +46,14 @@ def test_the_page_runs_without_rights_and_keeps_what_it_makes_in_the_volume() ->
     assert settings.host == "0.0.0.0"
 
 
+def test_the_package_is_compiled_before_its_user_can_no_longer_write_it() -> None:
+    compiled = next(rest for rest in given("RUN") if "compileall" in rest)
+    names = [name for name, _ in STEPS]
+    assert "musicgen_space" in compiled
+    assert STEPS.index(["COPY", "musicgen_space ./musicgen_space"]) < STEPS.index(["RUN", compiled])
+    assert STEPS.index(["RUN", compiled]) < names.index("USER")
+
+
 def test_what_it_starts_is_the_page() -> None:
     [command] = map(json.loads, given("CMD"))
     done = subprocess.run(
@@ -74,10 +83,12 @@ def page() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def test_it_is_healthy_while_the_page_answers(page: ThreadingHTTPServer) -> None:
+def test_it_is_healthy_while_the_page_answers_on_the_port_that_is_set(
+    page: ThreadingHTTPServer,
+) -> None:
     [check] = given("HEALTHCHECK")
     command = json.loads(re.sub(r"^.*?CMD ", "", check))
     for port, code in [(page.server_port, 0), (9, 1)]:
-        words = [word.replace(":7860/", f":{port}/") for word in command[1:]]
-        done = subprocess.run([sys.executable, *words], capture_output=True)
+        environ = {**os.environ, "GRADIO_SERVER_PORT": str(port)}
+        done = subprocess.run([sys.executable, *command[1:]], env=environ, capture_output=True)
         assert done.returncode == code

@@ -23,7 +23,8 @@ from tools.install import attempts, uv_variables
 from tools.requirements import requirement_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-OF_CLONE = ("README.md", "app.py", "requirements.txt")  # what else a Space is made of
+# What else a Space is made of.
+OF_CLONE = ("LICENSE", "README.md", "app.py", "requirements.txt")
 PIP_INSTALL = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
 
 

@@ -84,11 +84,13 @@ def test_of_the_line_a_visitor_has_a_part_and_the_owner_alone_all() -> None:
     assert Settings.from_environment(public).waiting_each == 2
 
 
-def test_a_space_chooses_its_model_by_its_gpu_unless_one_is_named() -> None:
+def test_a_space_chooses_its_model_by_its_gpu_unless_one_is_named(tmp_path: Path) -> None:
     assert Settings.from_environment({}).model is None
     for there in ({"SPACE_ID": "someone/space"}, {"SPACES_ZERO_GPU": "true"}):
         assert Settings.from_environment(there).model == "auto"
-        assert Settings.from_environment({**there, "MUSICGEN_MODEL": " ./mine "}).model == "./mine"
+        for named in (str(tmp_path), "facebook/musicgen-large", "musicgen-nano"):
+            environ = {**there, "MUSICGEN_MODEL": f" {named} "}
+            assert Settings.from_environment(environ).model == named
 
 
 def test_models_are_separated_by_commas() -> None:
@@ -110,6 +112,9 @@ def test_models_are_separated_by_commas() -> None:
         ("GRADIO_ROOT_PATH", "/music#top"),
         ("GRADIO_SERVER_PORT", "70000"),
         ("MUSICGEN_MODEL", "musicgen-nano,./mine"),
+        ("MUSICGEN_MODEL", "musicgen-smal"),
+        ("MUSICGEN_MODEL", "/no/such/folder"),
+        ("MUSICGEN_MODEL", __file__),
         ("MUSICGEN_THREADS", "-1"),
         ("MUSICGEN_DEVICE", "tpu"),
         ("MUSICGEN_DEVICE", "cuda:one"),

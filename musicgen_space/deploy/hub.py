@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import HfApi, Volume, constants
+from huggingface_hub import HfApi, RepoCard, Volume, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from yaml import YAMLError
 
-from musicgen_space.deploy.files import write_space
+from musicgen_space.deploy.files import Readme, write_space
 from musicgen_space.deploy.wish import ZERO_GPU, Wish
 from musicgen_space.errors import DeployFailed
 
@@ -28,7 +31,7 @@ __all__ = ["put_on_hub"]
 # that uploads large files.
 _UNREACHABLE: tuple[type[Exception], ...] = (
     *(each for each in HfHubHTTPError.__bases__ if each is not OSError),
-    *(ConnectionError, RuntimeError, UnicodeEncodeError),
+    *(ConnectionError, LocalEntryNotFoundError, RuntimeError, UnicodeEncodeError),
 )
 _MOUNTED = "/data"
 _LIBRARY = "MUSICGEN_LIBRARY"
@@ -55,6 +58,10 @@ _NOT_OURS = (
     "{name} exists already and is another program. Choose another name, or delete it at "
     "{hub}/spaces/{name}/settings."
 )
+_UNREADABLE = (
+    "The README.md of {name} has no header that can be read: mend it, or delete the file, at "
+    "{hub}/spaces/{name}/tree/main."
+)
 
 
 def put_on_hub(wish: Wish, say: Callable[[str], None]) -> str:
@@ -68,7 +75,8 @@ def put_on_hub(wish: Wish, say: Callable[[str], None]) -> str:
         there = _is_there(api, wish)
         hardware = wish.flavor or (_hardware(api, wish) if there else ZERO_GPU)
         folder = Path(parent) / "space"
-        write_space(folder, wish.name, hardware)
+        owners = _readme(api, wish, Path(parent)) if there and wish.update else None
+        write_space(folder, wish.name, hardware, owners)
         if wish.bucket:
             api.create_bucket(wish.bucket_id, private=True, exist_ok=True)
         if there:
@@ -112,6 +120,26 @@ def _is_there(api: HfApi, wish: Wish) -> bool:
     if _OURS in files and not wish.update:
         raise DeployFailed(_EXISTS.format(name=wish.name))
     return True
+
+
+def _readme(api: HfApi, wish: Wish, folder: Path) -> Readme:
+    """The README that the Space has; raises ``DeployFailed`` for one that can't be read.
+
+    The hardware that is wished for goes before what its header suggests.
+    """
+    try:
+        file = api.hf_hub_download(wish.name, "README.md", repo_type="space", local_dir=folder)
+    except RemoteEntryNotFoundError:
+        return Readme()
+    try:
+        card = RepoCard(Path(file).read_text(encoding="utf-8"))
+    except (TypeError, ValueError, YAMLError):
+        words = _UNREADABLE.format(name=wish.name, hub=constants.ENDPOINT)
+        raise DeployFailed(words) from None
+    header = card.data.to_dict()  # type: ignore[no-untyped-call]
+    if wish.flavor:
+        header.pop("suggested_hardware", None)
+    return Readme(header, card.text)
 
 
 def _hardware(api: HfApi, wish: Wish) -> str:

@@ -60,8 +60,9 @@ class BucketLibrary(Library):
 
     @property
     def storage(self) -> Storage:
-        """Whether the bucket has been read, and whether it works."""
-        return Storage(reading=self._mirror.reading, failing=self._mirror.failing)
+        """Whether the bucket has been read, whether it works, and whether it has everything."""
+        mirror = self._mirror
+        return Storage(reading=mirror.reading, failing=mirror.failing, storing=mirror.storing)
 
     def close(self) -> None:
         """Store what is not in the bucket yet, as far as that is quick; close the index."""

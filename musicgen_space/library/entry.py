@@ -43,8 +43,10 @@ class Storage:
 
     ``reading``: earlier ones are still being read, and come one after the other. ``failing``: the
     storage does not answer or can't be written, so that new takes are on this machine only.
+    ``storing``: what was made or changed is on its way, and may still fail.
     """
 
     lasting: bool = True
     reading: bool = False
     failing: bool = False
+    storing: bool = False

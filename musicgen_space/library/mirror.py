@@ -88,6 +88,7 @@ class Mirror:
         self._removed: set[str] = set()
         self._removing = threading.Lock()
         self._changed, self._closing = threading.Event(), threading.Event()
+        self._busy = False  # with a round
         self._slow = False  # the round that runs
         self._trouble = ""  # of the last round
         self._thread = threading.Thread(target=self._run, name="bucket", daemon=True)
@@ -96,6 +97,11 @@ class Mirror:
     def failing(self) -> bool:
         """Whether the last round failed, or the one that runs takes long."""
         return self._slow or bool(self._trouble)
+
+    @property
+    def storing(self) -> bool:
+        """Whether a round runs, or is about to: how it ends is not known yet."""
+        return self._busy or self._changed.is_set()
 
     def start(self) -> None:
         """Begin to read the bucket."""
@@ -120,8 +126,11 @@ class Mirror:
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            self._busy = True  # before the mark is cleared, so that one of both is always seen
             self._changed.clear()
-            if not self._round(read=True):
+            more = self._round(read=True)
+            self._busy = False
+            if not more:
                 self._changed.wait(_RETRY_SECONDS if self._trouble else SECONDS_BETWEEN_LOOKS)
         self._round(read=False)
 

@@ -32,6 +32,19 @@ def backend(tiny_folder: Path) -> Iterator[LocalBackend]:
     backend.close()
 
 
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("127.0.0.1", "This machine: free, private, speed of your hardware"),
+        ("0.0.0.0", "This server: free; visitors take turns"),
+    ],
+)
+def test_the_owner_reads_of_their_machine_and_a_visitor_of_the_server(host: str, told: str) -> None:
+    backend = LocalBackend(Settings(host=host))
+    backend.close()
+    assert f"{backend.label}: {backend.about}" == told
+
+
 def wish(folder: Path, **knobs: Any) -> MusicRequest:
     return MusicRequest("jazz", model=str(folder), **{"duration": 2, **knobs})
 

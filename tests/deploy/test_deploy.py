@@ -75,7 +75,7 @@ def test_a_new_space_has_the_whole_package_its_weights_as_large_files(new: Deplo
     weights = {name for name in new.space.files if name.endswith(".safetensors")}
     assert weights
     assert weights <= new.space.large
-    assert {"README.md", "app.py", "requirements.txt"} <= new.space.files.keys()
+    assert {"LICENSE", "README.md", "app.py", "requirements.txt"} <= new.space.files.keys()
     assert not [name for name in new.space.files if "__pycache__" in name or "tests/" in name]
 
 
@@ -97,6 +97,17 @@ def test_a_free_account_gets_zerogpu_with_a_torch_that_runs_there(new: Deployed)
     for release, runs in [("2.7.1", False), ("2.8.0", True), ("2.11.0", True), ("2.13.0", False)]:
         assert needs["torch"].specifier.contains(release) == runs
     assert needs["gradio"].specifier.contains(new.header["sdk_version"])
+
+
+def test_without_a_gpu_torch_comes_without_its_libraries_and_no_large_model_is_fetched(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "space"
+    assert main(["deploy", NAME, "--hardware", "cpu-basic", "--write", str(folder)]) == 0
+    first, *rest = (folder / "requirements.txt").read_text().splitlines()
+    assert first == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert rest == (ROOT / "requirements.txt").read_text().splitlines()
+    assert "preload_from_hub" not in (folder / "README.md").read_text()
 
 
 def _is_need(line: str) -> bool:
@@ -150,11 +161,43 @@ def test_an_update_replaces_what_is_of_this_project_and_keeps_what_is_the_owners
     assert b"\ntorch==" in space.files["requirements.txt"]
 
 
+OWNERS_README = b"""---
+title: Our Music
+sdk: gradio
+sdk_version: 5.0.0
+app_file: old.py
+hf_oauth: true
+suggested_hardware: t4-small
+preload_from_hub:
+- another/model
+---
+
+Words of ours.
+"""
+
+
+def test_an_update_keeps_the_owners_readme_but_for_what_belongs_to_a_version() -> None:
+    space = Space("t4-small", files={**OURS, "README.md": OWNERS_README})
+    hub = Hub(**{NAME: space})
+    with running(hub) as url:
+        header = Deployed(space, {}, deployed(url, NAME, "--update")).header
+        assert header["title"] == "Our Music"
+        assert header["hf_oauth"] is True
+        assert header["suggested_hardware"] == "t4-small"
+        assert (header["sdk_version"], header["app_file"]) == (version("gradio"), "app.py")
+        assert "another/model" not in header["preload_from_hub"]
+        assert header["emoji"]
+        assert space.files["README.md"].endswith(b"---\n\nWords of ours.\n")
+        deployed(url, NAME, "--update", "--hardware", "cpu-basic")
+    assert b"suggested_hardware: cpu-basic" in space.files["README.md"]
+
+
 REFUSALS = [
     ([NAME, "--hardware", "cpu-basic"], "--hardware zero-gpu is what works"),
     (["another/music"], "another must be you or an organisation of yours"),
     (["someone/ours"], "exists already. --update"),
     (["someone/theirs", "--update"], "is another program"),
+    (["someone/broken", "--update"], "README.md of someone/broken has no header that can be read"),
     (["music"], "name must be OWNER/SPACE, as in my-name/my-space, got 'music'"),
     ([NAME, "--hardware", "h900"], "hardware must be one of zero-gpu, cpu-basic"),
     ([NAME, "--bucket", "a/b/c"], "bucket must be a name"),
@@ -162,10 +205,14 @@ REFUSALS = [
 ]
 
 
+THERE = ("someone/ours", "someone/theirs", "someone/broken")
+
+
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     theirs = Space(files={"app.py": b""})
-    hub = Hub(paid=False, **{"someone/ours": Space(files={**OURS}), "someone/theirs": theirs})
+    broken = Space(files={**OURS, "README.md": b"---\ntitle: [\n---\n"})
+    hub = Hub(paid=False, **dict(zip(THERE, (Space(files={**OURS}), theirs, broken), strict=True)))
     with running(hub):
         yield hub
 
@@ -179,6 +226,8 @@ def refused(
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
     def run(*options: str) -> str:
         try:
@@ -188,7 +237,7 @@ def refused(
         told = capsys.readouterr().err
         assert code in (1, 2)
         assert "hf_" not in told
-        assert hub.spaces.keys() == {"someone/ours", "someone/theirs"}
+        assert hub.spaces.keys() == {*THERE}
         return " ".join(told.split())
 
     return run

@@ -203,12 +203,14 @@ def test_a_bucket_that_does_not_answer_holds_nobody_up(
         assert library.rename("owner", new, "Sonntag") is not None
         assert told(library) == [(new, "Sonntag", False)]
         assert library.storage.reading
+        assert library.storage.storing
         until(lambda: library.storage.failing)
         assert f"{folder} does not answer" in caplog.text
         monkeypatch.undo()
         answers.set()
         until(lambda: listed(library) == [new, old])
         until(lambda: not library.storage.reading)
+        until(lambda: not library.storage.storing)
     assert sounds_in(folder) == sorted([old, new])
 
 

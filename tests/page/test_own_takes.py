@@ -256,6 +256,11 @@ def test_the_list_says_what_its_storage_does(
         monkeypatch.setattr(Library, "storage", Storage(**what))
 
     assert takes.keep(ME, [take()])[1] == ""
+    assert "again" not in takes.list_takes(ME)
+    storage(storing=True)
+    storing = takes.list_takes(ME)
+    assert "note" not in storing
+    assert storing["again"] > 0  # it may still fail
     storage(reading=True)
     reading = takes.list_takes(ME)
     assert "still being read" in told(reading["note"])

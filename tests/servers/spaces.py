@@ -111,6 +111,12 @@ class Hub:
             for path, data in self._space(name).files.items()
         ]
 
+    def file(self, name: str, path: str, body: bytes) -> bytes:
+        files = self._space(name).files
+        if path not in files:
+            raise Refused(404, "Entry not found", "EntryNotFound")
+        return files[path]
+
     def validate(self, body: bytes) -> Any:
         _, header, _ = json.loads(body)["content"].split("---\n", 2)
         facts = yaml.safe_load(header)
@@ -210,6 +216,7 @@ _ROUTES: list[tuple[str, str, _Route]] = [
     ("GET", rf"{_SPACE}/runtime", Hub.runtime),
     ("GET", rf"{_SPACE}/tree/main", Hub.tree),
     ("GET", rf"{_SPACE}(/revision/\w+)?", Hub.info),
+    ("GET", rf"/spaces/{_NAME}/resolve/main/(.+)", Hub.file),
     ("POST", "/api/validate-yaml", Hub.validate),
     ("POST", rf"{_SPACE}/preupload/main", Hub.preupload),
     ("POST", rf"/spaces/{_NAME}\.git/info/lfs/objects/batch", Hub.batch),
@@ -234,6 +241,9 @@ def running(hub: Hub) -> Iterator[str]:
         def do_GET(self) -> None:
             self._answer()
 
+        def do_HEAD(self) -> None:
+            self._answer()
+
         def do_POST(self) -> None:
             self._answer()
 
@@ -244,24 +254,28 @@ def running(hub: Hub) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
             try:
-                found = hub.answer(self.command, urlsplit(self.path).path, token, body)
-                self._send(200, json.dumps(found))
+                method = self.command.replace("HEAD", "GET")
+                found = hub.answer(method, urlsplit(self.path).path, token, body)
+                self._send(200, found if isinstance(found, bytes) else json.dumps(found).encode())
             except Refused as refused:
                 words = refused.words
                 text = words if words.startswith("{") else json.dumps({"error": words})
-                self._send(refused.status, text, refused.code)
+                self._send(refused.status, text.encode(), refused.code)
 
         def log_message(self, *_: object) -> None:
             pass
 
-        def _send(self, status: int, text: str, code: str = "") -> None:
+        def _send(self, status: int, data: bytes, code: str = "") -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text.encode())))
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
             if code:
                 self.send_header("X-Error-Code", code)
             self.end_headers()
-            self.wfile.write(text.encode())
+            if self.command != "HEAD":
+                self.wfile.write(data)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"

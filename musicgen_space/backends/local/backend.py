@@ -59,6 +59,8 @@ class LocalBackend(Backend):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        if settings.strangers:  # to whom "this machine" is their own
+            self.label, self.about = Message("This server"), Message("free; visitors take turns")
         self._queue = TakeQueue(settings)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker
         self._closed = threading.Event()

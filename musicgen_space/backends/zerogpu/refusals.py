@@ -39,7 +39,7 @@ def refusal(error: Exception) -> MusicGenSpaceError:
     return GpuFailed(
         Message(
             "ZeroGPU failed; the Space's log says why. "
-            "Try again, or choose musicgen-nano on this machine."
+            "Try again, or choose musicgen-nano on this server."
         )
     )
 
@@ -67,7 +67,7 @@ def _pending(_: re.Match[str]) -> GpuQuotaSpent:
     return GpuQuotaSpent(
         Message(
             "All your GPU time on Hugging Face is set aside for takes that are being made: "
-            "wait for them, or choose musicgen-nano on this machine, which needs none."
+            "wait for them, or choose musicgen-nano on this server, which needs none."
         )
     )
 
@@ -77,7 +77,7 @@ def _nobodys(_: re.Match[str]) -> GpuQuotaSpent:
         Message(
             "ZeroGPU was not told whose GPU time to use, and what it gives anonymously is used "
             "up. Open the page on huggingface.co and sign in; a program sends its user's token. "
-            "Or choose musicgen-nano on this machine, which needs none."
+            "Or choose musicgen-nano on this server, which needs none."
         )
     )
 
@@ -96,7 +96,7 @@ def _busy(_: re.Match[str]) -> GpuBusy:
     return GpuBusy(
         Message(
             "No GPU came free in time. Nothing is lost: press Generate again in a minute, "
-            "or choose musicgen-nano on this machine."
+            "or choose musicgen-nano on this server."
         )
     )
 
@@ -111,7 +111,7 @@ def _taken_back(_: re.Match[str]) -> GpuTakenBack:
     return GpuTakenBack(
         Message(
             "ZeroGPU ended this take: it took longer than expected. Try again, which allows for "
-            "it, or choose a shorter length or musicgen-nano on this machine."
+            "it, or choose a shorter length or musicgen-nano on this server."
         )
     )
 
@@ -123,7 +123,7 @@ def _gone(_: re.Match[str]) -> Stopped:
 def _less() -> Message:
     return Message(
         "Sign in to Hugging Face for more, choose a shorter length, "
-        "or musicgen-nano on this machine, which needs none."
+        "or musicgen-nano on this server, which needs none."
     )
 
 

@@ -42,7 +42,7 @@ MOST_AT_ONCE = int(LIMITS["variations"].maximum)  # opened together: as many as 
 _MOST_IDS = 100
 _LONGEST = 200  # characters of an id or of search words that are looked at
 _EXPORT_SECONDS = 3600.0  # how long an export can be fetched
-_SECONDS_OF_READING, _SECONDS_OF_A_FAULT = 3, 30  # before a page asks again
+_SECONDS_OF_WORK, _SECONDS_OF_A_FAULT = 3, 30  # before a page asks again
 
 _GONE = Message("This take is not there any more.")
 _NO_ROOM = Message(
@@ -150,8 +150,9 @@ class OwnTakes:
 
         ``any`` says whether there are takes at all, found or not, and ``gone`` which of the
         ids that are ``marked`` to be compared are no longer those of takes. ``note`` is what
-        there is to say of them all, if there is: ask ``again`` in so many seconds. ``person`` is
-        the name of who has signed in, to whom those that this browser kept ``moved``.
+        there is to say of them all, if there is. Where that may soon be different, ask ``again``
+        in so many seconds. ``person`` is the name of who has signed in, to whom those that this
+        browser kept ``moved``.
         """
 
         def answer(visitor: str, library: Library) -> Answer:
@@ -314,7 +315,9 @@ def _note(library: Library) -> Answer:
     if storage.failing:
         return {"note": as_json(_FAILING), "again": _SECONDS_OF_A_FAULT}
     if storage.reading:
-        return {"note": as_json(_READING), "again": _SECONDS_OF_READING}
+        return {"note": as_json(_READING), "again": _SECONDS_OF_WORK}
+    if storage.storing:
+        return {"again": _SECONDS_OF_WORK}
     return {}
 
 
