@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 
 from musicgen_space.errors import (
+    BackendError,
     GpuBusy,
     GpuFailed,
     GpuQuotaSpent,
@@ -25,6 +26,25 @@ from musicgen_space.message import Message
 __all__ = ["refusal"]
 
 log = logging.getLogger(__name__)
+
+_PENDING = Message(
+    "All your GPU time on Hugging Face is set aside for takes that are being made: "
+    "wait for them, or choose musicgen-nano on this server, which needs none."
+)
+_NOBODYS = Message(
+    "ZeroGPU was not told whose GPU time to use, and what it gives anonymously is used "
+    "up. Open the page on huggingface.co and sign in; a program sends its user's token. "
+    "Or choose musicgen-nano on this server, which needs none."
+)
+_BUSY = Message(
+    "No GPU came free in time. Nothing is lost: press Generate again in a minute, "
+    "or choose musicgen-nano on this server."
+)
+_EXPIRED = Message("Hugging Face no longer knows who you are: reload the page, then try again.")
+_TAKEN_BACK = Message(
+    "ZeroGPU ended this take: it took longer than expected. Try again, which allows for "
+    "it, or choose a shorter length or musicgen-nano on this server."
+)
 
 
 def refusal(error: Exception) -> MusicGenSpaceError:
@@ -63,25 +83,6 @@ def _runs(_: re.Match[str]) -> GpuQuotaSpent:
     return GpuQuotaSpent(Message("{what} {advice}", what=what, advice=_less()))
 
 
-def _pending(_: re.Match[str]) -> GpuQuotaSpent:
-    return GpuQuotaSpent(
-        Message(
-            "All your GPU time on Hugging Face is set aside for takes that are being made: "
-            "wait for them, or choose musicgen-nano on this server, which needs none."
-        )
-    )
-
-
-def _nobodys(_: re.Match[str]) -> GpuQuotaSpent:
-    return GpuQuotaSpent(
-        Message(
-            "ZeroGPU was not told whose GPU time to use, and what it gives anonymously is used "
-            "up. Open the page on huggingface.co and sign in; a program sends its user's token. "
-            "Or choose musicgen-nano on this server, which needs none."
-        )
-    )
-
-
 def _too_long(found: re.Match[str]) -> GpuTimeTooLong:
     return GpuTimeTooLong(
         Message(
@@ -92,32 +93,9 @@ def _too_long(found: re.Match[str]) -> GpuTimeTooLong:
     )
 
 
-def _busy(_: re.Match[str]) -> GpuBusy:
-    return GpuBusy(
-        Message(
-            "No GPU came free in time. Nothing is lost: press Generate again in a minute, "
-            "or choose musicgen-nano on this server."
-        )
-    )
-
-
-def _expired(_: re.Match[str]) -> GpuFailed:
-    return GpuFailed(
-        Message("Hugging Face no longer knows who you are: reload the page, then try again.")
-    )
-
-
-def _taken_back(_: re.Match[str]) -> GpuTakenBack:
-    return GpuTakenBack(
-        Message(
-            "ZeroGPU ended this take: it took longer than expected. Try again, which allows for "
-            "it, or choose a shorter length or musicgen-nano on this server."
-        )
-    )
-
-
-def _gone(_: re.Match[str]) -> Stopped:
-    return Stopped()
+def _always(kind: type[BackendError], words: Message) -> Callable[[re.Match[str]], BackendError]:
+    """A refusal that has no values of its own."""
+    return lambda _: kind(words)
 
 
 def _less() -> Message:
@@ -131,11 +109,11 @@ def _less() -> Message:
 _REFUSALS: tuple[tuple[str, Callable[[re.Match[str]], MusicGenSpaceError]], ...] = (
     (r"\((\d+)s requested vs\. (-?\d+)s left\).*?Try again in (?:.*, )?(\d+:\d\d)", _quota),
     (r"exceeded your ZeroGPU runs limit", _runs),
-    (r"too many ZeroGPU credits allocated", _pending),
-    (r"reached its GPU limit", _nobodys),
+    (r"too many ZeroGPU credits allocated", _always(GpuQuotaSpent, _PENDING)),
+    (r"reached its GPU limit", _always(GpuQuotaSpent, _NOBODYS)),
     (r"requested GPU duration \((\d+)s\) is larger", _too_long),
-    (r"No GPU was available", _busy),
-    (r"Expired ZeroGPU proxy token", _expired),
-    (r"GPU task aborted", _taken_back),
-    (r"Connection closed by visitor", _gone),
+    (r"No GPU was available", _always(GpuBusy, _BUSY)),
+    (r"Expired ZeroGPU proxy token", _always(GpuFailed, _EXPIRED)),
+    (r"GPU task aborted", _always(GpuTakenBack, _TAKEN_BACK)),
+    (r"Connection closed by visitor", lambda _: Stopped()),
 )

@@ -1,4 +1,4 @@
-// Brings the page into another one, as <gradio-app src="…">. embedding.py puts in what is MARKED.
+// Brings the page into another one, as <gradio-app src="…">. component.py puts in what is MARKED.
 
 window.musicgenTables = TABLES; // those of gr.I18n, by language
 
