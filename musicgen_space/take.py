@@ -13,14 +13,16 @@ import numpy as np
 
 from musicgen_space.clip import ClipFacts
 from musicgen_space.errors import InvalidRequest
-from musicgen_space.request import Limit, MusicRequest, checked_number
+from musicgen_space.request import CLIP_LIMITS, Limit, MusicRequest, checked_number
 
-__all__ = ["FINISH_LIMITS", "Finish", "Loop", "Receipt", "Replaced", "Take"]
+__all__ = ["FINISH_LIMITS", "OWN_SOUNDS", "Finish", "Loop", "Receipt", "Replaced", "Take"]
 
 FINISH_LIMITS: dict[str, Limit] = {
     "fade_in": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
     "fade_out": Limit(0.0, 10.0, 0.0, 0.1, "seconds"),
 }
+# The settings of a take that name a sound it was made with, which they don't bring back.
+OWN_SOUNDS = (*CLIP_LIMITS, "replaced")
 _SWITCHES = ("normalise", "trim")
 _MOST = 2**40  # samples of a loop, to be believed
 
@@ -131,6 +133,14 @@ class Replaced:
     joint: float | None = None
     match: float | None = None
     level_jump: float | None = None
+
+    @classmethod
+    def read(cls, settings: object) -> Replaced | None:
+        """The facts in a file's untrusted settings; None if there are no valid ones."""
+        try:
+            return cls(**settings) if isinstance(settings, Mapping) else None
+        except (InvalidRequest, TypeError):
+            return None
 
     def __post_init__(self) -> None:
         for field in ("name", "digest"):

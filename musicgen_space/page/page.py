@@ -56,6 +56,7 @@ from musicgen_space.page.takes.library_panel import (
 from musicgen_space.page.theme import stylesheet, theme
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.widget import source, widget
+from musicgen_space.page.wishes.job import most_at_once
 from musicgen_space.page.wishes.wishes import wishes_note
 from musicgen_space.request import LIMITS
 from musicgen_space.settings import Settings
@@ -165,11 +166,6 @@ def build_page(
     page.plain_form = PlainForm(programs.parameters, endpoints)
     page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
-
-
-def most_at_once(backend: Backend) -> int:
-    """How many takes of one wish a backend makes together."""
-    return int(backend.limits["variations"].maximum) if "variations" in backend.knobs else 1
 
 
 def launch_options() -> dict[str, Any]:

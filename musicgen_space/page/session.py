@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import logging
 import threading
 import time
@@ -38,6 +37,7 @@ from musicgen_space.page.clip.own_sound import (
     clip_fields,
     new_sounds,
     picked,
+    picked_stretch,
 )
 from musicgen_space.page.form.fields import FIELDS
 from musicgen_space.page.player.finishing import MOST_TAKES
@@ -48,8 +48,9 @@ from musicgen_space.page.takes.own_takes import OwnTakes
 from musicgen_space.page.visitors.audience import Audience
 from musicgen_space.page.visitors.identity import address_of
 from musicgen_space.page.visitors.page_work import PageWork
+from musicgen_space.page.wishes.job import Job
 from musicgen_space.page.wishes.wishes import Wish, Wishes
-from musicgen_space.request import RANDOM_SEED, MusicRequest, draw_seed, shortened
+from musicgen_space.request import draw_seed, shortened
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
@@ -101,9 +102,9 @@ class Studio:
         The updates are those of ``make_again``.
         """
         with _told():
-            _, music_request = self._understood(*wish)
+            job = self._understood(*wish)
         visit = self._visit(request)
-        made = visit.made.get(_fingerprint(wish, music_request))
+        made = visit.made.get(job.fingerprint)
         if made is None:
             yield from self.make_again(request, whose, *wish)
         else:
@@ -113,11 +114,11 @@ class Studio:
         """Have a wish made when what is being made is done; → the note of what waits."""
         visit = self._visit(request)
         with _told():
-            backend, music_request = self._understood(*wish)
-            if isinstance(backend, HostedBackend):  # a key is kept for no later call
-                raise InvalidRequest("backend", backend.name, "makes one wish at a time")
+            job = self._understood(*wish)
+            if isinstance(job.backend, HostedBackend):  # a key is kept for no later call
+                raise InvalidRequest("backend", job.backend.name, "makes one wish at a time")
             without_key = _changed(wish, key="")
-            visit.next.add(Wish(whose, without_key, music_request.prompt))
+            visit.next.add(Wish(whose, without_key, job.request.prompt))
         return visit.next.shown()
 
     def drop(self, request: gr.Request, asked: Any) -> dict[str, Any]:
@@ -170,27 +171,26 @@ class Studio:
         """Make one wish; → whether the page still shows it, and not another one."""
         visit, visitor = self._visit(request), address_of(request)
         with _told():
-            backend, music_request = self._understood(*wish)
-            self._check_money(visit, backend, wish[1], request)
+            job = self._understood(*wish)
+            self._check_money(visit, job.backend, wish[1], request)
         visit.stop.set()
         stop = visit.stop = threading.Event()
-        progress = TakeProgress(music_request, self._shelf, visitor)
+        progress = TakeProgress(job.request, self._shelf, visitor)
         last: View = view("idle", Stopped().told)
         seed = gr.skip()
         takes: list[Take] = []
         finished = False
         try:
             yield progress.view, gr.skip(), *_buttons(busy=True), gr.skip(), visit.next.shown()
-            updates = backend.generate(music_request, stop, visitor)
             with self._audience.watching({str(request.session_hash)}, stop):
-                for current in _views(updates, progress, takes):
+                for current in _views(job.updates(stop, visitor), progress, takes):
                     yield current, *(gr.skip(),) * _MAKING
             finished = True
         except MusicGenSpaceError as error:
-            last = view("failed", error.told, title=music_request.prompt)
+            last = view("failed", error.told, title=job.request.prompt)
         except Exception:
             log.exception("A take failed")
-            last = view("failed", _BROKEN, title=music_request.prompt)
+            last = view("failed", _BROKEN, title=job.request.prompt)
         finally:
             takes = [self.spending.without_balance(take, wish[1]) for take in takes]
             for take in takes:
@@ -203,10 +203,9 @@ class Studio:
             return False
         if takes and finished:
             last, seed = progress.finish(takes, kept, note), takes[0].request.seed
-            fingerprint = _fingerprint(wish, music_request)
-            if fingerprint and not any(take.stopped for take in takes):
-                visit.made[fingerprint] = {"take": last["take"], "kept": kept[:1]}
-        spent = time.monotonic() if isinstance(backend, HostedBackend) else gr.skip()
+            if job.fingerprint and not any(take.stopped for take in takes):
+                visit.made[job.fingerprint] = {"take": last["take"], "kept": kept[:1]}
+        spent = time.monotonic() if isinstance(job.backend, HostedBackend) else gr.skip()
         yield {**last, "ended": True}, seed, *_buttons(busy=False), spent, gr.skip()
         return True
 
@@ -315,20 +314,22 @@ class Studio:
         purse.look_into(balance)
         return [Message("{credits:.2f} credits left.", credits=balance)]
 
-    def _understood(
-        self, backend_name: str, key: str, model: str, prompt: str, *rest: Any
-    ) -> tuple[Backend, MusicRequest]:
-        """The wish as a backend and a checked request; raises ``MusicGenSpaceError``."""
+    def _understood(self, backend_name: str, key: str, model: str, prompt: str, *rest: Any) -> Job:
+        """What a wish asks for; raises ``MusicGenSpaceError``."""
         backend = backend_named(self._backends, backend_name)
         *fields, own_sound, use = rest
         given = zip(FIELDS, fields, strict=True)
         obeyed = {name: value for name, value in given if name in backend.knobs}
+        stretch = None
         if use in backend.knobs:
             obeyed |= clip_fields(self.sounds, own_sound, use)
+        elif CONTINUE in backend.knobs:
+            stretch = picked_stretch(self.sounds, own_sound, use)
         music_request = backend.request({"prompt": prompt, **obeyed, "model": model})
         if isinstance(backend, HostedBackend):
             backend = paid_by(backend, key)
-        return backend, music_request
+        job = Job(backend, music_request)
+        return job.for_stretch(stretch) if stretch else job
 
     def _check_money(self, visit: _Visit, backend: Backend, key: str, request: gr.Request) -> None:
         """Raise what speaks against paying for a take now."""
@@ -374,13 +375,6 @@ def introduction(backend: Backend, key: str = "") -> list[Message]:
 def _changed(wish: Sequence[Any], **changes: Any) -> list[Any]:
     """A wish with other values in some of its fields."""
     return [changes.get(name, value) for name, value in zip(_WISH, wish, strict=True)]
-
-
-def _fingerprint(wish: Sequence[Any], request: MusicRequest) -> str:
-    """What tells wishes apart; "" for one that is never the same twice."""
-    if request.seed == RANDOM_SEED:
-        return ""
-    return json.dumps([wish[0], request.settings()])
 
 
 def _buttons(*, busy: bool) -> tuple[Any, Any, Any]:

@@ -143,6 +143,23 @@ def test_the_stretch_is_picked_with_keys_mouse_and_numbers(humming: Page, tmp_pa
     assert seconds_in(humming) == pytest.approx(60 - picked[0] + 1, abs=0.1)
 
 
+def test_a_part_of_a_sound_is_made_anew_and_the_rest_stays(humming: Page, tmp_path: Path) -> None:
+    bring(humming, riff(tmp_path, seconds=20))
+    humming.get_by_role("radio", name="Make this part anew").check()
+    assert stretch(humming) == (6, 14)
+    expect(humming.locator("#picker [data-part=length]")).to_have_text(
+        "8.0 s made anew, the rest of 20.0 s stays"
+    )
+    hum(humming, "jazz", seconds=10, seed=700)
+    heard = [humming.evaluate(PITCH, at) for at in (2, 9, 18)]
+    assert heard[0] == pytest.approx(440, abs=10)
+    assert heard[1] == pytest.approx(900, abs=20)
+    assert heard[2] == pytest.approx(440, abs=10)
+    expect(humming.locator("[data-part=facts]")).to_contain_text(
+        "6.0 to 14.0 s of riff.wav made anew"
+    )
+
+
 def test_a_finger_moves_the_whole_stretch(humming: Page, tmp_path: Path) -> None:
     bring(humming, riff(tmp_path, seconds=20))
     humming.locator("#picker").evaluate("picker => picker.scrollIntoView({ block: 'center' })")

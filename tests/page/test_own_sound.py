@@ -13,9 +13,11 @@ from musicgen_space.page.clip.own_sound import (
     CONTINUE,
     FOLLOW,
     NOTHING_PICKED,
+    REPLACE,
     clip_fields,
     new_sounds,
     picked,
+    picked_stretch,
 )
 from musicgen_space.request import CLIP_LIMITS
 from tests.page.told import told
@@ -120,3 +122,34 @@ def test_sounds_stay_apart() -> None:
     assert sounds.get(second) is not None
     with pytest.raises(UnreadableAudio):
         clip_fields(sounds, choice, FOLLOW)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stretch"), [(60, (26, 34)), (10, (2.5, 7.5)), (1.6, (0.3, 1.3)), (1, (0, 1))]
+)
+def test_a_part_of_its_middle_is_made_anew(seconds: float, stretch: tuple[float, float]) -> None:
+    shown = picked("key", ramp(seconds), REPLACE)
+    assert (shown["from"], shown["to"]) == pytest.approx(stretch)
+    assert (shown["least"], shown["most"]) == (1, 28)
+
+
+def test_the_part_to_be_made_anew_is_one_of_the_whole_sound() -> None:
+    sounds = new_sounds()
+    key = sounds.add(ramp(60))
+    choice = {"clip": key, "from": 12, "to": 18.0}
+    stretch = picked_stretch(sounds, choice, REPLACE)
+    assert stretch is not None
+    assert (stretch.start, stretch.end, stretch.piece.duration) == (12, 18, 60)
+    assert clip_fields(sounds, choice, REPLACE) == {}
+    assert picked_stretch(sounds, choice, CONTINUE) is None
+    # There is too little before it to go on from.
+    nearly = picked_stretch(sounds, {**choice, "from": 0.4}, REPLACE)
+    assert nearly is not None
+    assert nearly.start == 0
+
+
+def test_too_long_a_part_to_be_made_anew_is_refused_with_its_limit() -> None:
+    sounds = new_sounds()
+    choice = {"clip": sounds.add(ramp(60)), "from": 2, "to": 50.0}
+    with pytest.raises(InvalidRequest, match="1 to 28 seconds after the start, 2, got 50"):
+        picked_stretch(sounds, choice, REPLACE)

@@ -455,6 +455,38 @@ def test_a_kept_take_is_continued_and_kept_whole(
     assert (clip.start, clip.duration) == (0, 20)
 
 
+def test_a_part_of_a_sound_is_made_anew_in_several_ways(
+    keeping: Studio, home: Home, library: Library, riff: str
+) -> None:
+    own = ({**keeping.bring(visitor(), riff, "replace"), "from": 4.0, "to": 9.0}, "replace")
+    done = made_for(keeping, ME, *wish_at_home(own=own))
+    assert [take["wanted"] for take in done["takes"]] == [20] * 4
+    [request] = home.wishes
+    assert request.continue_from is not None
+    assert request.duration == pytest.approx(5 + 2 + 0.4, abs=0.1)
+    kept = library.search(ME["visitor"])
+    assert len(kept) == 4
+    take = library.take(ME["visitor"], kept[0].id)
+    assert take is not None
+    before, _ = soundfile.read(riff, dtype="float32")
+    new = np.abs(take.samples[0] - before) > 0.01
+    assert new.any()
+    assert new.nonzero()[0][[0, -1]] == pytest.approx([4.05 * RATE, 9 * RATE], abs=2 * RATE)
+    assert take.samples[0, : 4 * RATE] == pytest.approx(before[: 4 * RATE], abs=1e-4)
+    assert "4.0 to 9.0 s of riff.wav made anew" in told(done["takes"][0]["facts"])
+    assert done["takes"][0]["link"].endswith("&replaced=own")
+
+
+def test_a_part_that_was_made_anew_is_not_made_again_unasked(
+    studio: Studio, home: Home, riff: str
+) -> None:
+    shown = studio.bring(visitor(), riff, "replace")
+    for end in (9.0, 9.0, 10.0):
+        wanted = wish_at_home(own=({**shown, "from": 4.0, "to": end}, "replace"))
+        assert list(studio.make(visitor(), None, *wanted))
+    assert len(home.wishes) == 2
+
+
 @pytest.mark.parametrize("use", ["continue_from", "melody"])
 def test_a_take_with_ones_own_sound_is_opened_as_it_was_when_it_was_made(
     keeping: Studio, library: Library, riff: str, use: str

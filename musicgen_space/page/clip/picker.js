@@ -157,18 +157,19 @@ function show() {
   draw();
 }
 
-// Of what is continued, all that is picked is kept, and so many seconds are added.
+// Of what is continued, all that is picked is kept, and so many seconds are added. Of what is
+// made anew in part, the rest is.
 function showLength() {
-  const length = sound.to - sound.from;
+  const picked = sound.to - sound.from;
   const added = Number(home.querySelector("#duration [type=number]")?.value);
-  const goesOn = home.querySelector("#use input:checked")?.value === "continue_from";
-  part("length").textContent = goesOn && added
-    ? translated("{length:.1f} s kept, {added:.1f} s added: {whole:.1f} s in all", {
-        length: length.toFixed(1), added: added.toFixed(1), whole: (length + added).toFixed(1),
-      })
-    : translated("{length:.1f} of {whole:.1f} s", {
-        length: length.toFixed(1), whole: seconds().toFixed(1),
-      });
+  const use = home.querySelector("#use input:checked")?.value;
+  const [length, whole] = [picked.toFixed(1), seconds().toFixed(1)];
+  part("length").textContent = {
+    continue_from: added && translated("{length:.1f} s kept, {added:.1f} s added: {whole:.1f} s in all", {
+      length, added: added.toFixed(1), whole: (picked + added).toFixed(1),
+    }),
+    replace: translated("{length:.1f} s made anew, the rest of {whole:.1f} s stays", { length, whole }),
+  }[use] || translated("{length:.1f} of {whole:.1f} s", { length, whole });
 }
 
 function draw() {

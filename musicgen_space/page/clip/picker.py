@@ -16,7 +16,7 @@ from musicgen_space.audio.clips import wav
 from musicgen_space.backends.base import MELODY_NEEDS, Backend
 from musicgen_space.clip import Clip
 from musicgen_space.message import Message, as_json
-from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, Picked
+from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW, NOTHING_PICKED, REPLACE, Picked
 from musicgen_space.page.form.fields import QUIET, folded
 from musicgen_space.page.i18n.translate import say
 from musicgen_space.page.session import Studio
@@ -24,11 +24,15 @@ from musicgen_space.page.visitors.kept import Kept
 from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.page.visitors.page_work import PageWork
 from musicgen_space.page.widget import widget
-from musicgen_space.request import CLIP_LIMITS
 
 __all__ = ["OwnSound"]
 
-_CHOICES = [(say("Continue it"), CONTINUE), (say("Follow its melody"), FOLLOW)]
+_CHOICES = [
+    (say("Continue it"), CONTINUE),
+    (say("Make this part anew"), REPLACE),
+    (say("Follow its melody"), FOLLOW),
+]
+_FIELDS = {CONTINUE: CONTINUE, REPLACE: CONTINUE, FOLLOW: FOLLOW}  # that a use needs
 _MELODY_NEEDS = say("Following a melody needs a melody model, such as facebook/musicgen-melody.")
 _ABOUT = Message("A song, a hummed tune, a riff: choose a file of up to 10 minutes, or record one.")
 
@@ -97,7 +101,7 @@ class OwnSound:
         return [gr.update(open=True), *seen]
 
     def uses(self, backend: Backend, model: str) -> list[str]:
-        """What a model can do with a sound, as fields of a request."""
+        """What a model can do with a sound."""
         return _possible(backend, model)
 
     def refusal(self, backend: Backend, model: str, use: str) -> str:
@@ -125,7 +129,7 @@ class OwnSound:
     def tell_in_title(self, backends: Mapping[str, Backend], switch: gr.Radio) -> None:
         """The section says what is used while it is closed, without asking the server."""
         uses = {
-            name: [use for use in CLIP_LIMITS if use in each.knobs]
+            name: [use for _, use in _CHOICES if _FIELDS[use] in each.knobs]
             for name, each in backends.items()
         }
         title = widget(None, "form/title.js", "clip/title.js", uses=uses, elem_classes="title-of")
@@ -167,8 +171,8 @@ def _uses(backend: Backend, model: str, used: str) -> dict[str, Any]:
 def _possible(backend: Backend, model: str) -> list[str]:
     """What can be done with a sound: of a melody model, loading it may be what tells."""
     follows = {choice.name: choice.melody is not False for choice in backend.models()}
-    able = {CONTINUE: True, FOLLOW: follows.get(model, False)}
-    return [use for _, use in _CHOICES if use in backend.knobs and able[use]]
+    able = {CONTINUE: True, REPLACE: True, FOLLOW: follows.get(model, False)}
+    return [use for _, use in _CHOICES if _FIELDS[use] in backend.knobs and able[use]]
 
 
 def _seen(shown: dict[str, Any]) -> list[Any]:

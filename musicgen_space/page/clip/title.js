@@ -6,5 +6,10 @@ watch("value", () => {
   const [picked, use, place] = props.value;
   if (!picked?.clip || !props.uses[place]?.includes(use)) return note("");
   const sound = picked.name;
-  note(use === "melody" ? translated("melody of {sound}", { sound }) : translated("goes on from {sound}", { sound }));
+  const [start, end] = [picked.from.toFixed(1), picked.to.toFixed(1)];
+  note({
+    continue_from: translated("goes on from {sound}", { sound }),
+    melody: translated("melody of {sound}", { sound }),
+    replace: translated("{start:.1f} to {end:.1f} s of {sound} made anew", { start, end, sound }),
+  }[use]);
 });

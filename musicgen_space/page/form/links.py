@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, upgraded
+from musicgen_space.request import LIMITS, TEXTS, upgraded
+from musicgen_space.take import OWN_SOUNDS
 
 __all__ = ["query_of", "settings_in"]
 
@@ -27,7 +28,7 @@ def query_of(settings: Mapping[str, Any]) -> str:
         for name, default in _DEFAULTS.items()
         if name not in _ALWAYS and settings.get(name, default) != default
     ]
-    pairs += [(name, _CLIP) for name in CLIP_LIMITS if settings.get(name)]
+    pairs += [(name, _CLIP) for name in OWN_SOUNDS if settings.get(name)]
     return urlencode(pairs, safe="/,:")
 
 
@@ -35,7 +36,7 @@ def settings_in(query: Mapping[str, str]) -> dict[str, Any]:
     """The settings that a query names; unchecked, empty where it names none."""
     texts = {name: str(query[name]) for name in (*TEXTS, "model", "backend") if name in query}
     numbers = {name: _read(str(query[name])) for name in (*LIMITS, _OLDER) if name in query}
-    clips = {name: _CLIP for name in CLIP_LIMITS if name in query}
+    clips = {name: _CLIP for name in OWN_SOUNDS if name in query}
     return texts | upgraded(numbers) | clips
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import gradio as gr
 
 from musicgen_space.backends.base import Backend
-from musicgen_space.page.clip.own_sound import CONTINUE
+from musicgen_space.page.clip.own_sound import CONTINUE, FOLLOW
 from musicgen_space.page.form.fields import FIELDS, LONGER, model_choices
 from musicgen_space.page.form.length import length_shown
-from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, shortened, upgraded
+from musicgen_space.request import LIMITS, TEXTS, MusicRequest, shortened, upgraded
+from musicgen_space.take import OWN_SOUNDS
 
 __all__ = ["Recall", "Recalled", "recalled"]
 
@@ -109,7 +110,7 @@ def recalled(settings: Mapping[str, Any], backends: Mapping[str, Backend]) -> Re
             fields[name] = _checked(name, value)
         except (ValueError, RecursionError) as error:
             notes.append(str(error))
-    notes += [_clip_note(name) for name in CLIP_LIMITS if settings.get(name)]
+    notes += [_clip_note(name) for name in OWN_SOUNDS if settings.get(name)]
     return Recalled(backend, model, fields, notes)
 
 
@@ -154,5 +155,6 @@ def _not_offered(kind: str, name: object) -> str:
 
 
 def _clip_note(field: str) -> str:
-    made = "It goes on from" if field == CONTINUE else "It follows the melody of"
+    ways = {CONTINUE: "It goes on from", FOLLOW: "It follows the melody of"}
+    made = ways.get(field, "It is a part, made anew, of")
     return f"{made} somebody's own sound: choose that again under Your own sound."

@@ -26,7 +26,7 @@ from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.page.visitors.page_work import PageWork
 from musicgen_space.page.widget import widget
 from musicgen_space.request import MAX_PROMPT_CHARACTERS
-from musicgen_space.take import Receipt, Take
+from musicgen_space.take import Receipt, Replaced, Take
 
 __all__ = [
     "View",
@@ -35,6 +35,7 @@ __all__ = [
     "clock",
     "file_name",
     "length_fact",
+    "replaced_facts",
     "seed_fact",
     "view",
     "view_of_takes",
@@ -201,6 +202,7 @@ def facts(take: Take) -> list[Text]:
         seed_fact(take.request.seed),
         length_fact(take.duration, take.stopped),
         *clip_facts(take.clips),
+        *replaced_facts(take.replaced),
     ]
     if take.receipt is not None:
         parts += _receipt_facts(take.receipt)
@@ -262,6 +264,25 @@ def clip_facts(clips: Mapping[str, ClipFacts]) -> Iterator[Message]:
         yield Message("goes on from {sound}", sound=continued.name)
     if followed:
         yield Message("melody of {sound}", sound=followed.name)
+
+
+def replaced_facts(replaced: Replaced | None) -> Iterator[Message]:
+    """Which part of a take is new, and how well it goes over into the rest."""
+    if replaced is None:
+        return
+    yield Message(
+        "{start:.1f} to {end:.1f} s of {sound} made anew",
+        start=replaced.start,
+        end=replaced.end,
+        sound=replaced.name,
+    )
+    if replaced.joint is not None:
+        yield Message(
+            "as before from {joint:.1f} s on: {match:.0f} % alike there, {jump:.1f} dB apart",
+            joint=replaced.joint,
+            match=100 * (replaced.match or 0.0),
+            jump=abs(replaced.level_jump or 0.0),
+        )
 
 
 def _receipt_facts(receipt: Receipt) -> Iterator[Message]:

@@ -327,6 +327,7 @@ const ACTIONS = [
   [translated("Use these settings"), (row) => send("recall", { ids: [row.id] })],
   [translated("Same prompt, new seed"), renew],
   [translated("Continue from here"), (row) => bring(row, "continue_from"), "continue_from"],
+  [translated("Make a part anew"), (row) => bring(row, "replace"), "replace"],
   [translated("Use as melody"), (row) => bring(row, "melody"), "melody"],
   [translated("Download"), download],
   [translated("Copy link"), copyLink],

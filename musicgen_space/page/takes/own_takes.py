@@ -18,12 +18,18 @@ from musicgen_space.errors import InvalidRequest, LibraryUnavailable, MusicGenSp
 from musicgen_space.library import Entry, Library
 from musicgen_space.message import Message, Text, as_json
 from musicgen_space.page.form.links import query_of
-from musicgen_space.page.player.player import clip_facts, file_name, length_fact, seed_fact
+from musicgen_space.page.player.player import (
+    clip_facts,
+    file_name,
+    length_fact,
+    replaced_facts,
+    seed_fact,
+)
 from musicgen_space.page.visitors.account import Asking
 from musicgen_space.page.visitors.identity import Visitors
 from musicgen_space.request import CLIP_LIMITS, LIMITS
 from musicgen_space.settings import Settings
-from musicgen_space.take import Take
+from musicgen_space.take import OWN_SOUNDS, Replaced, Take
 
 __all__ = ["MOST_AT_ONCE", "PAGE", "Answer", "OwnTakes", "Row"]
 
@@ -285,7 +291,7 @@ class OwnTakes:
             "batch": entry.batch,
             "formats": [*FORMATS],
             "link": query_of(entry.settings),
-            "sound": any(entry.settings.get(field) for field in CLIP_LIMITS),
+            "sound": any(entry.settings.get(field) for field in OWN_SOUNDS),
         }
 
     def _facts(self, entry: Entry) -> list[Text]:
@@ -301,6 +307,7 @@ def _particulars(settings: Mapping[str, Any]) -> Iterator[Message]:
     """What else was wished for: it tells takes of the same prompt apart."""
     clips = {field: ClipFacts.read(settings.get(field)) for field in CLIP_LIMITS}
     yield from clip_facts({field: clip for field, clip in clips.items() if clip})
+    yield from replaced_facts(Replaced.read(settings.get("replaced")))
     if settings.get("negative_prompt"):
         yield Message("without {words}", words=str(settings["negative_prompt"]))
     if settings.get("blend_prompt"):
