@@ -175,7 +175,7 @@ class Studio:
             self._check_money(visit, job.backend, wish[1], request)
         visit.stop.set()
         stop = visit.stop = threading.Event()
-        progress = TakeProgress(job.request, self._shelf, visitor)
+        progress = TakeProgress(job.request, self._shelf, visitor, visit.ended)
         last: View = view("idle", Stopped().told)
         seed = gr.skip()
         takes: list[Take] = []
@@ -206,7 +206,8 @@ class Studio:
             if job.fingerprint and not any(take.stopped for take in takes):
                 visit.made[job.fingerprint] = {"take": last["take"], "kept": kept[:1]}
         spent = time.monotonic() if isinstance(job.backend, HostedBackend) else gr.skip()
-        yield {**last, "ended": True}, seed, *_buttons(busy=False), spent, gr.skip()
+        visit.ended = progress.view["take"]
+        yield {**last, "ended": visit.ended}, seed, *_buttons(busy=False), spent, gr.skip()
         return True
 
     def stop(self, request: gr.Request) -> None:
@@ -360,6 +361,7 @@ class _Visit:
         self.stop = threading.Event()
         self.purse = Purse()
         self.next = Wishes()
+        self.ended = ""  # the id of what was made last
         self.made: LRUCache[str, dict[str, Any]] = LRUCache(_MOST_REMEMBERED)
         self.sound: str | None = None  # the id of the visitor's own sound
 

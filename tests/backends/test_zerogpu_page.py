@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def forget(device: Device) -> None:
 
 
 def test_a_press_of_generate_is_on_the_visitors_quota(page: str, device: Device) -> None:
-    assert '"ended":true' in pressed(page, headers=HEADERS)
+    assert re.search('"ended":"[^"]', pressed(page, headers=HEADERS))
     assert device.tokens == [TOKEN]
 
 

@@ -36,6 +36,15 @@ AudioBufferSourceNode.prototype.start = function (when, ...rest) {
 """
 
 
+# How far things that were already seen have moved, all in all.
+WATCH_SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
 @pytest.fixture(scope="session")
 def segmind() -> Segmind:
     """The hosted API's local stand-in, which counts what it bills."""
@@ -130,7 +139,7 @@ def shown(page: Page, address: str, patience: float) -> Iterator[None]:
     ``patience`` is in milliseconds.
     """
     page.set_default_timeout(patience)
-    page.add_init_script(LISTEN)
+    page.add_init_script(LISTEN + WATCH_SHIFTS)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
     page.on("request", lambda request: problems.extend(foreign(request.url, address)))

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
 from musicgen_space.request import MusicRequest
-from tests.browser.conftest import LISTEN, launched, shown
+from tests.browser.conftest import LISTEN, WATCH_SHIFTS, launched, shown
 from tests.browser.test_page import PLAYING, download_as, finished, generate
 from tests.browser.test_sharing_page import FILE, take_file
 from tests.servers.app import serving
@@ -34,14 +34,6 @@ HOSTILE = """<style>
 BEGUN = "!document.querySelector('.player').dataset.take.startsWith('example')"
 
 FOCUSED = "(({ dataset, id, tagName }) => dataset.part || id || tagName)(document.activeElement)"
-
-# How far things that were already seen have moved, all in all.
-WATCH_SHIFTS = """
-window.shifted = 0;
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) window.shifted += entry.value;
-}).observe({ type: "layout-shift", buffered: true });
-"""
 
 
 @pytest.fixture(scope="module")

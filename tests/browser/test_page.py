@@ -11,6 +11,7 @@ import soundfile
 from playwright.sync_api import Browser, Page, expect
 
 from musicgen_space.audio.files import read_settings
+from tests.browser.conftest import opened
 
 PHASE = "document.querySelector('.player').dataset.phase"
 PLAYING = "document.querySelector('.player').dataset.playing"
@@ -235,6 +236,14 @@ def test_a_small_screen_shows_everything_without_scrolling_sideways(page: Page, 
     generate(page, "jazz", seconds=1)
     expect(page.locator(".wave")).to_be_in_viewport()
     finished(page)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_moves_while_the_page_loads(browser: Browser, address: str, width: int) -> None:
+    with opened(browser, address, 90_000, width) as page:
+        expect(page.locator("[data-part=title]")).not_to_be_empty()
+        page.wait_for_timeout(1000)  # nothing tells that nothing will happen
+        assert page.evaluate("window.shifted") < 0.02
 
 
 def test_nothing_moves_while_a_take_is_made(page: Page) -> None:

@@ -38,7 +38,7 @@ NOTE = """() => {
 }"""
 
 # Everything that moves from now on by itself, and what is done with keys or mouse as well.
-WATCH_SHIFTS = """() => {
+NOTE_SHIFTS = """() => {
   window.shifts = [];  // by how much, and what
   const named = (node) => node?.closest?.("[id]")?.id ?? node?.nodeName;
   // What is made comes on top of the list of takes, below all this, and moves the older ones.
@@ -405,7 +405,7 @@ def test_nothing_jumps_while_takes_are_made(page: Page, width: int, takes: int) 
         finished(page)
     ask(page, "lo-fi music with a soothing melody", seconds=5)
     page.wait_for_timeout(500)
-    page.evaluate(WATCH_SHIFTS)
+    page.evaluate(NOTE_SHIFTS)
     begin(page, "#generate")
     finished(page)
     expect(page.get_by_role("button", name="Download as MP3").first).to_be_attached()

@@ -35,7 +35,8 @@ def component_route() -> Route:
 
 def choose_view() -> str:
     """HTML for the page's head."""
-    return f"<script>{source('embedding/view.js')}</script>"
+    style, script = source("embedding/first.css"), source("embedding/view.js")
+    return f"<style>{style}</style><script>{script}</script>"
 
 
 def link_to_the_whole_page(prompt: gr.Textbox) -> None:

@@ -18,6 +18,7 @@ const wave = part("wave");
 
 let view = props.value;
 let take = view.take;
+let ended = view.ended;   // what was made last, as far as others on the page were told
 let takes = [];           // the view's, as they are heard: with a finish, and how loud
 let chosen = 0;           // which of them is shown and played
 

@@ -65,7 +65,7 @@ def build_player(shelf: Shelf, value: View, work: PageWork, most: int = MOST_TAK
     (Hz), ``channels``, ``chunks`` (how many can be fetched), ``speed`` (× real time), ``peaks``
     and ``peaks_per_second``. Texts are JSON for the scripts' ``told``.
 
-    ``ended`` says that a take was made or failed just now: others on the page are told.
+    ``ended`` is the id of what was made or failed last: others on the page are told.
 
     Which finish takes are heard with, and which of them, is up to each browser. Its event
     ``select`` says that a take has won a blind comparison, with the ``take``'s id and what it
@@ -137,7 +137,7 @@ def view(phase: str, status: Text | Sequence[Text] = "", **changes: Any) -> View
         "facts": [],
         "variations": 1,
         "takes": [],
-        "ended": False,
+        "ended": "",
         **changes,
     }
 

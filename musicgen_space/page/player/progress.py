@@ -20,9 +20,14 @@ _LONG = 60  # seconds from which on lengths are told in minutes
 
 
 class TakeProgress:
-    """What the player shows of one wish, from pressing Generate to the finished takes."""
+    """What the player shows of one wish, from pressing Generate to the finished takes.
 
-    def __init__(self, request: MusicRequest, shelf: Shelf, visitor: str = "") -> None:
+    The one before has ``ended``, which the page may not have been told yet.
+    """
+
+    def __init__(
+        self, request: MusicRequest, shelf: Shelf, visitor: str = "", ended: str = ""
+    ) -> None:
         self._shelf = shelf
         self._unseen: np.ndarray | None = None  # sound that does not fill a peak yet
         self.view: View = view(
@@ -34,6 +39,7 @@ class TakeProgress:
             peaks_per_second=peaks_per_second(request.total_seconds),
             title=request.prompt,
             variations=request.variations,
+            ended=ended,
         )
 
     @property

@@ -24,7 +24,8 @@ function update() {
     part("announcement").textContent = told(view.announcement);
   }
   // There may be something new in the list of takes.
-  if (view.ended && !before.ended) document.dispatchEvent(new Event("musicgen:kept"));
+  if (view.ended && view.ended !== ended) document.dispatchEvent(new Event("musicgen:kept"));
+  ended = view.ended || ended;
   hear();
   if (view.phase === "done" && !playing && !(startAlone && view.chunks)) source = "file";
   fetchChunks();
