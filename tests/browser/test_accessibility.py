@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import opened
+
+# What a finger presses, all but Gradio's own links at the foot, and too low to be hit.
+TOO_LOW = """() => [...document.querySelectorAll(
+  "gradio-app main :is(button, summary, a, [role=tab], input[type=search], input[type=number])"
+)].filter((node) => node.checkVisibility({ visibilityProperty: true }))
+  .filter((node) => node.getBoundingClientRect().height < 42)
+  .map((node) => node.outerHTML)"""
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
@@ -61,3 +70,12 @@ def test_the_keyboard_goes_through_the_page_from_top_to_bottom(page: Page) -> No
         if place == "result":
             break
     assert [*dict.fromkeys(places)] == ["header", "wish", "result"]
+
+
+def test_fingers_hit_what_they_aim_at(browser: Browser, fast: str) -> None:
+    with opened(browser, fast, 60_000, 390, has_touch=True, is_mobile=True) as page:
+        page.locator(".summary").tap()
+        for title in ("Your own sound", "More control", "Sound finish"):
+            page.get_by_role("button", name=title).tap()
+        expect(page.locator("#variations")).to_be_visible()
+        assert page.evaluate(TOO_LOW) == []
