@@ -30,7 +30,7 @@ from musicgen_space.audio.mastering.loudness import LOUDNESS, TRUE_PEAK
 from musicgen_space.audio.mastering.normalise import MOST_LIMITED
 from musicgen_space.backends import backend_named, open_backends
 from musicgen_space.backends.base import Backend, Loading, Progress, Update, Waiting
-from musicgen_space.backends.replace import Stretch, replaced
+from musicgen_space.backends.stretch import Stretch, replaced
 from musicgen_space.clip import Clip
 from musicgen_space.errors import (
     BackendError,

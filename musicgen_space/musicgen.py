@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from musicgen_space.backends.base import Backend, Chunk
-from musicgen_space.backends.replace import Stretch, replaced
+from musicgen_space.backends.stretch import Stretch, replaced
 from musicgen_space.clip import Clip
 from musicgen_space.errors import BackendError, InvalidRequest, InvalidSetting, Stopped
 from musicgen_space.key import ApiKey

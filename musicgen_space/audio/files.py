@@ -171,7 +171,7 @@ def read_take(data: bytes) -> Take | None:
     clips = {name: ClipFacts.read(settings.get(name)) for name in CLIP_LIMITS}
     try:
         request, receipt = MusicRequest(**fields), settings.get("receipt")
-        finish = settings.get("finish")
+        finish, replaced = settings.get("finish"), settings.get("replaced")
         return Take(
             samples=samples,
             sample_rate=sample_rate,
@@ -184,7 +184,7 @@ def read_take(data: bytes) -> Take | None:
             finish=None if finish is None else Finish(**finish),
             loop=Loop.read(settings.get("loop")),
             clips={name: clip for name, clip in clips.items() if clip is not None},
-            replaced=Replaced.read(settings.get("replaced")),
+            replaced=None if replaced is None else Replaced(**replaced),
         )
     except (InvalidRequest, TypeError):  # not our settings after all
         return None

@@ -11,6 +11,7 @@ import time
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -173,18 +174,19 @@ def test_all_of_mcp_has_as_many_of_the_owners_takes_as_one_visitor(page: str) ->
 
 def test_nobody_stops_anothers_take_without_knowing_its_session(page: str, folder: Path) -> None:
     visitor, other = Visitor(page, "8.8.7.8"), Visitor(page, "8.8.7.9")
-    news = visitor.ask("lasting", duration=20)
     endpoints = httpx.get(f"{page}/config").json()["dependencies"]
     numbers = {each["api_name"]: each["id"] for each in endpoints}
-    until(lambda: bool(told(folder, "lasting")))
-    for session in ("", None, "lasting", "null", "*"):
-        body = {"session_hash": session, "event_id": session, "fn_index": numbers["generate"]}
-        for path in ("cancel", "reset"):
-            httpx.post(f"{page}/gradio_api/{path}", json=body)
-        for name in ("stop", "leave"):
-            pressed = {"session_hash": session, "fn_index": numbers[name], "data": []}
-            httpx.post(f"{page}/gradio_api/queue/join", json=pressed)
-    assert '"status": "Done"' in visitor.hear(news)
+    with ThreadPoolExecutor(1) as listening:  # what nobody listens to is stopped
+        heard = listening.submit(visitor.hear, visitor.ask("lasting", duration=20))
+        until(lambda: bool(told(folder, "lasting")))
+        for session in ("", None, "lasting", "null", "*"):
+            body = {"session_hash": session, "event_id": session, "fn_index": numbers["generate"]}
+            for path in ("cancel", "reset"):
+                httpx.post(f"{page}/gradio_api/{path}", json=body)
+            for name in ("stop", "leave"):
+                pressed = {"session_hash": session, "fn_index": numbers[name], "data": []}
+                httpx.post(f"{page}/gradio_api/queue/join", json=pressed)
+        assert '"status": "Done"' in heard.result()
     assert told(folder, "lasting") == ["began lasting", "made lasting"]
     assert '"status": "Done"' in other.hear(other.ask("short", **SHORT))
 

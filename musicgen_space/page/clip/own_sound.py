@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from musicgen_space.audio.peaks import normalised_peaks
-from musicgen_space.backends.replace import Stretch
+from musicgen_space.backends.stretch import Stretch
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.message import Message, as_json

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from musicgen_space.backends.base import Backend, Update
-from musicgen_space.backends.replace import Stretch, replaced
+from musicgen_space.backends.stretch import Stretch, replaced
 from musicgen_space.request import RANDOM_SEED, MusicRequest
 
 __all__ = ["Job", "most_at_once"]

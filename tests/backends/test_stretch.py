@@ -17,7 +17,7 @@ from musicgen_space.audio.files import encode, read_piece, read_take
 from musicgen_space.audio.joint import FADE_SECONDS
 from musicgen_space.audio.resample import convert
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
-from musicgen_space.backends.replace import Stretch, replaced
+from musicgen_space.backends.stretch import Stretch, replaced
 from musicgen_space.clip import Clip
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.request import MusicRequest
