@@ -13,6 +13,8 @@
     const home = homeOf(target);
     if (!home || !target.closest("#generate")) return;
     gesture(home);
+    const key = home.querySelector("#key input");
+    if (visible(key) && !key.value) key.focus(); // the server says why
     // What was wrong with the last wish is not said of this one.
     for (const close of document.querySelectorAll(".error[data-testid=toast-close]")) close.click();
   }, true);

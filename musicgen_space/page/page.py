@@ -157,7 +157,7 @@ def build_page(
         _tell_money(studio, backend, key, money, price, spent)
         won = player.select(studio.choose_winner, panel, queue=False, **QUIET)
         won.then(None, None, None, js=NEW_TAKES, **QUIET)
-        make_next.click(studio.make_next, wish, wishes, queue=False, **QUIET)
+        make_next.click(studio.make_next, anew["inputs"], wishes, queue=False, **QUIET)
         wishes.drop(studio.drop, wishes, wishes, queue=False, **QUIET)
         stop.click(studio.stop, queue=False, **QUIET)
         page.unload(studio.leave)

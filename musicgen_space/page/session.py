@@ -63,7 +63,7 @@ _BROKEN = Message("Something went wrong here, not with your prompt. Please try a
 # The fields of a wish; the last two are what is picked of the visitor's own sound, for what.
 _WISH = ("backend", "key", "model", "prompt", *FIELDS, "own_sound", "use")
 _MAKING = 6  # what an update of a wish has besides the player
-_MOST_REMEMBERED = 50  # wishes of a session that were made
+_MOST_REMEMBERED = 50  # wishes of a session
 
 _SECONDS_BETWEEN_VIEWS = 0.25
 # The latest are kept. Gradio has 150 kB for each, and anybody can invent them.
@@ -110,15 +110,23 @@ class Studio:
         else:
             yield *(gr.skip(),) * _MAKING, visit.next.shown(made)
 
-    def make_next(self, request: gr.Request, whose: Any, *wish: Any) -> dict[str, Any]:
-        """Have a wish made when what is being made is done; → the note of what waits."""
+    def make_next(
+        self, request: gr.Request, whose: Any, keep_seed: bool, *wish: Any
+    ) -> dict[str, Any]:
+        """Have a wish made when what is being made is done; → the note of what waits.
+
+        One that was asked for already gets a seed that is drawn, unless it is kept.
+        """
         visit = self._visit(request)
         with _told():
             job = self._understood(*wish)
             if isinstance(job.backend, HostedBackend):  # a key is kept for no later call
                 raise InvalidRequest("backend", job.backend.name, "makes one wish at a time")
-            without_key = _changed(wish, key="")
-            visit.next.add(Wish(whose, without_key, job.request.prompt))
+            fields = _changed(wish, key="")
+            if job.fingerprint in visit.asked and not keep_seed:
+                fields = _changed(fields, seed=draw_seed(job.request.seed))
+            visit.next.add(Wish(whose, fields, job.request.prompt))
+        visit.asked[job.fingerprint] = None
         return visit.next.shown()
 
     def drop(self, request: gr.Request, asked: Any) -> dict[str, Any]:
@@ -175,6 +183,8 @@ class Studio:
             self._check_money(visit, job.backend, wish[1], request)
         visit.stop.set()
         stop = visit.stop = threading.Event()
+        visit.asked[job.fingerprint] = None
+        visit.prompt = job.request.prompt
         progress = TakeProgress(job.request, self._shelf, visitor, visit.ended)
         last: View = view("idle", Stopped().told)
         seed = gr.skip()
@@ -204,7 +214,10 @@ class Studio:
         if takes and finished:
             last, seed = progress.finish(takes, kept, note), takes[0].request.seed
             if job.fingerprint and not any(take.stopped for take in takes):
-                visit.made[job.fingerprint] = {"take": last["take"], "kept": kept[:1]}
+                made = {"take": last["take"], "kept": kept[:1]}
+                visit.made[job.fingerprint] = made
+                for alone, kept_as in zip(job.variations(), kept, strict=False):
+                    visit.made[alone.fingerprint] = {**made, "kept": [kept_as]}
         spent = time.monotonic() if isinstance(job.backend, HostedBackend) else gr.skip()
         visit.ended = progress.view["take"]
         yield {**last, "ended": visit.ended}, seed, *_buttons(busy=False), spent, gr.skip()
@@ -253,6 +266,10 @@ class Studio:
         """What made a kept take."""
         with _told():
             return self.takes.entry(self.takes.seen(asked, request)).settings
+
+    def is_new(self, request: gr.Request, prompt: str) -> bool:
+        """Whether ``prompt`` was typed since the last wish of this browser session."""
+        return bool(prompt.strip()) and prompt != self._visit(request).prompt
 
     def put_away(self, request: gr.Request) -> Picked:
         """Forget somebody's own sound."""
@@ -362,6 +379,8 @@ class _Visit:
         self.purse = Purse()
         self.next = Wishes()
         self.ended = ""  # the id of what was made last
+        self.prompt = ""  # of what was asked for last
+        self.asked: LRUCache[str, None] = LRUCache(_MOST_REMEMBERED)
         self.made: LRUCache[str, dict[str, Any]] = LRUCache(_MOST_REMEMBERED)
         self.sound: str | None = None  # the id of the visitor's own sound
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -400,7 +401,7 @@ def test_what_is_made_is_kept_for_whose_page_it_was(keeping: Studio, library: Li
     entries = library.search(ME["visitor"])
     assert {take["kept"] for take in done["takes"]} == {entry.id for entry in entries}
     assert (done["phase"], done["status"], len(entries)) == ("done", "", 2)
-    nobodys = made_for(keeping, {"visitor": "owner"}, *wish_at_home())
+    nobodys = made_for(keeping, {"visitor": "owner"}, *wish_at_home(seed=7))
     assert [take["kept"] for take in nobodys["takes"]] == [""]
     assert library.search("owner") == []
 
@@ -473,7 +474,9 @@ def test_a_part_of_a_sound_is_made_anew_in_several_ways(
     assert new.any()
     assert new.nonzero()[0][[0, -1]] == pytest.approx([4.05 * RATE, 9 * RATE], abs=2 * RATE)
     assert take.samples[0, : 4 * RATE] == pytest.approx(before[: 4 * RATE], abs=1e-4)
-    assert "4.0 to 9.0 s of riff.wav made anew" in told(done["takes"][0]["facts"])
+    fact = re.search(r"4\.0 to ([\d.]+) s of riff\.wav made anew", told(done["takes"][0]["facts"]))
+    assert fact is not None
+    assert float(fact[1]) == pytest.approx(9, abs=2)
     assert done["takes"][0]["link"].endswith("&replaced=own")
 
 
@@ -526,9 +529,32 @@ def test_a_wish_that_waits_has_no_key(studio: Studio) -> None:
     who = visitor()
     waiting = [*wish_at_home(seed=9)]
     waiting[1] = "a key that was typed for another place"
-    note = studio.make_next(who, None, *waiting)
+    note = studio.make_next(who, None, False, *waiting)
     assert [each["prompt"] for each in note["next"]] == [waiting[3]]
     kept = studio._visit(who).next.take()
     assert kept is not None
     assert "a key that was typed" not in str(kept.fields)
     assert studio.drop(who, {"id": 1})["next"] == []
+
+
+@pytest.mark.parametrize(("keep_seed", "seeds"), [(False, 3), (True, 1)])
+def test_the_same_wish_made_next_has_another_seed_unless_it_is_kept(
+    studio: Studio, home: Home, keep_seed: bool, seeds: int
+) -> None:
+    who = visitor()
+    # Two wait, as if they had been asked for while the first was made.
+    for _ in range(2):
+        studio.make_next(who, None, keep_seed, *wish_at_home(seed=9))
+    press_generate(studio, who, *wish_at_home(seed=8))
+    assert home.wishes[0].seed == 8
+    assert home.wishes[1].seed == 9
+    studio.make_next(who, None, keep_seed, *wish_at_home(seed=9))
+    press_generate(studio, who, *wish_at_home(seed=8))
+    assert len({wish.seed for wish in home.wishes if wish.seed != 8}) == seeds
+
+
+def test_one_of_four_variations_is_not_made_again_unasked(keeping: Studio, home: Home) -> None:
+    done = made_for(keeping, ME, *wish_at_home(seed=8, variations=4))
+    [updates] = keeping.make(visitor(), ME, *wish_at_home(seed=10))
+    assert updates[-1]["made"]["kept"] == [done["takes"][2]["kept"]]
+    assert len(home.wishes) == 1

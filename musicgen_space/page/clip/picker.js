@@ -168,7 +168,7 @@ function showLength() {
     continue_from: added && translated("{length:.1f} s kept, {added:.1f} s added: {whole:.1f} s in all", {
       length, added: added.toFixed(1), whole: (picked + added).toFixed(1),
     }),
-    replace: translated("{length:.1f} s made anew, the rest of {whole:.1f} s stays", { length, whole }),
+    replace: translated("{length:.1f} s made anew in several ways, the rest of {whole:.1f} s stays", { length, whole }),
   }[use] || translated("{length:.1f} of {whole:.1f} s", { length, whole });
 }
 

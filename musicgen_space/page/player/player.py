@@ -221,7 +221,7 @@ def file_name(take: Take) -> str:
     """A short file name that says what is inside, without an ending."""
     words = "".join(c if c.isalnum() and c.isascii() else " " for c in take.title)
     slug = "-".join(words.lower().split())[:48].strip("-") or "take"
-    return f"{slug}-seed{take.request.seed}"
+    return f"{slug}-seed{take.request.seed}{'-loop' if take.loop else ''}"
 
 
 def _shown(take: Take) -> dict[str, Any]:
@@ -270,18 +270,18 @@ def replaced_facts(replaced: Replaced | None) -> Iterator[Message]:
     """Which part of a take is new, and how well it goes over into the rest."""
     if replaced is None:
         return
+    end = replaced.end if replaced.joint is None else replaced.joint
     yield Message(
         "{start:.1f} to {end:.1f} s of {sound} made anew",
         start=replaced.start,
-        end=replaced.end,
+        end=end,
         sound=replaced.name,
     )
-    if replaced.joint is not None:
+    if replaced.match is not None and replaced.level_jump is not None:
         yield Message(
-            "as before from {joint:.1f} s on: {match:.0f} % alike there, {jump:.1f} dB apart",
-            joint=replaced.joint,
-            match=100 * (replaced.match or 0.0),
-            jump=abs(replaced.level_jump or 0.0),
+            "old and new are {match:.0f} % alike where they join, {jump:.1f} dB apart",
+            match=100 * replaced.match,
+            jump=abs(replaced.level_jump),
         )
 
 

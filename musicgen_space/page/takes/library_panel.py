@@ -131,7 +131,7 @@ def wire_library_panel(
 ) -> Callable[..., Any]:
     """A take goes to the player, its settings to the fields, its sound to the picker.
 
-    Its prompt goes with its sound where none is typed.
+    Its prompt goes with its sound, unless a new one is typed already.
 
     ``place`` are the fields of backend and model. → what triggers making the take again with
     the new seed that was filled in.
@@ -149,7 +149,8 @@ def wire_library_panel(
         if refusal:
             raise gr.Error(refusal, title="Not with this model", print_exception=False)
         shown = own.showing(studio.bring_take(request, asked, use), use)
-        said = gr.skip() if prompt else studio.settings_of_take(request, asked).get("prompt", "")
+        new = studio.is_new(request, prompt)  # typed for this
+        said = gr.skip() if new else studio.settings_of_take(request, asked).get("prompt", "")
         return [said, *shown]
 
     # Who presses one after the other wants the last.

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,7 @@ def _particulars(settings: Mapping[str, Any]) -> Iterator[Message]:
     """What else was wished for: it tells takes of the same prompt apart."""
     clips = {field: ClipFacts.read(settings.get(field)) for field in CLIP_LIMITS}
     yield from clip_facts({field: clip for field, clip in clips.items() if clip})
-    yield from replaced_facts(Replaced.read(settings.get("replaced")))
+    yield from islice(replaced_facts(Replaced.read(settings.get("replaced"))), 1)
     if settings.get("negative_prompt"):
         yield Message("without {words}", words=str(settings["negative_prompt"]))
     if settings.get("blend_prompt"):

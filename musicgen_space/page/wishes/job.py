@@ -39,6 +39,11 @@ class Job:
             return self.backend.generate(self.request, stop, visitor)
         return replaced(self.backend, self.stretch, self.request, stop, visitor)
 
+    def variations(self) -> Iterator[Job]:
+        """Each of its takes as it could have been asked for alone; candidates can't be."""
+        for index in range(0 if self.stretch else self.request.variations):
+            yield dataclasses.replace(self, request=self.request.variation(index))
+
     @property
     def fingerprint(self) -> str:
         """The same for what is the same to the last bit; "" where a seed is still to be drawn."""
