@@ -145,6 +145,7 @@ def shown(page: Page, address: str, patience: float) -> Iterator[None]:
     page.on("request", lambda request: problems.extend(foreign(request.url, address)))
     page.goto(address)
     page.wait_for_selector("#generate")
+    page.wait_for_selector("#restore", state="attached")  # it comes last
     yield
     page.close()
     assert not problems

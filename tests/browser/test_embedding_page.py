@@ -33,6 +33,13 @@ HOSTILE = """<style>
 </style>"""
 BEGUN = "!document.querySelector('.player').dataset.take.startsWith('example')"
 
+# The take may be over before anybody looks.
+SEE_STOP = """() => {
+  window.stoppable = false;
+  const look = () => { stoppable ||= document.querySelector("#stop").checkVisibility(); };
+  new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true });
+}"""
+
 FOCUSED = "(({ dataset, id, tagName }) => dataset.part || id || tagName)(document.activeElement)"
 
 
@@ -229,8 +236,9 @@ def test_the_player_s_view_is_prompt_generate_and_player_only(
         link = frame.get_by_role("link", name="Open the whole page")
         expect(frame.locator("#prompt textarea")).to_have_value("sad solo piano")
         expect(link).to_have_attribute("href", f"{served}/?prompt=sad+solo+piano&duration=20")
+        frame.evaluate(SEE_STOP)
         frame.click("#generate")
-        expect(frame.locator("#stop")).to_be_visible()
+        frame.wait_for_function("stoppable")
         frame.wait_for_function(f"{BEGUN} && {PLAYING} !== ''")
         expect(frame.locator("#generate")).to_be_visible()
         reached = []

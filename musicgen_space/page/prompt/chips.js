@@ -122,7 +122,8 @@ offer.addEventListener("click", () => {
 // The prompt has the focus once the page is seen: not where that would bring up a keyboard, take
 // another page there, or take the focus from somebody who is quicker.
 (function begin() {
-  if (getComputedStyle(element).visibility === "hidden") return requestAnimationFrame(begin);
+  const seen = prompt() && getComputedStyle(element).visibility !== "hidden";
+  if (!seen) return requestAnimationFrame(begin);
   const free = document.activeElement === document.body && matchMedia("(hover: hover)").matches;
   if (free && !guest && window.top === window) prompt().focus({ preventScroll: true });
 })();
