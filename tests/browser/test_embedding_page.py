@@ -36,8 +36,9 @@ BEGUN = "!document.querySelector('.player').dataset.take.startsWith('example')"
 # The take may be over before anybody looks.
 SEE_STOP = """() => {
   window.stoppable = false;
-  const look = () => { stoppable ||= document.querySelector("#stop").checkVisibility(); };
-  new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true });
+  const look = () => { stoppable ||= document.querySelector("#stop")?.checkVisibility(); };
+  const everything = { subtree: true, childList: true, attributes: true };
+  new MutationObserver(look).observe(document, everything);
 }"""
 
 FOCUSED = "(({ dataset, id, tagName }) => dataset.part || id || tagName)(document.activeElement)"
