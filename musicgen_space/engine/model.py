@@ -1,9 +1,9 @@
 """MusicGen's decoder: the transformer that predicts the next step of the delay pattern.
 
-``prefill`` reads the conditions and the first steps, ``decode`` adds one step. Their state
-lives in a ``KVCache``, one for each generation.
+``start`` reads the conditions, ``step`` columns of steps, for several generations at once. The
+state of each is its ``KVCache``.
 
-B takes are predicted at once, each in one or more branches: conditional and, for
+In a generation B takes are predicted at once, each in one or more branches: conditional and, for
 classifier-free guidance (CFG), unconditional. So a batch has R rows, a multiple of B: all
 takes in the first branch, all takes in the second, … Branches with a text come first (N
 rows). The text of the others is all zeros, so (without biases) their cross-attention adds
@@ -18,9 +18,10 @@ K codebooks, V entries, S steps, L text tokens, H heads, D features per head, W 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +31,7 @@ from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.kv_cache import KVCache
 
 __all__ = [
+    "Columns",
     "Condition",
     "Decoder",
     "Predictor",
@@ -59,21 +61,72 @@ class Condition:
     chroma: torch.Tensor | None = None
 
 
-class Predictor(Protocol):
-    """What generation needs of a decoder: ``Decoder`` below, or another that computes the same."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """What a generation reads next: ``codes`` [B, K, S], after a melody's ``prefix`` [R, P, W]."""
+
+    codes: torch.Tensor
+    prefix: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return self._prefixed + self.codes.shape[-1]
+
+    def split(self, count: int) -> tuple[Columns, Columns]:
+        """The first ``count`` columns, and the others."""
+        if count >= self._prefixed:
+            codes = count - self._prefixed
+            return (
+                Columns(self.codes[..., :codes], self.prefix),
+                Columns(self.codes[..., codes:]),
+            )
+        assert self.prefix is not None
+        first, others = self.prefix[:, :count], self.prefix[:, count:]
+        return Columns(self.codes[..., :0], first), Columns(self.codes, others)
+
+    @property
+    def _prefixed(self) -> int:
+        return 0 if self.prefix is None else self.prefix.shape[1]
+
+
+class Predictor(ABC):
+    """What generation needs of a decoder: ``Decoder`` below, or another that computes the same.
+
+    All state of a generation is what ``start`` returns.
+    """
 
     config: DecoderConfig
+
+    @abstractmethod
+    def start(self, condition: Condition, max_steps: int) -> tuple[Any, torch.Tensor | None]:
+        """The state of a new generation of up to ``max_steps`` steps.
+
+        Melody models also give the prefix [R, P, W] that it has to read before all codes.
+        """
+
+    @abstractmethod
+    def step(self, states: Sequence[Any], columns: Sequence[Columns]) -> list[torch.Tensor]:
+        """Read each generation's columns; → its logits of the step after the last [R, K, V].
+
+        However many others are advanced together, each gets the logits that it would get alone.
+        When this raises, none has read anything.
+        """
 
     def prefill(
         self, codes: torch.Tensor, condition: Condition, *, max_steps: int
     ) -> tuple[torch.Tensor, Any]:
-        """Start a generation: see ``Decoder.prefill``."""
+        """Start a generation of up to ``max_steps`` steps with ``codes`` [B, K, S].
 
-    def decode(self, codes: torch.Tensor, cache: Any) -> torch.Tensor:
-        """Add one step: see ``Decoder.decode``."""
+        → logits of the step after the last one [R, K, V], and the state to go on with.
+        """
+        state, prefix = self.start(condition, max_steps)
+        return self.step([state], [Columns(codes, prefix)])[0], state
+
+    def decode(self, codes: torch.Tensor, state: Any) -> torch.Tensor:
+        """Add one step ``codes`` [B, K]; → logits of the next one [R, K, V]."""
+        return self.step([state], [Columns(codes.unsqueeze(-1))])[0]
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, Predictor):
     """Codes in, logits of the next codes out."""
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -89,24 +142,10 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.lm_heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
 
-    def prefill(
-        self, codes: torch.Tensor, condition: Condition, *, max_steps: int
-    ) -> tuple[torch.Tensor, KVCache]:
-        """Start a generation of up to ``max_steps`` steps with ``codes`` [B, K, S].
-
-        → logits of the step after the last one [R, K, V], and the cache to go on with.
-        """
-        cache, prefix = self.init_cache(condition, max_steps)
-        return self._forward(codes, cache, prefix), cache
-
-    def decode(self, codes: torch.Tensor, cache: KVCache) -> torch.Tensor:
-        """Add one step ``codes`` [B, K]; → logits of the next one [R, K, V]."""
-        return self._forward(codes.unsqueeze(-1), cache)
-
-    def init_cache(
+    def start(
         self, condition: Condition, max_steps: int
     ) -> tuple[KVCache, torch.Tensor | None]:
-        """A new cache with the text's keys and values; in melody models, the prefix [R, P, W]."""
+        """A new cache with the text's keys and values; see ``Predictor.start``."""
         states = self.text_proj(condition.text.states.to(self.norm.weight.dtype))
         if self.config.follows_melody:
             prefix = melody_prefix(states, condition, self.chroma_proj)
@@ -127,11 +166,16 @@ class Decoder(nn.Module):
             positions=sinusoidal_positions(positions, config.width).to(like),
         )
 
-    def _forward(
-        self, codes: torch.Tensor, cache: KVCache, prefix: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def step(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
+        """See ``Predictor.step``; one generation after the other."""
+        logits = [self._forward(*each) for each in zip(states, columns, strict=True)]
+        for cache, read in zip(states, columns, strict=True):
+            cache.length += len(read)
+        return logits
+
+    def _forward(self, cache: KVCache, columns: Columns) -> torch.Tensor:
         start = cache.length
-        hidden = self.embed_inputs(codes, cache, prefix)
+        hidden = self.embed_inputs(columns.codes, cache, columns.prefix)
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden, cache, index, start)
         logits: torch.Tensor = self.lm_heads(self.norm(hidden[:, -1]))
@@ -140,12 +184,11 @@ class Decoder(nn.Module):
     def embed_inputs(
         self, codes: torch.Tensor, cache: KVCache, prefix: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The first layer's input [R, P + S, W] from ``codes`` [B, K, S]; advances the cache."""
+        """The first layer's input [R, P + S, W] from ``codes`` [B, K, S]."""
         hidden = self._embed(codes).repeat(cache.rows // len(codes), 1, 1)  # [R, S, W]
         if prefix is not None:
             hidden = torch.cat([prefix, hidden], dim=1)
-        start, cache.length = cache.length, cache.length + hidden.shape[1]
-        return hidden + cache.positions[start : cache.length]
+        return hidden + cache.positions[cache.length : cache.length + hidden.shape[1]]
 
     def _embed(self, codes: torch.Tensor) -> torch.Tensor:
         """Sum of the codebooks' embeddings: [B, K, S] → [B, S, W]."""

@@ -24,7 +24,7 @@ def cross_entropy(model: MusicGen, codes: torch.Tensor, prompt: str) -> torch.Te
     pattern = DelayPattern(decoder.config.delays, codes.shape[-1])
     sequence = pattern.build_sequence(codes[None], decoder.config.special_token)
     condition = Condition(model.text.encode([prompt]), rows=1)
-    cache, _ = decoder.init_cache(condition, pattern.steps)
+    cache, _ = decoder.start(condition, pattern.steps)
     hidden = decoder.embed_inputs(sequence[..., :-1], cache)
     for index, layer in enumerate(decoder.layers):
         hidden = layer(hidden, cache, index, 0)
