@@ -142,9 +142,7 @@ class Decoder(nn.Module, Predictor):
         self.norm = nn.LayerNorm(config.width)
         self.lm_heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
 
-    def start(
-        self, condition: Condition, max_steps: int
-    ) -> tuple[KVCache, torch.Tensor | None]:
+    def start(self, condition: Condition, max_steps: int) -> tuple[KVCache, torch.Tensor | None]:
         """A new cache with the text's keys and values; see ``Predictor.start``."""
         states = self.text_proj(condition.text.states.to(self.norm.weight.dtype))
         if self.config.follows_melody:

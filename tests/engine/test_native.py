@@ -13,7 +13,7 @@ from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.model import Condition, Decoder, TextCondition
 from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, simd_levels
-from musicgen_space.engine.sampling import apply_guidance, sample
+from musicgen_space.engine.sampling import Knobs, apply_guidance, sample
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH, the_kernel
@@ -191,6 +191,6 @@ def own_codes(nano: MusicGen, condition: Condition) -> torch.Tensor:
     sequence = [torch.full((1, 4), 2048)]
     logits, cache = decoder.prefill(sequence[0][..., None], condition, max_steps=150)
     for _ in range(149):
-        sequence.append(sample(apply_guidance(logits[:1], logits[1:], 3.0), [generator]))
+        sequence.append(sample(apply_guidance(logits[:1], logits[1:], 3.0), [generator], [Knobs()]))
         logits = decoder.decode(sequence[-1], cache)
     return torch.stack(sequence, dim=-1)

@@ -138,9 +138,7 @@ class NativeDecoder(Predictor):
         prefix = melody_prefix(states, condition, self._chroma_proj)
         return self._init_cache(states, condition, max_steps + prefix.shape[1]), prefix
 
-    def step(
-        self, states: Sequence[NativeCache], columns: Sequence[Columns]
-    ) -> list[torch.Tensor]:
+    def step(self, states: Sequence[NativeCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
         """See ``Predictor.step``; what they read of the weights is read once."""
         reads = [_Read(self.config, *each) for each in zip(states, columns, strict=True)]
         slices = (_Slice * len(reads))(*(read.slice() for read in reads))
