@@ -115,6 +115,7 @@ class Scheduler:
             making.prepared.cancel()
         elif making in self._making:
             self._making.remove(making)
+            making.generation.state = None
             making.sound.cancel()
 
     def wake(self) -> None:
