@@ -35,11 +35,14 @@ class Pace:
             self._since, self._sound = now, 0.0
 
     def keeps_up(self, takes: int) -> bool:
-        """Whether so many may be made at once: as far as is known, and up to twice as many."""
+        """Whether so many may be made at once: as far as is known, and up to twice as many.
+
+        Where some were too many, fewer would not have had more sound together.
+        """
         paces = self._known()
-        slow = min((count for count, pace in paces.items() if pace < 1), default=math.inf)
+        most = min((count * pace for count, pace in paces.items() if pace < 1), default=math.inf)
         fine = max((count for count, pace in paces.items() if pace >= 1), default=1)
-        return takes < slow and takes <= 2 * fine
+        return takes <= min(most, 2 * fine)
 
     def _known(self) -> dict[int, float]:
         now = self._clock()
