@@ -38,41 +38,32 @@ def sample(
     ``torch.multinomial`` draws (the exponential race), but without asking the device whether p
     makes sense.
     """
-    temperatures = logits.new_tensor([each.temperature for each in knobs], dtype=torch.float32)
-    kept = _keep_likely(logits.float() / temperatures[:, None, None], knobs)
-    probabilities = kept.softmax(dim=-1)
+    probabilities = torch.empty(logits.shape, device=logits.device)
+    for alike in dict.fromkeys(knobs):
+        takes = [take for take, each in enumerate(knobs) if each == alike]
+        probabilities[takes] = _probabilities(logits[takes], alike)
     noise = torch.empty_like(probabilities)
-    for take, generator in zip(noise, generators, strict=True):
-        take.exponential_(generator=generator)
+    for own, generator in zip(noise, generators, strict=True):
+        own.exponential_(generator=generator)
     return (probabilities / noise).argmax(dim=-1)
 
 
-def _keep_likely(logits: torch.Tensor, knobs: Sequence[Knobs]) -> torch.Tensor:
-    """Mask what each take's knobs leave out of the draw."""
-    nucleus = [take for take, each in enumerate(knobs) if each.top_p > 0]
-    if not nucleus:
-        return _keep_top_k(logits, [each.top_k for each in knobs])
-    others = [take for take, each in enumerate(knobs) if each.top_p <= 0]
-    kept = torch.empty_like(logits)
-    kept[nucleus] = _keep_top_p(logits[nucleus], [knobs[take].top_p for take in nucleus])
-    if others:
-        kept[others] = _keep_top_k(logits[others], [knobs[take].top_k for take in others])
-    return kept
+def _probabilities(logits: torch.Tensor, knobs: Knobs) -> torch.Tensor:
+    logits = logits.float() / knobs.temperature
+    if knobs.top_p > 0:
+        return _keep_top_p(logits, knobs.top_p).softmax(dim=-1)
+    return _keep_top_k(logits, knobs.top_k).softmax(dim=-1)
 
 
-def _keep_top_k(logits: torch.Tensor, top_k: Sequence[int]) -> torch.Tensor:
-    """Mask all but the ``top_k`` largest of each take; ties with the smallest of them stay."""
-    counts = [min(count, logits.shape[-1]) for count in top_k]
-    largest = logits.topk(max(counts), dim=-1).values  # [S, K, most]
-    last = torch.tensor(counts, device=logits.device) - 1
-    smallest = largest.gather(-1, last[:, None, None].expand(-1, logits.shape[1], 1))
-    return logits.masked_fill(logits < smallest, -torch.inf)
+def _keep_top_k(logits: torch.Tensor, top_k: int) -> torch.Tensor:
+    """Mask all but the ``top_k`` largest; ties with the smallest of them stay."""
+    largest = logits.topk(min(top_k, logits.shape[-1]), dim=-1, sorted=False).values
+    return logits.masked_fill(logits < largest.amin(dim=-1, keepdim=True), -torch.inf)
 
 
-def _keep_top_p(logits: torch.Tensor, top_p: Sequence[float]) -> torch.Tensor:
+def _keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     """Nucleus sampling: mask all but the fewest codes whose probabilities sum to ``top_p``."""
     ascending, order = logits.sort(dim=-1)
-    rest = logits.new_tensor([1.0 - probability for probability in top_p])
-    dropped = ascending.softmax(dim=-1).cumsum(dim=-1) <= rest[:, None, None]
+    dropped = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1.0 - top_p
     dropped[..., -1] = False  # the likeliest always stays
     return logits.masked_fill(torch.zeros_like(dropped).scatter(-1, order, dropped), -torch.inf)
