@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Maker", "Told", "as_ours", "check_clips", "updates_of"]
 
 log = logging.getLogger(__name__)
+
+_LATELY = 5.0  # seconds that a pace is taken from
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Told:
     def __init__(self, request: MusicRequest, maker: Maker, stopped: Callable[[], bool]) -> None:
         self._request, self._maker, self._stopped = request, maker, stopped
         self._started = time.perf_counter()
+        self._lately: deque[tuple[float, float]] = deque()  # seconds taken, and made by then
         self._chunks: list[np.ndarray] = []
 
     def of(self, piece: Generated) -> Iterator[Update]:
@@ -72,7 +76,10 @@ class Told:
             self._chunks.append(piece.samples)
             for variation, samples in enumerate(piece.samples):
                 yield Chunk(samples, self._maker.sample_rate, variation)
-        yield Progress(piece.seconds, self._request.duration, self._seconds_taken)
+        taken = self._seconds_taken
+        yield Progress(
+            piece.seconds, self._request.duration, taken, self._pace(taken, piece.seconds)
+        )
 
     def takes(self) -> Iterator[Take]:
         """Once there are no more pieces."""
@@ -89,6 +96,15 @@ class Told:
                 seconds_taken=self._seconds_taken,
                 stopped=self._stopped() and samples.shape[1] < wanted,
             )
+
+    def _pace(self, taken: float, made: float) -> float | None:
+        """The real-time factor of the last seconds; None before and where all is predicted."""
+        self._lately.append((taken, made))
+        while self._lately[0][0] < taken - _LATELY:
+            self._lately.popleft()
+        since, before = self._lately[0]
+        settled = taken > _LATELY and made < self._request.duration
+        return (made - before) / (taken - since) if settled and made > before else None
 
     @property
     def _seconds_taken(self) -> float:

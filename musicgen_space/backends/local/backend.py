@@ -151,11 +151,12 @@ class LocalBackend(Backend):
     # The worker thread.
 
     def _work(self) -> None:
-        waiting: Job | None = None  # for the batch to end
+        held: list[Job] = []  # until the batch ends
         while not self._closed.is_set() or self._busy:
-            job = waiting or self._next_job()
-            waiting = job if job and self._busy and not self._joins(job) else None
-            if job is not None and waiting is None:
+            job = held.pop(0) if held and not self._busy else self._next_job()
+            if job is not None and self._busy and not self._joins(job):
+                held.append(job)
+            elif job is not None:
                 self._begin(job)
             if self._batch is not None and self._busy:
                 self._batch.step()
