@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,19 +165,22 @@ class Decoder(nn.Module, Predictor):
         )
 
     def step(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
-        """See ``Predictor.step``; one generation after the other."""
-        logits = [self._forward(*each) for each in zip(states, columns, strict=True)]
+        """See ``Predictor.step``; alone, a generation gets the same logits up to rounding."""
+        hidden = self.hidden(states, columns)
+        last = torch.cat([each[:, -1] for each in hidden])
+        logits = self.lm_heads(self.norm(last))
+        logits = logits.view(-1, self.config.codebooks, self.config.codebook_size)
         for cache, read in zip(states, columns, strict=True):
             cache.length += len(read)
-        return logits
+        return list(torch.split(logits, [cache.rows for cache in states]))
 
-    def _forward(self, cache: KVCache, columns: Columns) -> torch.Tensor:
-        start = cache.length
-        hidden = self.embed_inputs(columns.codes, cache, columns.prefix)
+    def hidden(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
+        """The last layer's outputs [R, P + S, W] of each; caches are filled, not advanced."""
+        pairs = zip(states, columns, strict=True)
+        hidden = [self.embed_inputs(read.codes, cache, read.prefix) for cache, read in pairs]
         for index, layer in enumerate(self.layers):
-            hidden = layer(hidden, cache, index, start)
-        logits: torch.Tensor = self.lm_heads(self.norm(hidden[:, -1]))
-        return logits.view(-1, self.config.codebooks, self.config.codebook_size)
+            hidden = layer(hidden, states, index)
+        return hidden
 
     def embed_inputs(
         self, codes: torch.Tensor, cache: KVCache, prefix: torch.Tensor | None = None
@@ -206,8 +209,23 @@ def melody_prefix(
     return torch.cat([chroma_proj(condition.chroma.to(states)), text], dim=1)
 
 
+def _together(
+    function: Callable[[torch.Tensor], torch.Tensor], inputs: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """``function`` of each [R, S, W], but it reads its weights once: [rows, W] → [rows, W′]."""
+    if len(inputs) == 1:
+        return [function(inputs[0])]
+    rows = [each.flatten(0, 1) for each in inputs]
+    outputs = torch.split(function(torch.cat(rows)), [len(each) for each in rows])
+    pairs = zip(inputs, outputs, strict=True)
+    return [output.view(*each.shape[:2], -1) for each, output in pairs]
+
+
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention to the text, feed-forward; all pre-norm."""
+    """Self-attention, cross-attention to the text, feed-forward; all pre-norm.
+
+    Of several generations, each of R rows and S columns of its own.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -221,18 +239,25 @@ class DecoderLayer(nn.Module):
         self.fc1 = nn.Linear(config.width, config.ffn_dim, bias=False)
         self.fc2 = nn.Linear(config.ffn_dim, config.width, bias=False)
 
-    def forward(self, hidden: torch.Tensor, cache: KVCache, index: int, start: int) -> torch.Tensor:
-        """[R, S, W] → [R, S, W]; writes positions ``start`` … of layer ``index``'s cache."""
-        hidden = hidden + self.self_attn(self.self_attn_norm(hidden), cache.self_attn[index], start)
+    def forward(
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+    ) -> list[torch.Tensor]:
+        """Each [R, S, W] → [R, S, W]; writes S positions of layer ``index``'s caches."""
+        attended = self.self_attn(_together(self.self_attn_norm, hidden), caches, index)
+        hidden = [each + new for each, new in zip(hidden, attended, strict=True)]
         if self.has_cross_attn:
-            text_kv = cache.cross_attn[index]
-            with_text = hidden[: text_kv.shape[1]]  # a view: adding to it adds to hidden
-            with_text += self.cross_attn(
-                self.cross_attn_norm(with_text), text_kv, cache.cross_attn_mask
-            )
-        activated = functional.gelu(self.fc1(self.ffn_norm(hidden)))
-        projected: torch.Tensor = self.fc2(activated)
-        return hidden + projected
+            # Views: adding to them adds to hidden.
+            pairs = zip(hidden, caches, strict=True)
+            with_text = [each[: cache.cross_attn[index].shape[1]] for each, cache in pairs]
+            read = self.cross_attn(_together(self.cross_attn_norm, with_text), caches, index)
+            for each, new in zip(with_text, read, strict=True):
+                each += new
+        projected = _together(self._feed_forward, hidden)
+        return [each + new for each, new in zip(hidden, projected, strict=True)]
+
+    def _feed_forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        projected: torch.Tensor = self.fc2(functional.gelu(self.fc1(self.ffn_norm(hidden))))
+        return projected
 
 
 class SelfAttention(nn.Module):
@@ -244,16 +269,25 @@ class SelfAttention(nn.Module):
         self.qkv_proj = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out_proj = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, hidden: torch.Tensor, kv: torch.Tensor, start: int) -> torch.Tensor:
-        """``hidden`` [R, S, W] → [R, S, W]; ``kv`` [2, R, H, positions, D] is written in place."""
-        qkv = _split_heads(self.qkv_proj(hidden), 3, self.head_width)
-        end = start + hidden.shape[1]
-        kv[:, :, :, start:end] = qkv[1:]
+    def forward(
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+    ) -> list[torch.Tensor]:
+        """Each [R, S, W] → [R, S, W]."""
+        projected = zip(_together(self.qkv_proj, hidden), caches, strict=True)
+        attended = [
+            self._attend(qkv, cache.self_attn[index], cache.length) for qkv, cache in projected
+        ]
+        return _together(self.out_proj, attended)
+
+    def _attend(self, qkv: torch.Tensor, kv: torch.Tensor, start: int) -> torch.Tensor:
+        """``qkv`` [R, S, 3 · W] → [R, S, W]; ``kv`` [2, R, H, positions, D] is written in place."""
+        end = start + qkv.shape[1]
+        heads = _split_heads(qkv, 3, self.head_width)
+        kv[:, :, :, start:end] = heads[1:]
         keys, values = kv[:, :, :, :end].unbind()
-        mask = _causal_mask(start, end, hidden.device) if end - start > 1 else None
-        attended = functional.scaled_dot_product_attention(qkv[0], keys, values, attn_mask=mask)
-        merged: torch.Tensor = self.out_proj(_merge_heads(attended))
-        return merged
+        mask = _causal_mask(start, end, qkv.device) if end - start > 1 else None
+        attended = functional.scaled_dot_product_attention(heads[0], keys, values, attn_mask=mask)
+        return _merge_heads(attended)
 
 
 class CrossAttention(nn.Module):
@@ -271,14 +305,23 @@ class CrossAttention(nn.Module):
         return _split_heads(self.kv_proj(states), 2, self.head_width).contiguous()
 
     def forward(
-        self, hidden: torch.Tensor, text_kv: torch.Tensor, mask: torch.Tensor | None
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+    ) -> list[torch.Tensor]:
+        """Each [N, S, W] → [N, S, W]."""
+        projected = zip(_together(self.q_proj, hidden), caches, strict=True)
+        attended = [
+            self._attend(each, cache.cross_attn[index], cache.cross_attn_mask)
+            for each, cache in projected
+        ]
+        return _together(self.out_proj, attended)
+
+    def _attend(
+        self, projected: torch.Tensor, text_kv: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """[N, S, W] → [N, S, W]."""
-        queries = _split_heads(self.q_proj(hidden), 1, self.head_width)[0]
+        queries = _split_heads(projected, 1, self.head_width)[0]
         keys, values = text_kv.unbind()
         attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        merged: torch.Tensor = self.out_proj(_merge_heads(attended))
-        return merged
+        return _merge_heads(attended)
 
 
 def sinusoidal_positions(positions: int, width: int) -> torch.Tensor:

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from musicgen_space.clip import Clip
 from musicgen_space.engine import windows
 from musicgen_space.engine.checkpoint.loader import load
+from musicgen_space.engine.conditioning import Conditioning
+from musicgen_space.engine.model import Columns
 from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.placement import CPU
 from musicgen_space.engine.scheduler.events import Done, Event, Failed, Made
@@ -125,16 +127,37 @@ def test_whoever_is_not_stopped_is_made_whole(
     assert {event.making for event in events if isinstance(event, Done)} == {*makings}
 
 
-def test_on_torch_they_are_made_at_once_as_well(tiny_folder: Path) -> None:
-    model = load(tiny_folder, TORCH)
-    with Scheduler(model) as scheduler:
-        makings = [scheduler.add(REQUESTS[index]) for index in (0, 3, 6)]
-        run(scheduler)
-    for making in makings:
-        with Scheduler(model) as scheduler:
-            again = scheduler.add(making.request)
-            run(scheduler)
-        assert torch.equal(making.generation.codes, again.generation.codes)
+@pytest.mark.parametrize("kind", ["tiny", "tiny_stereo_melody"])
+@torch.inference_mode()
+def test_on_torch_each_gets_the_logits_that_it_gets_alone_up_to_rounding(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Generations of other lengths and branches, of which one reads many columns, the next one."""
+    model = load(request.getfixturevalue(f"{kind}_folder"), TORCH)
+    decoder, chance = model.decoder, torch.Generator().manual_seed(0)
+    config = decoder.config
+
+    def columns(takes: int, count: int) -> Columns:
+        shape = (takes, config.codebooks, count)
+        return Columns(torch.randint(config.codebook_size, shape, generator=chance))
+
+    started = []
+    for wanted in (REQUESTS[0], REQUESTS[1], REQUESTS[4], REQUESTS[6]):
+        condition = Conditioning(wanted, model.text, config, 32_000).at(0)
+        first = columns(wanted.variations, 1 + len(started) * 5)
+        started.append((condition, first, columns(wanted.variations, len(started) % 2 * 9 + 1)))
+
+    def states() -> list[Any]:
+        return [
+            decoder.prefill(first.codes, condition, max_steps=50)[1]
+            for condition, first, _ in started
+        ]
+
+    reads = [read for _, _, read in started]
+    together = decoder.step(states(), reads)
+    for logits, state, read in zip(together, states(), reads, strict=True):
+        [alone] = decoder.step([state], [read])
+        assert torch.allclose(logits, alone, atol=1e-4)
 
 
 def sounds(events: list[Event]) -> dict[Making, np.ndarray]:
