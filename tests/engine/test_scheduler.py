@@ -196,6 +196,10 @@ class Listener:
     def ahead(self, now: float) -> float:
         return self._ahead - now
 
+    def hears(self, seconds: float) -> None:
+        """So much more is made for them."""
+        self._ahead += seconds
+
 
 NOTHING_YET = -float("inf")
 
@@ -218,6 +222,31 @@ def test_a_long_prompt_is_read_in_slices_and_in_small_ones_beside_others() -> No
     beside = dict(choose([new, other], now=0))
     assert beside[other] == 1
     assert 1 < beside[new] < alone
+
+
+# Milliseconds of a step by its takes, of musicgen-small's shape on two Zen 5 cores, and of a
+# column of a prompt.
+STEP, COLUMN = {1: 10.4, 2: 11.8, 3: 13.5, 4: 15.2}, 4.0
+
+
+@pytest.mark.parametrize("prompt", [1, 600], ids=["from nothing", "after a long clip"])
+@pytest.mark.parametrize("ahead", [0.1, 5.0], ids=["just in time", "far ahead"])
+def test_a_newcomer_hears_something_in_less_than_twice_the_time_of_one_who_is_alone(
+    prompt: int, ahead: float
+) -> None:
+    def wait(others: int) -> float:
+        listeners = [Listener(ahead) for _ in range(others)]
+        newcomer, now, codes = Listener(NOTHING_YET, columns=prompt), 0.0, 0
+        while codes < 60:  # a second of music, and what EnCodec has to know beyond
+            turns = dict(choose([*listeners, newcomer], now))
+            now += (STEP[len(turns)] + COLUMN * (turns[newcomer] - 1)) / 1000
+            codes += newcomer.columns == turns[newcomer]
+            newcomer.columns = max(1, newcomer.columns - turns[newcomer])
+            for each in turns.keys() & {*listeners}:
+                each.hears(1 / 50)
+        return now
+
+    assert wait(others=3) < 2 * wait(others=0)
 
 
 def test_nobody_starves_where_newcomers_never_end(tiny: MusicGen) -> None:
