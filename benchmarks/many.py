@@ -131,9 +131,8 @@ def first_sound(model: MusicGen, others: int) -> float:
 
 
 def beside_the_decoder(model: MusicGen, takes: int) -> dict[str, float]:
-    """Milliseconds of a step: of the decoder, of sampling, of all else in the scheduler."""
-    spent = {"decoder": 0.0, "sampling": 0.0, "step": 0.0}
-    steps = 0
+    """Milliseconds of a step: of the decoder, of sampling, of all else; medians of many."""
+    spent: dict[str, list[float]] = {"decoder": [], "sampling": [], "step": []}
 
     def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
@@ -141,7 +140,7 @@ def beside_the_decoder(model: MusicGen, takes: int) -> dict[str, float]:
             try:
                 return function(*arguments)
             finally:
-                spent[part] += time.perf_counter() - started
+                spent[part].append(time.perf_counter() - started)
 
         return run
 
@@ -153,13 +152,14 @@ def beside_the_decoder(model: MusicGen, takes: int) -> dict[str, float]:
         makings = [scheduler.add(wish(seed, 10)) for seed in range(takes)]
         while min(making.steps for making in makings) < 10:
             scheduler.step()
-        spent.update(dict.fromkeys(spent, 0.0))
+        for times in spent.values():
+            times.clear()
         step = timed("step", scheduler.step)
-        while steps < 30:  # before any chunk goes to the codec
+        for _ in range(40):  # before any chunk goes to the codec
             step()
-            steps += 1
-    rest = spent.pop("step") - sum(spent.values())
-    return {part: 1000 * each / steps for part, each in (*spent.items(), ("scheduler", rest))}
+    parts = zip(*spent.values(), strict=True)
+    spent["scheduler"] = [whole - decoder - sampling for decoder, sampling, whole in parts]
+    return {part: 1000 * statistics.median(times) for part, times in spent.items()}
 
 
 def show(report: dict[str, Any]) -> None:
