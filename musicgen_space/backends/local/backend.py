@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update
 from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
-from musicgen_space.backends.local.job import Job, Stopped
+from musicgen_space.backends.local.job import Job, Stopped, failure_of
 from musicgen_space.backends.local.pace import Pace
-from musicgen_space.backends.making import Maker, as_ours, check_clips
+from musicgen_space.backends.making import Maker, check_clips
 from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.backends.upgrade import Upgrade
 from musicgen_space.engine.conditioners.alphabet import Knows
@@ -187,7 +187,7 @@ class LocalBackend(Backend):
         except Stopped:
             pass
         except BaseException as error:  # a Rust panic is not an Exception
-            failure = as_ours(error)
+            failure = failure_of(error)
         # Outside the handler, so that the traceback no longer holds the take's memory.
         self._ended(job, failure)
 
@@ -230,10 +230,8 @@ class LocalBackend(Backend):
 
     def _ended(self, job: Job, failure: MusicGenSpaceError | None) -> None:
         """Tell the listener; the next take need not wait for them to read it."""
-        if failure is not None and threading.main_thread().is_alive():
+        if failure is not None:
             self._release()
-        elif failure is not None:  # the program ends: no thread can begin
-            failure = None
         if job.ticket is not None:
             self._queue.leave(job.ticket)
         job.tell(failure)

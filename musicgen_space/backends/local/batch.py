@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from musicgen_space.backends.local.job import Job
+from musicgen_space.backends.local.job import Job, failure_of
 from musicgen_space.backends.local.pace import Pace
-from musicgen_space.backends.making import Maker, Told, as_ours
+from musicgen_space.backends.making import Maker, Told
 from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.scheduler.events import Done, Event, Failed, Made
 from musicgen_space.engine.scheduler.scheduler import Making, Scheduler
@@ -95,7 +95,7 @@ class Batch:
 
     def _end(self, making: Making, error: BaseException | None = None) -> None:
         job, _ = self._jobs.pop(making)
-        failure = None if error is None else as_ours(error)
+        failure = None if error is None else failure_of(error)
         if error is not None:
             error.__traceback__ = None  # which holds the take's memory
         self._ended(job, failure)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 
 from musicgen_space.backends.base import Loading, Update
 from musicgen_space.backends.fair_queue import Ticket
+from musicgen_space.backends.making import as_ours
 from musicgen_space.errors import MusicGenSpaceError
 from musicgen_space.request import MusicRequest
 
-__all__ = ["Job", "Stopped"]
+__all__ = ["Job", "Stopped", "failure_of"]
 
 _POLL_SECONDS = 0.1  # between checks for Stop while a model is loaded
 
@@ -57,6 +58,11 @@ class Job:
             if isinstance(update, MusicGenSpaceError):
                 raise update
             yield update
+
+
+def failure_of(error: BaseException) -> MusicGenSpaceError | None:
+    """``error`` as one of ours; None when the program ends, and no thread can begin any more."""
+    return as_ours(error) if threading.main_thread().is_alive() else None
 
 
 class Stopped(Exception):
