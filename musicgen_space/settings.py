@@ -47,6 +47,7 @@ class Settings:
     cache: Path | None = None
     max_models: int = 1
     threads: int = 0
+    at_once: int = 8
     max_waiting: int = 8
     visitor_waiting: int = 3
     audiocraft_python: str | None = None
@@ -81,6 +82,11 @@ class Settings:
     def waiting_each(self) -> int:
         """How many takes of each visitor may wait; the owner alone may fill the line."""
         return self.visitor_waiting if self.strangers else self.max_waiting
+
+    @property
+    def made_each(self) -> int:
+        """How many requests of each visitor may be made at once; of the owner alone, all."""
+        return 1 if self.strangers else self.at_once
 
     @property
     def library_bytes(self) -> int:
@@ -396,10 +402,13 @@ VARIABLES: dict[str, Variable] = {
     "threads": Variable(
         "MUSICGEN_THREADS", _whole(0, 256),
         "CPU threads of the decoder; 0 chooses by the model's size"),
+    "at_once": Variable(
+        "MUSICGEN_AT_ONCE", _whole(1, 64),
+        "takes that one model makes at the same time, as far as memory goes and the machine keeps"
+        " up with all who listen; 1: one after the other"),
     "max_waiting": Variable(
         "MUSICGEN_MAX_WAITING", _whole(0, 1000),
-        "takes that may wait; one is made at a time, turns go round, and short takes go "
-        "first"),
+        "takes that may wait; turns go round, and short takes go first"),
     "visitor_waiting": Variable(
         "MUSICGEN_VISITOR_WAITING", _whole(0, 1000),
         "the most of them for each visitor, where others can open the page"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
 
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidRequest
@@ -41,7 +41,7 @@ def _local(settings: Settings) -> Backend | None:
     from musicgen_space.backends.local.backend import LocalBackend
 
     if settings.zero_gpu:  # torch says there that this process has a card, which it never gets
-        settings = replace(settings, device="cpu", model=EMBEDDED_MODEL)
+        settings = dataclasses.replace(settings, device="cpu", model=EMBEDDED_MODEL)
     return LocalBackend(settings)
 
 

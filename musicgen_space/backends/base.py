@@ -87,21 +87,28 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Seconds of music made and wanted, and the seconds that it took so far."""
+    """Seconds of music made and wanted, and the seconds that it took so far.
+
+    ``lately`` is the real-time factor of the last seconds, where others come and go who are made
+    at the same time.
+    """
 
     seconds_made: float
     seconds_wanted: float
     seconds_taken: float
+    lately: float | None = None
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of music made per second of waiting."""
+        """Seconds of music made per second of waiting: lately, else on average."""
+        if self.lately is not None:
+            return self.lately
         return self.seconds_made / max(self.seconds_taken, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds until the take is done; None before there is anything to go by."""
-        if self.seconds_made <= 0:
+        if self.real_time_factor <= 0:
             return None
         return (self.seconds_wanted - self.seconds_made) / self.real_time_factor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,11 +25,13 @@ from musicgen_space.request import MusicRequest
 from musicgen_space.take import Take
 
 if TYPE_CHECKING:
-    from musicgen_space.engine.generate import Generated
+    from musicgen_space.engine.scheduler.events import Generated
 
-__all__ = ["Maker", "as_ours", "check_clips", "updates_of"]
+__all__ = ["Maker", "Told", "as_ours", "check_clips", "updates_of"]
 
 log = logging.getLogger(__name__)
+
+_LATELY = 5.0  # seconds that a pace is taken from
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +58,70 @@ def check_clips(request: MusicRequest) -> None:
         check_audible(request.melody, channels=1)
 
 
+class Told:
+    """What is told of ``request`` while it is made, from now on.
+
+    Once ``stopped``, its takes are what there is by then; there are none without any sound.
+    """
+
+    def __init__(self, request: MusicRequest, maker: Maker, stopped: Callable[[], bool]) -> None:
+        self._request, self._maker, self._stopped = request, maker, stopped
+        self._started = time.perf_counter()
+        self._lately: deque[tuple[float, float]] = deque()  # seconds taken, and made by then
+        self._chunks: list[np.ndarray] = []
+
+    def of(self, piece: Generated) -> Iterator[Update]:
+        """Chunks and progress."""
+        if piece.samples.size:
+            self._chunks.append(piece.samples)
+            for variation, samples in enumerate(piece.samples):
+                yield Chunk(samples, self._maker.sample_rate, variation)
+        taken = self._seconds_taken
+        yield Progress(
+            piece.seconds, self._request.duration, taken, self._pace(taken, piece.seconds)
+        )
+
+    def takes(self) -> Iterator[Take]:
+        """Once there are no more pieces."""
+        whole = np.concatenate(self._chunks, axis=-1) if self._chunks else ()
+        wanted = int(self._request.total_seconds * self._maker.sample_rate)
+        for variation, samples in enumerate(whole):
+            yield Take(
+                samples=samples,
+                sample_rate=self._maker.sample_rate,
+                request=self._request.variation(variation),
+                backend=self._maker.backend,
+                model=self._maker.model,
+                base_model=self._maker.base_model,
+                seconds_taken=self._seconds_taken,
+                stopped=self._stopped() and samples.shape[1] < wanted,
+            )
+
+    def _pace(self, taken: float, made: float) -> float | None:
+        """The real-time factor of the last seconds; None before and where all is predicted."""
+        self._lately.append((taken, made))
+        while self._lately[0][0] < taken - _LATELY:
+            self._lately.popleft()
+        since, before = self._lately[0]
+        settled = taken > _LATELY and made < self._request.duration
+        return (made - before) / (taken - since) if settled and made > before else None
+
+    @property
+    def _seconds_taken(self) -> float:
+        return time.perf_counter() - self._started
+
+
 def updates_of(
     pieces: Iterable[Generated],
     request: MusicRequest,
     maker: Maker,
     stopped: Callable[[], bool],
 ) -> Iterator[Update]:
-    """Chunks and progress while the ``pieces`` of ``request`` are made; then the takes.
-
-    If ``stopped``, the takes are what there is by then; there are none without any sound.
-    """
-    started = time.perf_counter()
-    chunks: list[np.ndarray] = []
+    """What is told of the ``pieces`` of ``request`` while they are made; then the takes."""
+    told = Told(request, maker, stopped)
     for piece in pieces:
-        if piece.samples.size:
-            chunks.append(piece.samples)
-            for variation, samples in enumerate(piece.samples):
-                yield Chunk(samples, maker.sample_rate, variation)
-        yield Progress(piece.seconds, request.duration, time.perf_counter() - started)
-    for variation, samples in enumerate(np.concatenate(chunks, axis=-1) if chunks else ()):
-        yield Take(
-            samples=samples,
-            sample_rate=maker.sample_rate,
-            request=request.variation(variation),
-            backend=maker.backend,
-            model=maker.model,
-            base_model=maker.base_model,
-            seconds_taken=time.perf_counter() - started,
-            stopped=stopped() and samples.shape[1] < int(request.total_seconds * maker.sample_rate),
-        )
+        yield from told.of(piece)
+    yield from told.takes()
 
 
 def as_ours(error: BaseException) -> MusicGenSpaceError:

@@ -1,9 +1,9 @@
-"""``TakeQueue``: a thread-safe ``FairQueue`` for backends that make one take at a time."""
+"""``TakeQueue``: a thread-safe ``FairQueue`` for backends that make one take or a few at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from musicgen_space.backends.base import Waiting
@@ -11,23 +11,36 @@ from musicgen_space.backends.fair_queue import FairQueue, Ticket
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
 
-__all__ = ["TakeQueue"]
+__all__ = ["Admits", "TakeQueue"]
 
 _POLL_SECONDS = 0.1  # between checks for cancellation
 
 
-class TakeQueue:
-    """One take is in progress, others wait, within the limits of ``settings``."""
+Admits = Callable[[MusicRequest, Sequence[MusicRequest]], bool]
 
-    def __init__(self, settings: Settings) -> None:
-        self._fair_queue = FairQueue(settings.max_waiting, settings.waiting_each)
+
+class TakeQueue:
+    """Some takes are in progress, others wait, within the limits of ``settings``.
+
+    ``admits`` tells whether a request can be made beside those that are being made; it is asked
+    again and again. Without it, one is made at a time.
+    """
+
+    def __init__(self, settings: Settings, admits: Admits = lambda _, made: not made) -> None:
+        self._fair_queue = FairQueue(
+            settings.max_waiting,
+            settings.waiting_each,
+            each_at_once=settings.made_each,
+            admits=lambda ticket, made: admits(ticket.wish, [each.wish for each in made]),
+        )
         self._moved = threading.Condition()
 
     @contextmanager
     def joined(self, visitor: str, request: MusicRequest) -> Iterator[Ticket]:
         """Hold a place in the queue during the block; raises ``QueueFull``."""
         with self._moved:
-            ticket = self._fair_queue.join(visitor, request.duration * request.variations)
+            seconds = request.duration * request.variations
+            ticket = self._fair_queue.join(visitor, seconds, request)
             self._move()
         try:
             yield ticket
@@ -49,11 +62,13 @@ class TakeQueue:
                 yield Waiting(place)
 
     def _move(self) -> None:
-        self._fair_queue.next()
+        while self._fair_queue.next():
+            pass
         self._moved.notify_all()
 
     def _place(self, ticket: Ticket) -> int:
         """0 as soon as the take may start; after a timeout its position."""
         with self._moved:
             self._moved.wait_for(lambda: not self._fair_queue.place(ticket), _POLL_SECONDS)
+            self._move()  # more may be admitted by now
             return self._fair_queue.place(ticket)

@@ -49,12 +49,12 @@ class Conditioning:
             encoded.states.repeat_interleave(takes, 0), encoded.mask.repeat_interleave(takes, 0)
         )
         self._branches = 1 + self._blends + self._guided
+        self.rows = self._branches * takes
         self._melody = None if request.melody is None else self._mono(request.melody)
 
     def at(self, seconds: float) -> Condition:
         """The condition of a window that starts ``seconds`` into the take."""
-        rows = self._branches * self._request.variations
-        return Condition(self._text, rows, self._chroma(seconds))
+        return Condition(self._text, self.rows, self._chroma(seconds))
 
     def merge(self, logits: torch.Tensor, progress: float) -> torch.Tensor:
         """Logits of all branches [R, K, V] → of the takes [B, K, V].

@@ -12,18 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from musicgen_space.audio.joint import FADE_SECONDS, crossfade
 from musicgen_space.clip import Clip
+from musicgen_space.engine.scheduler.events import Generated
 from musicgen_space.engine.windows import context_seconds
 
-if TYPE_CHECKING:
-    from musicgen_space.engine.generate import Generated
-
-__all__ = ["beginning_with", "heard"]
+__all__ = ["Beginning", "heard"]
 
 
 def heard(clip: Clip, new: float) -> Clip:
@@ -34,20 +31,24 @@ def heard(clip: Clip, new: float) -> Clip:
     return clip.cut(clip.duration - seconds, clip.duration)
 
 
-def beginning_with(clip: Clip, context: int, pieces: Iterator[Generated]) -> Iterator[Generated]:
-    """``pieces`` with ``clip`` in place of their first ``context`` samples, its end decoded.
+class Beginning:
+    """Puts ``clip`` in place of the first ``context`` samples of a take, its end decoded.
 
-    ``clip`` has the sample rate and channels of ``pieces``. It comes in chunks of a second, once
+    ``clip`` has the sample rate and channels of the pieces. It comes in chunks of a second, once
     there is something new: a clip alone is not a take.
     """
-    fade = round(FADE_SECONDS * clip.sample_rate)
-    untouched, end = clip.samples[:, :-fade], clip.samples[:, -fade:]
-    given, decoded = _seconds(untouched, clip.sample_rate), _Joint(end, context)
-    for piece in pieces:
+
+    def __init__(self, clip: Clip, context: int) -> None:
+        fade = round(FADE_SECONDS * clip.sample_rate)
+        untouched, end = clip.samples[:, :-fade], clip.samples[:, -fade:]
+        self._given, self._decoded = _seconds(untouched, clip.sample_rate), _Joint(end, context)
+
+    def push(self, piece: Generated) -> Iterator[Generated]:
+        """What ``piece`` becomes."""
         if piece.seconds:
-            for chunk in given:
+            for chunk in self._given:
                 yield replace(piece, samples=np.repeat(chunk[None], len(piece.samples), axis=0))
-        yield replace(piece, samples=decoded.push(piece.samples))
+        yield replace(piece, samples=self._decoded.push(piece.samples))
 
 
 def _seconds(samples: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:

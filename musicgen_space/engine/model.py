@@ -1,9 +1,9 @@
 """MusicGen's decoder: the transformer that predicts the next step of the delay pattern.
 
-``prefill`` reads the conditions and the first steps, ``decode`` adds one step. Their state
-lives in a ``KVCache``, one for each generation.
+``start`` reads the conditions, ``step`` columns of steps, for several generations at once. The
+state of each is its ``KVCache``.
 
-B takes are predicted at once, each in one or more branches: conditional and, for
+In a generation B takes are predicted at once, each in one or more branches: conditional and, for
 classifier-free guidance (CFG), unconditional. So a batch has R rows, a multiple of B: all
 takes in the first branch, all takes in the second, … Branches with a text come first (N
 rows). The text of the others is all zeros, so (without biases) their cross-attention adds
@@ -18,9 +18,10 @@ K codebooks, V entries, S steps, L text tokens, H heads, D features per head, W 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +31,7 @@ from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.engine.kv_cache import KVCache
 
 __all__ = [
+    "Columns",
     "Condition",
     "Decoder",
     "Predictor",
@@ -59,21 +61,72 @@ class Condition:
     chroma: torch.Tensor | None = None
 
 
-class Predictor(Protocol):
-    """What generation needs of a decoder: ``Decoder`` below, or another that computes the same."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """What a generation reads next: ``codes`` [B, K, S], after a melody's ``prefix`` [R, P, W]."""
+
+    codes: torch.Tensor
+    prefix: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return self._prefixed + self.codes.shape[-1]
+
+    def split(self, count: int) -> tuple[Columns, Columns]:
+        """The first ``count`` columns, and the others."""
+        if count >= self._prefixed:
+            codes = count - self._prefixed
+            return (
+                Columns(self.codes[..., :codes], self.prefix),
+                Columns(self.codes[..., codes:]),
+            )
+        assert self.prefix is not None
+        first, others = self.prefix[:, :count], self.prefix[:, count:]
+        return Columns(self.codes[..., :0], first), Columns(self.codes, others)
+
+    @property
+    def _prefixed(self) -> int:
+        return 0 if self.prefix is None else self.prefix.shape[1]
+
+
+class Predictor(ABC):
+    """What generation needs of a decoder: ``Decoder`` below, or another that computes the same.
+
+    All state of a generation is what ``start`` returns.
+    """
 
     config: DecoderConfig
+
+    @abstractmethod
+    def start(self, condition: Condition, max_steps: int) -> tuple[Any, torch.Tensor | None]:
+        """The state of a new generation of up to ``max_steps`` steps.
+
+        Melody models also give the prefix [R, P, W] that it has to read before all codes.
+        """
+
+    @abstractmethod
+    def step(self, states: Sequence[Any], columns: Sequence[Columns]) -> list[torch.Tensor]:
+        """Read each generation's columns; → its logits of the step after the last [R, K, V].
+
+        However many others are advanced together, each gets the logits that it would get alone.
+        When this raises, none has read anything.
+        """
 
     def prefill(
         self, codes: torch.Tensor, condition: Condition, *, max_steps: int
     ) -> tuple[torch.Tensor, Any]:
-        """Start a generation: see ``Decoder.prefill``."""
+        """Start a generation of up to ``max_steps`` steps with ``codes`` [B, K, S].
 
-    def decode(self, codes: torch.Tensor, cache: Any) -> torch.Tensor:
-        """Add one step: see ``Decoder.decode``."""
+        → logits of the step after the last one [R, K, V], and the state to go on with.
+        """
+        state, prefix = self.start(condition, max_steps)
+        return self.step([state], [Columns(codes, prefix)])[0], state
+
+    def decode(self, codes: torch.Tensor, state: Any) -> torch.Tensor:
+        """Add one step ``codes`` [B, K]; → logits of the next one [R, K, V]."""
+        return self.step([state], [Columns(codes.unsqueeze(-1))])[0]
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, Predictor):
     """Codes in, logits of the next codes out."""
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -89,24 +142,8 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.lm_heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
 
-    def prefill(
-        self, codes: torch.Tensor, condition: Condition, *, max_steps: int
-    ) -> tuple[torch.Tensor, KVCache]:
-        """Start a generation of up to ``max_steps`` steps with ``codes`` [B, K, S].
-
-        → logits of the step after the last one [R, K, V], and the cache to go on with.
-        """
-        cache, prefix = self.init_cache(condition, max_steps)
-        return self._forward(codes, cache, prefix), cache
-
-    def decode(self, codes: torch.Tensor, cache: KVCache) -> torch.Tensor:
-        """Add one step ``codes`` [B, K]; → logits of the next one [R, K, V]."""
-        return self._forward(codes.unsqueeze(-1), cache)
-
-    def init_cache(
-        self, condition: Condition, max_steps: int
-    ) -> tuple[KVCache, torch.Tensor | None]:
-        """A new cache with the text's keys and values; in melody models, the prefix [R, P, W]."""
+    def start(self, condition: Condition, max_steps: int) -> tuple[KVCache, torch.Tensor | None]:
+        """A new cache with the text's keys and values; see ``Predictor.start``."""
         states = self.text_proj(condition.text.states.to(self.norm.weight.dtype))
         if self.config.follows_melody:
             prefix = melody_prefix(states, condition, self.chroma_proj)
@@ -127,25 +164,32 @@ class Decoder(nn.Module):
             positions=sinusoidal_positions(positions, config.width).to(like),
         )
 
-    def _forward(
-        self, codes: torch.Tensor, cache: KVCache, prefix: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        start = cache.length
-        hidden = self.embed_inputs(codes, cache, prefix)
+    def step(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
+        """See ``Predictor.step``; alone, a generation gets the same logits up to rounding."""
+        hidden = self.hidden(states, columns)
+        last = torch.cat([each[:, -1] for each in hidden])
+        logits = self.lm_heads(self.norm(last))
+        logits = logits.view(-1, self.config.codebooks, self.config.codebook_size)
+        for cache, read in zip(states, columns, strict=True):
+            cache.length += len(read)
+        return list(torch.split(logits, [cache.rows for cache in states]))
+
+    def hidden(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
+        """The last layer's outputs [R, P + S, W] of each; caches are filled, not advanced."""
+        pairs = zip(states, columns, strict=True)
+        hidden = [self.embed_inputs(read.codes, cache, read.prefix) for cache, read in pairs]
         for index, layer in enumerate(self.layers):
-            hidden = layer(hidden, cache, index, start)
-        logits: torch.Tensor = self.lm_heads(self.norm(hidden[:, -1]))
-        return logits.view(-1, self.config.codebooks, self.config.codebook_size)
+            hidden = layer(hidden, states, index)
+        return hidden
 
     def embed_inputs(
         self, codes: torch.Tensor, cache: KVCache, prefix: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The first layer's input [R, P + S, W] from ``codes`` [B, K, S]; advances the cache."""
+        """The first layer's input [R, P + S, W] from ``codes`` [B, K, S]."""
         hidden = self._embed(codes).repeat(cache.rows // len(codes), 1, 1)  # [R, S, W]
         if prefix is not None:
             hidden = torch.cat([prefix, hidden], dim=1)
-        start, cache.length = cache.length, cache.length + hidden.shape[1]
-        return hidden + cache.positions[start : cache.length]
+        return hidden + cache.positions[cache.length : cache.length + hidden.shape[1]]
 
     def _embed(self, codes: torch.Tensor) -> torch.Tensor:
         """Sum of the codebooks' embeddings: [B, K, S] → [B, S, W]."""
@@ -165,8 +209,23 @@ def melody_prefix(
     return torch.cat([chroma_proj(condition.chroma.to(states)), text], dim=1)
 
 
+def _together(
+    function: Callable[[torch.Tensor], torch.Tensor], inputs: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """``function`` of each [R, S, W], but it reads its weights once: [rows, W] → [rows, W′]."""
+    if len(inputs) == 1:
+        return [function(inputs[0])]
+    rows = [each.flatten(0, 1) for each in inputs]
+    outputs = torch.split(function(torch.cat(rows)), [len(each) for each in rows])
+    pairs = zip(inputs, outputs, strict=True)
+    return [output.view(*each.shape[:2], -1) for each, output in pairs]
+
+
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention to the text, feed-forward; all pre-norm."""
+    """Self-attention, cross-attention to the text, feed-forward; all pre-norm.
+
+    Of several generations, each of R rows and S columns of its own.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -180,18 +239,25 @@ class DecoderLayer(nn.Module):
         self.fc1 = nn.Linear(config.width, config.ffn_dim, bias=False)
         self.fc2 = nn.Linear(config.ffn_dim, config.width, bias=False)
 
-    def forward(self, hidden: torch.Tensor, cache: KVCache, index: int, start: int) -> torch.Tensor:
-        """[R, S, W] → [R, S, W]; writes positions ``start`` … of layer ``index``'s cache."""
-        hidden = hidden + self.self_attn(self.self_attn_norm(hidden), cache.self_attn[index], start)
+    def forward(
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+    ) -> list[torch.Tensor]:
+        """Each [R, S, W] → [R, S, W]; writes S positions of layer ``index``'s caches."""
+        attended = self.self_attn(_together(self.self_attn_norm, hidden), caches, index)
+        hidden = [each + new for each, new in zip(hidden, attended, strict=True)]
         if self.has_cross_attn:
-            text_kv = cache.cross_attn[index]
-            with_text = hidden[: text_kv.shape[1]]  # a view: adding to it adds to hidden
-            with_text += self.cross_attn(
-                self.cross_attn_norm(with_text), text_kv, cache.cross_attn_mask
-            )
-        activated = functional.gelu(self.fc1(self.ffn_norm(hidden)))
-        projected: torch.Tensor = self.fc2(activated)
-        return hidden + projected
+            # Views: adding to them adds to hidden.
+            pairs = zip(hidden, caches, strict=True)
+            with_text = [each[: cache.cross_attn[index].shape[1]] for each, cache in pairs]
+            read = self.cross_attn(_together(self.cross_attn_norm, with_text), caches, index)
+            for each, new in zip(with_text, read, strict=True):
+                each += new
+        projected = _together(self._feed_forward, hidden)
+        return [each + new for each, new in zip(hidden, projected, strict=True)]
+
+    def _feed_forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        projected: torch.Tensor = self.fc2(functional.gelu(self.fc1(self.ffn_norm(hidden))))
+        return projected
 
 
 class SelfAttention(nn.Module):
@@ -203,16 +269,25 @@ class SelfAttention(nn.Module):
         self.qkv_proj = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out_proj = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, hidden: torch.Tensor, kv: torch.Tensor, start: int) -> torch.Tensor:
-        """``hidden`` [R, S, W] → [R, S, W]; ``kv`` [2, R, H, positions, D] is written in place."""
-        qkv = _split_heads(self.qkv_proj(hidden), 3, self.head_width)
-        end = start + hidden.shape[1]
-        kv[:, :, :, start:end] = qkv[1:]
+    def forward(
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+    ) -> list[torch.Tensor]:
+        """Each [R, S, W] → [R, S, W]."""
+        projected = zip(_together(self.qkv_proj, hidden), caches, strict=True)
+        attended = [
+            self._attend(qkv, cache.self_attn[index], cache.length) for qkv, cache in projected
+        ]
+        return _together(self.out_proj, attended)
+
+    def _attend(self, qkv: torch.Tensor, kv: torch.Tensor, start: int) -> torch.Tensor:
+        """``qkv`` [R, S, 3 · W] → [R, S, W]; ``kv`` [2, R, H, positions, D] is written in place."""
+        end = start + qkv.shape[1]
+        heads = _split_heads(qkv, 3, self.head_width)
+        kv[:, :, :, start:end] = heads[1:]
         keys, values = kv[:, :, :, :end].unbind()
-        mask = _causal_mask(start, end, hidden.device) if end - start > 1 else None
-        attended = functional.scaled_dot_product_attention(qkv[0], keys, values, attn_mask=mask)
-        merged: torch.Tensor = self.out_proj(_merge_heads(attended))
-        return merged
+        mask = _causal_mask(start, end, qkv.device) if end - start > 1 else None
+        attended = functional.scaled_dot_product_attention(heads[0], keys, values, attn_mask=mask)
+        return _merge_heads(attended)
 
 
 class CrossAttention(nn.Module):
@@ -230,14 +305,23 @@ class CrossAttention(nn.Module):
         return _split_heads(self.kv_proj(states), 2, self.head_width).contiguous()
 
     def forward(
-        self, hidden: torch.Tensor, text_kv: torch.Tensor, mask: torch.Tensor | None
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+    ) -> list[torch.Tensor]:
+        """Each [N, S, W] → [N, S, W]."""
+        projected = zip(_together(self.q_proj, hidden), caches, strict=True)
+        attended = [
+            self._attend(each, cache.cross_attn[index], cache.cross_attn_mask)
+            for each, cache in projected
+        ]
+        return _together(self.out_proj, attended)
+
+    def _attend(
+        self, projected: torch.Tensor, text_kv: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """[N, S, W] → [N, S, W]."""
-        queries = _split_heads(self.q_proj(hidden), 1, self.head_width)[0]
+        queries = _split_heads(projected, 1, self.head_width)[0]
         keys, values = text_kv.unbind()
         attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        merged: torch.Tensor = self.out_proj(_merge_heads(attended))
-        return merged
+        return _merge_heads(attended)
 
 
 def sinusoidal_positions(positions: int, width: int) -> torch.Tensor:

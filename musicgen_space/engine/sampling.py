@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-__all__ = ["apply_guidance", "sample"]
+__all__ = ["Knobs", "apply_guidance", "sample"]
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """How the codes of one take are drawn; ``top_p`` > 0 replaces ``top_k``."""
+
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 0.0
 
 
 def apply_guidance(cond: torch.Tensor, uncond: torch.Tensor, guidance_scale: float) -> torch.Tensor:
@@ -18,29 +28,37 @@ def apply_guidance(cond: torch.Tensor, uncond: torch.Tensor, guidance_scale: flo
 
 
 def sample(
-    logits: torch.Tensor,
-    generators: Sequence[torch.Generator],
-    *,
-    temperature: float = 1.0,
-    top_k: int = 250,
-    top_p: float = 0.0,
+    logits: torch.Tensor, generators: Sequence[torch.Generator], knobs: Sequence[Knobs]
 ) -> torch.Tensor:
-    """Sample the next codes of B takes, each from its own generator: [B, K, V] → int64 [B, K].
+    """Sample the next codes of S takes: [S, K, V] → int64 [S, K].
 
-    ``top_p`` > 0 replaces ``top_k``. A take's codebooks are sampled in one call, in the order
-    of transformers and AudioCraft, so that a seed gives the same codes there.
+    Each take has its own generator and knobs, and gets the codes that it would get alone. Its
+    codebooks are sampled in one call, in the order of transformers and AudioCraft, so that a
+    seed gives the same codes there: the largest p / q, where q is exponential noise, is what
+    ``torch.multinomial`` draws (the exponential race), but without asking the device whether p
+    makes sense.
     """
-    logits = logits.float() / temperature
-    logits = _keep_top_p(logits, top_p) if top_p > 0 else _keep_top_k(logits, top_k)
-    takes = zip(logits.softmax(dim=-1), generators, strict=True)
-    drawn = [torch.multinomial(take, 1, generator=generator) for take, generator in takes]
-    return torch.stack(drawn).squeeze(-1)
+    probabilities = torch.empty(logits.shape, device=logits.device)
+    for alike in dict.fromkeys(knobs):
+        takes = [take for take, each in enumerate(knobs) if each == alike]
+        probabilities[takes] = _probabilities(logits[takes], alike)
+    noise = torch.empty_like(probabilities)
+    for own, generator in zip(noise, generators, strict=True):
+        own.exponential_(generator=generator)
+    return (probabilities / noise).argmax(dim=-1)
+
+
+def _probabilities(logits: torch.Tensor, knobs: Knobs) -> torch.Tensor:
+    logits = logits.float() / knobs.temperature
+    if knobs.top_p > 0:
+        return _keep_top_p(logits, knobs.top_p).softmax(dim=-1)
+    return _keep_top_k(logits, knobs.top_k).softmax(dim=-1)
 
 
 def _keep_top_k(logits: torch.Tensor, top_k: int) -> torch.Tensor:
     """Mask all but the ``top_k`` largest; ties with the smallest of them stay."""
-    smallest = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[..., -1:]
-    return logits.masked_fill(logits < smallest, -torch.inf)
+    largest = logits.topk(min(top_k, logits.shape[-1]), dim=-1, sorted=False).values
+    return logits.masked_fill(logits < largest.amin(dim=-1, keepdim=True), -torch.inf)
 
 
 def _keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:

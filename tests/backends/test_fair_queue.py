@@ -97,11 +97,15 @@ def test_nobody_starves_whatever_others_ask_for(
     assert all(seconds <= length + longest for seconds in given_to.values())
 
 
-@given(WISHES, st.integers(1, 3), st.data())
-def test_every_take_is_made_once_and_one_of_each_visitor_at_a_time(
-    wishes: list[tuple[str, float]], at_once: int, data: st.DataObject
+@given(WISHES, st.integers(1, 3), st.integers(1, 2), st.data())
+def test_every_take_is_made_once_and_no_more_of_each_visitor_at_a_time_than_they_may_have(
+    wishes: list[tuple[str, float]], at_once: int, each_at_once: int, data: st.DataObject
 ) -> None:
-    turns = FairQueue(most_waiting=100, at_once=at_once)
+    turns = FairQueue(
+        most_waiting=100,
+        each_at_once=each_at_once,
+        admits=lambda _, made: len(made) < at_once,
+    )
     joined = [turns.join(*wish) for wish in wishes]
     begun: list[Ticket] = []
     running: list[Ticket] = []
@@ -110,7 +114,7 @@ def test_every_take_is_made_once_and_one_of_each_visitor_at_a_time(
             begun.append(ticket)
             running.append(ticket)
         assert 1 <= len(running) <= at_once
-        assert len({ticket.visitor for ticket in running}) == len(running)
+        assert max(Counter(ticket.visitor for ticket in running).values()) <= each_at_once
         turns.leave(running.pop(data.draw(st.integers(0, len(running) - 1))))
     assert sorted(map(id, begun)) == sorted(map(id, joined))
     for visitor in "abcd":
@@ -161,3 +165,18 @@ def test_where_nobody_may_wait_one_take_is_made() -> None:
     assert turns.next() is ticket
     turns.leave(ticket)
     turns.join("other", 10)
+
+
+def test_whoever_is_next_is_not_overtaken_by_one_who_would_fit() -> None:
+    """Else a large wish would never be made while small ones come."""
+    turns = FairQueue(
+        most_waiting=9,
+        admits=lambda ticket, made: ticket.wish + sum(each.wish for each in made) <= 4,
+    )
+    small = turns.join("small", 10, wish=1)
+    assert turns.next() is small
+    large = turns.join("large", 1, wish=4)
+    turns.join("another", 20, wish=1)
+    assert turns.next() is None
+    turns.leave(small)
+    assert turns.next() is large

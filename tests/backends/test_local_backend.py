@@ -13,10 +13,13 @@ from musicgen_space.backends.base import Chunk, Loading, Progress, Update, Waiti
 from musicgen_space.backends.local.backend import LocalBackend
 from musicgen_space.backends.local.checkpoints import Checkpoints
 from musicgen_space.clip import Clip
+from musicgen_space.engine import memory
+from musicgen_space.engine.runtimes.native.decoder import NativeDecoder
 from musicgen_space.errors import (
     BackendError,
     InvalidCheckpoint,
     ModelUnavailable,
+    OutOfMemory,
     QueueFull,
     UnreadableAudio,
 )
@@ -28,6 +31,13 @@ from musicgen_space.take import Take
 @pytest.fixture
 def backend(tiny_folder: Path) -> Iterator[LocalBackend]:
     backend = LocalBackend(Settings(models=(str(tiny_folder),), max_waiting=2))
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def one_by_one(tiny_folder: Path) -> Iterator[LocalBackend]:
+    backend = LocalBackend(Settings(models=(str(tiny_folder),), at_once=1, max_waiting=2))
     yield backend
     backend.close()
 
@@ -129,32 +139,32 @@ def test_the_seed_drawn_for_minus_one_makes_the_take_again(
     assert np.array_equal(drawn.samples, again.samples)
 
 
-def test_one_take_at_a_time_and_the_others_see_their_place(
-    backend: LocalBackend, tiny_folder: Path
+def test_where_the_owner_wants_one_take_at_a_time_the_others_see_their_place(
+    one_by_one: LocalBackend, tiny_folder: Path
 ) -> None:
-    first = Listener(backend, wish(tiny_folder, duration=300))
+    first = Listener(one_by_one, wish(tiny_folder, duration=300))
     first.wait_for(Progress)
-    second = Listener(backend, wish(tiny_folder, duration=100))
+    second = Listener(one_by_one, wish(tiny_folder, duration=100))
     second.wait_for(Waiting)
-    third = Listener(backend, wish(tiny_folder))
+    third = Listener(one_by_one, wish(tiny_folder))
     third.wait_for(Waiting)
     assert second.updates == [Waiting(1)]
     assert third.updates == [Waiting(2)]
     with pytest.raises(QueueFull, match="queue is full: 2 waiting"):
-        made(backend, wish(tiny_folder))
+        made(one_by_one, wish(tiny_folder))
     first.stop.set()
     assert [isinstance(listener.join()[-1], Take) for listener in (first, second, third)]
     assert Waiting(1) in third.updates
 
 
 def test_a_visitor_with_many_takes_does_not_hold_up_another(
-    backend: LocalBackend, tiny_folder: Path
+    one_by_one: LocalBackend, tiny_folder: Path
 ) -> None:
-    greedy = [Listener(backend, wish(tiny_folder, duration=100), "greedy")]
+    greedy = [Listener(one_by_one, wish(tiny_folder, duration=100), "greedy")]
     greedy[0].wait_for(Progress)
-    greedy.append(Listener(backend, wish(tiny_folder, duration=300), "greedy"))
+    greedy.append(Listener(one_by_one, wish(tiny_folder, duration=300), "greedy"))
     greedy[1].wait_for(Waiting)
-    other = Listener(backend, wish(tiny_folder, duration=1), "other")
+    other = Listener(one_by_one, wish(tiny_folder, duration=1), "other")
     other.wait_for(Waiting)
     assert other.updates == [Waiting(1)]
     greedy[0].stop.set()
@@ -166,12 +176,89 @@ def test_a_visitor_with_many_takes_does_not_hold_up_another(
 
 
 def test_a_listener_who_is_slow_does_not_hold_up_the_next(
+    one_by_one: LocalBackend, tiny_folder: Path
+) -> None:
+    slow = one_by_one.generate(wish(tiny_folder), threading.Event(), "slow")
+    next(slow)
+    assert isinstance(made(one_by_one, wish(tiny_folder))[-1], Take)
+    assert isinstance([*slow][-1], Take)
+
+
+def test_listeners_do_not_wait_for_each_others_takes(
     backend: LocalBackend, tiny_folder: Path
 ) -> None:
-    slow = backend.generate(wish(tiny_folder), threading.Event(), "slow")
-    next(slow)
-    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
-    assert isinstance([*slow][-1], Take)
+    first = Listener(backend, wish(tiny_folder, duration=300))
+    first.wait_for(Chunk)
+    second = Listener(backend, wish(tiny_folder, seed=5))
+    take = second.join()[-1]
+    assert isinstance(take, Take)
+    assert not any(isinstance(update, Waiting | Loading) for update in second.updates)
+    assert not any(isinstance(update, Take) for update in first.updates)
+    first.stop.set()
+    assert isinstance(first.join()[-1], Take)
+    [*_, alone] = made(backend, wish(tiny_folder, seed=5))
+    assert isinstance(alone, Take)
+    assert np.array_equal(take.samples, alone.samples)
+
+
+def test_more_takes_than_the_owner_allows_wait_in_line(tiny_folder: Path) -> None:
+    backend = LocalBackend(Settings(models=(str(tiny_folder),), at_once=2))
+    first = Listener(backend, wish(tiny_folder, duration=300))
+    first.wait_for(Chunk)
+    several = Listener(backend, wish(tiny_folder, variations=2))
+    several.wait_for(Waiting)
+    first.stop.set()
+    assert sum(isinstance(update, Take) for update in several.join()) == 2
+    backend.close()
+
+
+def test_another_model_waits_for_those_that_are_made_and_nobody_overtakes_it(
+    backend: LocalBackend, tiny_folder: Path, tiny_melody_folder: Path
+) -> None:
+    first = Listener(backend, wish(tiny_folder, duration=300))
+    first.wait_for(Chunk)
+    other = Listener(backend, wish(tiny_melody_folder))
+    other.wait_for(Waiting)
+    third = Listener(backend, wish(tiny_folder, duration=2), "third")
+    third.wait_for(Waiting)
+    assert other.updates == [Waiting(1)]
+    first.stop.set()
+    takes = [listener.join()[-1] for listener in (other, third)]
+    assert [take.model for take in takes if isinstance(take, Take)] == [
+        str(tiny_melody_folder),
+        str(tiny_folder),
+    ]
+
+
+def test_where_memory_is_short_a_take_waits_for_the_others_to_end(
+    backend: LocalBackend, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Listener(backend, wish(tiny_folder, duration=300))
+    first.wait_for(Chunk)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 2_600_000)
+    second = Listener(backend, wish(tiny_folder))
+    second.wait_for(Waiting)
+    first.stop.set()
+    assert isinstance(second.join()[-1], Take)
+
+
+def test_a_take_that_fails_takes_no_other_with_it(
+    backend: LocalBackend, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Listener(backend, wish(tiny_folder, duration=300))
+    first.wait_for(Chunk)
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(NativeDecoder, "start", full)
+        with pytest.raises(OutOfMemory, match="The memory is full"):
+            made(backend, wish(tiny_folder))
+    before = len(first.updates)
+    first.stop.set()
+    assert isinstance(first.join()[-1], Take)
+    assert len(first.updates) > before
 
 
 def test_stop_ends_a_take_at_once_and_keeps_what_was_made(
@@ -187,10 +274,12 @@ def test_stop_ends_a_take_at_once_and_keeps_what_was_made(
     assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
 
 
-def test_stop_while_waiting_gives_the_place_away(backend: LocalBackend, tiny_folder: Path) -> None:
-    first = Listener(backend, wish(tiny_folder, duration=300))
+def test_stop_while_waiting_gives_the_place_away(
+    one_by_one: LocalBackend, tiny_folder: Path
+) -> None:
+    first = Listener(one_by_one, wish(tiny_folder, duration=300))
     first.wait_for(Progress)
-    second = Listener(backend, wish(tiny_folder))
+    second = Listener(one_by_one, wish(tiny_folder))
     second.wait_for(Waiting)
     second.stop.set()
     assert second.join() == [Waiting(1)]
@@ -198,12 +287,12 @@ def test_stop_while_waiting_gives_the_place_away(backend: LocalBackend, tiny_fol
     first.join()
 
 
-def test_a_listener_who_leaves_stops_the_work(backend: LocalBackend, tiny_folder: Path) -> None:
-    updates = backend.generate(wish(tiny_folder, duration=300), threading.Event())
+def test_a_listener_who_leaves_stops_the_work(one_by_one: LocalBackend, tiny_folder: Path) -> None:
+    updates = one_by_one.generate(wish(tiny_folder, duration=300), threading.Event())
     assert any(isinstance(update, Chunk) for update in updates)
     updates.close()
     started = time.perf_counter()
-    assert isinstance(made(backend, wish(tiny_folder))[-1], Take)
+    assert isinstance(made(one_by_one, wish(tiny_folder))[-1], Take)
     # Thirty seconds of music take far longer: the abandoned take was not finished first.
     assert time.perf_counter() - started < 20
 

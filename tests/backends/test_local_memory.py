@@ -152,14 +152,14 @@ def test_memory_that_runs_out_while_loading_is_told_and_freed(
 def test_memory_that_runs_out_in_a_take_is_told_and_the_next_take_works(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, full: Exception
 ) -> None:
-    def decode(*_: object) -> None:
+    def step(*_: object) -> None:
         raise full
 
     with opened() as backend:
         made(backend, tiny_folder)
         with monkeypatch.context() as patched:
             for kind in (Decoder, NativeDecoder):
-                patched.setattr(kind, "decode", decode)
+                patched.setattr(kind, "step", step)
             with pytest.raises(OutOfMemory, match="shorter length, fewer variations or a smaller"):
                 made(backend, tiny_folder)
         assert not loads(made(backend, tiny_folder))

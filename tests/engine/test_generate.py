@@ -86,16 +86,16 @@ def test_a_stop_takes_effect_before_the_next_step(
     tiny: MusicGen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 0
-    decode = tiny.decoder.decode
+    step = tiny.decoder.step
 
-    def counted(*arguments: object) -> torch.Tensor:
+    def counted(*arguments: Any) -> list[torch.Tensor]:
         nonlocal steps
         steps += 1
-        return decode(*arguments)
+        return step(*arguments)
 
-    monkeypatch.setattr(tiny.decoder, "decode", counted)
-    pieces = list(generate(tiny, MusicRequest("jazz", duration=10), lambda: steps >= 120))
-    assert steps == 120
+    monkeypatch.setattr(tiny.decoder, "step", counted)
+    pieces = list(generate(tiny, MusicRequest("jazz", duration=10), lambda: steps >= 121))
+    assert steps == 121
     made = sound(pieces)
     assert made.shape[1] == (121 - 3) * 640  # the frames whose four codes were all predicted
 
@@ -130,17 +130,12 @@ def test_a_continued_clip_is_decoded_second_by_second(tiny: MusicGen) -> None:
 @pytest.mark.parametrize("steps", range(1, 5))
 def test_a_stop_before_anything_new_leaves_nothing_of_the_clip(tiny: MusicGen, steps: int) -> None:
     """The last of four codebooks is three steps late: the fourth step makes a frame."""
-    asked = 0
-
-    def stopped() -> bool:
-        nonlocal asked
-        asked += 1
+    told: list[int] = []
+    request = MusicRequest("jazz", continue_from=noise(3))
+    for piece in generate(tiny, request, lambda: len(told) >= steps, report_every=1):
         time.sleep(0.1)  # longer than EnCodec takes for the clip
-        return asked > steps
-
-    pieces = list(generate(tiny, MusicRequest("jazz", continue_from=noise(3)), stopped))
-    made = sum(piece.samples.shape[-1] for piece in pieces)
-    assert made == (0 if steps < 4 else (150 + 1) * 640)
+        told.append(piece.samples.shape[-1])
+    assert sum(told) == (0 if steps < 4 else (150 + 1) * 640)
 
 
 def takes(model: MusicGen, **wish: Any) -> np.ndarray:

@@ -75,17 +75,12 @@ def test_it_is_heard_in_chunks_of_a_second_before_what_is_new(tiny: MusicGen) ->
 
 @pytest.mark.parametrize("steps", [3, 4])
 def test_a_stop_before_anything_new_leaves_nothing_of_it(tiny: MusicGen, steps: int) -> None:
-    asked = 0
-
-    def stopped() -> bool:
-        nonlocal asked
-        asked += 1
-        time.sleep(0.1)  # longer than EnCodec takes for a second
-        return asked > steps
-
+    told: list[int] = []
     request = MusicRequest("jazz", continue_from=music(26))
-    takes = [piece.samples.shape[-1] for piece in generate(tiny, request, stopped)]
-    assert sum(takes) == (0 if steps < 4 else 26 * RATE + 640)
+    for piece in generate(tiny, request, lambda: len(told) >= steps, report_every=1):
+        time.sleep(0.1)  # longer than EnCodec takes for a second
+        told.append(piece.samples.shape[-1])
+    assert sum(told) == (0 if steps < 4 else 26 * RATE + 640)
 
 
 @pytest.mark.parametrize("channels", [1, 2])

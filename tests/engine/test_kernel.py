@@ -12,8 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from musicgen_space.engine.checkpoint import loader
 from musicgen_space.engine.placement import CPU
@@ -129,12 +131,12 @@ def test_on_a_machine_that_none_is_for_one_is_compiled(
 def test_numbers_that_are_wrong_are_not_heard(
     monkeypatch: pytest.MonkeyPatch, no_compiler: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forward = NativeDecoder._forward
+    step = NativeDecoder.step
 
-    def wrong(self: NativeDecoder, *arguments: object) -> object:
-        return forward(self, *arguments) * 1.5  # type: ignore[arg-type]
+    def wrong(self: NativeDecoder, *arguments: Any) -> list[torch.Tensor]:
+        return [logits * 1.5 for logits in step(self, *arguments)]
 
-    monkeypatch.setattr(NativeDecoder, "_forward", wrong)
+    monkeypatch.setattr(NativeDecoder, "step", wrong)
     assert kernel.load() is None
     assert "failed its self-test" in caplog.text
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +13,9 @@ import torch
 from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.generate import MusicGen
-from musicgen_space.engine.model import Condition, Decoder, TextCondition
+from musicgen_space.engine.model import Columns, Condition, Decoder, TextCondition
 from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, simd_levels
-from musicgen_space.engine.sampling import apply_guidance, sample
+from musicgen_space.engine.sampling import Knobs, apply_guidance, sample
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH, the_kernel
@@ -46,8 +48,8 @@ def native(decoder: Decoder, mode: Mode, threads: int = 1, level: str = "") -> N
     return NativeDecoder(decoder, mode, the_kernel(), threads, level)
 
 
-def condition_of(model: MusicGen, takes: int = 1) -> Condition:
-    request = MusicRequest(PROMPT, variations=takes, negative_prompt="drums")
+def condition_of(model: MusicGen, takes: int = 1, **wish: Any) -> Condition:
+    request = MusicRequest(PROMPT, variations=takes, negative_prompt="drums", **wish)
     return Conditioning(request, model.text, model.decoder.config, 32000).at(0)
 
 
@@ -96,6 +98,45 @@ def test_each_variation_is_as_it_is_alone(model: MusicGen, mode: Mode) -> None:
     for take in range(3):
         alone = all_logits(decoder, codes[take : take + 1], condition_of(model))
         assert torch.equal(together[:, take::3], alone)
+
+
+@pytest.mark.parametrize(("mode", "threads"), [("exact", 1), ("int8", 2), ("int4", 1)])
+@torch.inference_mode()
+def test_generations_that_are_advanced_together_get_what_each_gets_alone(
+    model: MusicGen, mode: Mode, threads: int
+) -> None:
+    """By chance they take part or not, and read a column or some, also of a melody's prefix."""
+    decoder, chance = native(model.decoder, mode, threads), random.Random(1)
+    kinds = [{"takes": 1}, {"takes": 2}, {"takes": 1, "guidance_scale": 1.0}, {"takes": 4}]
+    conditions = [condition_of(model, **kind) for kind in kinds]
+    codes = [random_codes(model, kind["takes"])[..., : 9 + 9 * at] for at, kind in enumerate(kinds)]
+    states, unread = [], []
+    for condition, each in zip(conditions, codes, strict=True):
+        state, prefix = decoder.start(condition, COLUMNS)
+        states.append(state)
+        unread.append(Columns(each, prefix))
+    found: dict[int, torch.Tensor] = {}
+    while left := [at for at, columns in enumerate(unread) if len(columns)]:
+        here = chance.sample(left, chance.randint(1, len(left)))
+        slices = [unread[at].split(chance.choice([1, 1, 7, 50])) for at in here]
+        logits = decoder.step([states[at] for at in here], [first for first, _ in slices])
+        for at, (_, rest), last in zip(here, slices, logits, strict=True):
+            unread[at], found[at] = rest, last
+    for at, (condition, each) in enumerate(zip(conditions, codes, strict=True)):
+        alone, _ = decoder.prefill(each, condition, max_steps=COLUMNS)
+        assert torch.equal(found[at], alone)
+
+
+def test_a_step_that_fails_for_one_has_advanced_none(tiny: MusicGen) -> None:
+    decoder, codes = native(tiny.decoder, "int8"), random_codes(tiny)
+    (_, good), (_, full), (_, again) = (
+        decoder.prefill(codes[..., :4], condition_of(tiny), max_steps=room) for room in (9, 4, 9)
+    )
+    column = Columns(codes[..., 4:5])
+    with pytest.raises(ValueError, match="More steps"):
+        decoder.step([good, full], [column, column])
+    [expected] = decoder.step([again], [column])
+    assert torch.equal(decoder.step([good], [column])[0], expected)
 
 
 @pytest.mark.parametrize("mode", ["exact", "int8"])
@@ -191,6 +232,6 @@ def own_codes(nano: MusicGen, condition: Condition) -> torch.Tensor:
     sequence = [torch.full((1, 4), 2048)]
     logits, cache = decoder.prefill(sequence[0][..., None], condition, max_steps=150)
     for _ in range(149):
-        sequence.append(sample(apply_guidance(logits[:1], logits[1:], 3.0), [generator]))
+        sequence.append(sample(apply_guidance(logits[:1], logits[1:], 3.0), [generator], [Knobs()]))
         logits = decoder.decode(sequence[-1], cache)
     return torch.stack(sequence, dim=-1)

@@ -4,13 +4,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_space.engine.sampling import apply_guidance, sample
+from musicgen_space.engine.sampling import Knobs, apply_guidance, sample
 
 
 def draws(logits: list[float], count: int = 400, **knobs: float) -> set[int]:
     generator = torch.Generator().manual_seed(0)
     rows = torch.tensor(logits).expand(1, count, len(logits))
-    return set(sample(rows, [generator], **knobs)[0].tolist())
+    return set(sample(rows, [generator], [Knobs(**knobs)])[0].tolist())
 
 
 def test_top_k_one_is_the_likeliest() -> None:
@@ -42,15 +42,19 @@ def test_low_temperature_calms() -> None:
 @given(st.integers(0, 2**31 - 1))
 def test_the_same_seed_draws_the_same_codes(seed: int) -> None:
     logits = torch.randn(1, 4, 64, generator=torch.Generator().manual_seed(3))
-    first, second = (sample(logits, [torch.Generator().manual_seed(seed)]) for _ in range(2))
+    first, second = (
+        sample(logits, [torch.Generator().manual_seed(seed)], [Knobs()]) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
 def test_each_take_of_a_batch_draws_for_itself() -> None:
     logits = torch.randn(3, 4, 64, generator=torch.Generator().manual_seed(3))
-    together = sample(logits, [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)])
+    knobs = [Knobs(top_k=5), Knobs(top_p=0.5), Knobs(temperature=2)]
+    together = sample(logits, [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)], knobs)
     for index, seed in enumerate((5, 6, 7)):
-        alone = sample(logits[index : index + 1], [torch.Generator().manual_seed(seed)])
+        generator = torch.Generator().manual_seed(seed)
+        alone = sample(logits[index : index + 1], [generator], [knobs[index]])
         assert torch.equal(together[index], alone[0])
 
 

@@ -56,7 +56,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(segmind: Segmind, log: Path) -> Iterator[str]:
     """A page where nobody waits: while a take is made, every other one is refused."""
-    settings = {"MUSICGEN_MAX_WAITING": "0", "HF_HUB_OFFLINE": "1"}
+    settings = {"MUSICGEN_AT_ONCE": "1", "MUSICGEN_MAX_WAITING": "0", "HF_HUB_OFFLINE": "1"}
     with running(segmind) as api, serving(log, SEGMIND_BASE_URL=api, **settings) as url:
         yield url
 

@@ -66,6 +66,7 @@ def test_every_sound_has_a_spectrogram_of_bounded_size(samples: np.ndarray) -> N
         (Loading(Message("Loading {model}", model="musicgen-nano")), "Loading musicgen-nano …"),
         (Progress(0.0, 10, 0.2), "0.0 of 10 s"),
         (Progress(7.2, 10, 4.0), "7.2 of 10 s · 1.8× real time · 2 s left"),
+        (Progress(7, 10, 4, lately=0.5), "7.0 of 10 s · 0.5× real time · 6 s left"),
         (Progress(47.3, 300, 47.3), "0:47 of 5:00 · 1.0× real time · 4:13 left"),
         (Progress(250, 300, 250), "4:10 of 5:00 · 1.0× real time · 50 s left"),
     ],

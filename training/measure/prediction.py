@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from musicgen_space.engine.delay import UNKNOWN, DelayPattern
 from musicgen_space.engine.generate import MusicGen
-from musicgen_space.engine.model import Condition, Decoder
+from musicgen_space.engine.model import Columns, Condition, Decoder
 
 __all__ = ["continued", "cross_entropy"]
 
@@ -24,10 +24,8 @@ def cross_entropy(model: MusicGen, codes: torch.Tensor, prompt: str) -> torch.Te
     pattern = DelayPattern(decoder.config.delays, codes.shape[-1])
     sequence = pattern.build_sequence(codes[None], decoder.config.special_token)
     condition = Condition(model.text.encode([prompt]), rows=1)
-    cache, _ = decoder.init_cache(condition, pattern.steps)
-    hidden = decoder.embed_inputs(sequence[..., :-1], cache)
-    for index, layer in enumerate(decoder.layers):
-        hidden = layer(hidden, cache, index, 0)
+    cache, _ = decoder.start(condition, pattern.steps)
+    [hidden] = decoder.hidden([cache], [Columns(sequence[..., :-1])])
     logits = decoder.lm_heads(decoder.norm(hidden[0]))  # [S, K · V]
     logits = logits.view(pattern.steps, decoder.config.codebooks, -1)
     target = sequence[0, :, 1:].masked_fill(

@@ -1,7 +1,8 @@
-"""The backend "This machine": a single worker thread makes one take after another.
+"""The backend "This machine": a single worker thread makes all takes, several of them at once.
 
-The thread owns the model. Requests wait in a bounded queue; each has an update queue of its
-own, so a slow listener never blocks generation.
+The thread owns the models, and the batch of jobs that one of them makes. A request joins the
+batch as soon as it may; until then it waits in a bounded queue. Whoever wants another model
+waits until the batch is done, and nobody joins it meanwhile.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update
-from musicgen_space.backends.fair_queue import Ticket
 from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
-from musicgen_space.backends.making import Maker, as_ours, check_clips, updates_of
+from musicgen_space.backends.local.job import Job, Stopped, failure_of
+from musicgen_space.backends.local.pace import Pace
+from musicgen_space.backends.making import Maker, check_clips
 from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.backends.upgrade import Upgrade
 from musicgen_space.engine.conditioners.alphabet import Knows
@@ -27,13 +29,13 @@ from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
 
 if TYPE_CHECKING:
-    from musicgen_space.engine.generate import MusicGen
+    from musicgen_space.backends.local.batch import Batch
+    from musicgen_space.engine.musicgen import MusicGen
 
 __all__ = ["LocalBackend", "torch_threads"]
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.1  # between checks for Stop while a model is loaded
 _FEW_WEIGHTS = 100_000_000
 
 
@@ -61,8 +63,10 @@ class LocalBackend(Backend):
         self._settings = settings
         if settings.strangers:  # to whom "this machine" is their own
             self.label, self.about = Message("This server"), Message("free; visitors take turns")
-        self._queue = TakeQueue(settings)
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()  # for the worker
+        self._pace = Pace()
+        self._batch: Batch | None = None  # the worker's
+        self._queue = TakeQueue(settings, self._admits)
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()  # for the worker
         self._closed = threading.Event()
         self._checkpoints = Checkpoints(settings)  # its models are the worker's
         self.upgrade = better_model(settings, self._checkpoints)
@@ -79,20 +83,19 @@ class LocalBackend(Backend):
 
     def warm_up(self) -> None:
         """Start loading the default model, so that the first take need not wait for it."""
-        self._jobs.put(_Job(None, None, self._closed.is_set))
+        self._put(Job(None, None, self._closed.is_set))
 
     def load(self, model: str) -> Iterator[Loading]:
         """Have ``model`` in memory, so that its first take begins at once; tells what goes on.
 
         Closing the iterator ends a download. Raises ``BackendError``.
         """
-        left = threading.Event()
-        job = _Job(model, None, lambda: left.is_set() or self._closed.is_set())
-        self._jobs.put(job)
+        job = Job(model, None, lambda: job.left.is_set() or self._closed.is_set())
+        self._put(job)
         try:
-            yield from (update for update in _updates(job) if isinstance(update, Loading))
+            yield from (update for update in job.updates() if isinstance(update, Loading))
         finally:
-            left.set()
+            job.left.set()
 
     def generate(
         self, request: MusicRequest, stop: threading.Event, visitor: str = ""
@@ -102,76 +105,106 @@ class LocalBackend(Backend):
         Silent clips are refused before they are queued (``UnreadableAudio``).
         """
         check_clips(request)
-        left = threading.Event()
 
         def stopped() -> bool:
-            return stop.is_set() or left.is_set() or self._closed.is_set()
+            return stop.is_set() or job.left.is_set() or self._closed.is_set()
 
-        with self._queue.joined(visitor, request) as ticket:
-            yield from self._queue.waited(ticket, stopped)
-            job = _Job(request.model, request.with_seed_drawn(), stopped, ticket)
-            self._jobs.put(job)
+        job = Job(request.model, request.with_seed_drawn(), stopped)
+        with self._queue.joined(visitor, request) as job.ticket:
+            yield from self._queue.waited(job.ticket, stopped)
+            self._put(job)
             try:
-                yield from _updates(job)
+                yield from job.updates()
             finally:
-                left.set()
+                job.left.set()
 
     def close(self) -> None:
-        """Stop the current take and a download, and free the models."""
+        """Stop the takes that are made and a download, and free the models."""
         self._closed.set()
         self.upgrade.close()
-        self._jobs.put(_Job(None, None, self._closed.is_set))  # for a worker that waits for one
+        self._put(Job(None, None, self._closed.is_set))  # for a worker that waits for one
         if threading.current_thread() is not self._worker:  # which may be what collects garbage
             self._worker.join()
+
+    def _put(self, job: Job) -> None:
+        self._jobs.put(job)
+        if batch := self._batch:
+            batch.wake()
+
+    def _admits(self, request: MusicRequest, made: Sequence[MusicRequest]) -> bool:
+        """Whether ``request`` can be made beside those that are being made."""
+        if not made:
+            return True
+        batch, models = self._batch, {self._name(each.model) for each in (request, *made)}
+        if batch is None or models != {batch.maker.model}:  # it may not be loaded yet
+            return False
+        takes = sum(each.variations for each in (request, *made))
+        return (
+            takes <= self._settings.at_once
+            and self._pace.keeps_up(takes)
+            and self._checkpoints.fit_together([request, *made], batch.model)
+        )
+
+    def _name(self, model: str | None) -> str:
+        return model or self._checkpoints.default
 
     # The worker thread.
 
     def _work(self) -> None:
-        while not self._closed.is_set():
-            job = self._jobs.get()
-            try:
-                job.begun = not job.stopped()
-                if job.begun:
-                    self._run(job)
-            finally:
-                if job.ticket is not None:  # don't wait for the listener to read all updates
-                    self._queue.leave(job.ticket)
-                job.updates.put(None)
+        held: list[Job] = []  # until the batch ends
+        while not self._closed.is_set() or self._busy:
+            job = held.pop(0) if held and not self._busy else self._next_job()
+            if job is not None and self._busy and not self._joins(job):
+                held.append(job)
+            elif job is not None:
+                self._begin(job)
+            if self._batch is not None and self._busy:
+                self._batch.step()
+        self._end_batch()
         self._checkpoints.clear()
 
-    def _run(self, job: _Job) -> None:
+    @property
+    def _busy(self) -> bool:
+        return self._batch is not None and self._batch.busy
+
+    def _next_job(self) -> Job | None:
+        """What is to be done; waits for it while nothing is being made."""
         try:
-            self._make(job)
-            return
-        except _Stopped:
-            return
-        except BaseException as error:  # a Rust panic is not an Exception
-            if not threading.main_thread().is_alive():  # the program ends: no thread can begin
+            return self._jobs.get(block=not self._busy)
+        except queue.Empty:
+            return None
+
+    def _joins(self, job: Job) -> bool:
+        """Whether the model of the batch is the job's."""
+        return self._batch is not None and self._name(job.model) == self._batch.maker.model
+
+    def _begin(self, job: Job) -> None:
+        failure: MusicGenSpaceError | None = None
+        job.begun = not job.stopped()
+        try:
+            if job.begun and self._start(job):
                 return
-            failure = as_ours(error)
+        except Stopped:
+            pass
+        except BaseException as error:  # a Rust panic is not an Exception
+            failure = failure_of(error)
         # Outside the handler, so that the traceback no longer holds the take's memory.
-        try:
-            self._checkpoints.release()
-        except Exception:  # after some CUDA errors, every call fails
-            log.exception("The memory of a failed take could not be freed")
-        job.updates.put(failure)
+        self._ended(job, failure)
 
-    def _make(self, job: _Job) -> None:
-        from musicgen_space.engine.generate import generate
+    def _start(self, job: Job) -> bool:
+        """Load the job's model; → whether a take of it is being made now."""
+        model = self._model(self._name(job.model), job)
+        if job.request is None:
+            return False
+        self._batch_of(self._name(job.model), model).add(job)
+        return True
 
-        name, request = job.model or self._checkpoints.default, job.request
-        model = self._model(name, job)
-        if request is None:
-            return
-        maker = Maker(self.name, name, model.base, model.codec.sample_rate)
-        pieces = generate(model, request, job.stopped)
-        for update in updates_of(pieces, request, maker, job.stopped):
-            job.updates.put(update)
-
-    def _model(self, name: str, job: _Job) -> MusicGen:
+    def _model(self, name: str, job: Job) -> MusicGen:
         """The model ``name``, loaded on demand, with memory for the job's take."""
         import torch
 
+        if not self._joins(job):
+            self._end_batch()
         model = self._checkpoints.get(name, job.report)
         in_torch = isinstance(model.decoder, torch.nn.Module)  # native decoders have own threads
         weights = model.decoder.config.weights if in_torch else 0
@@ -180,44 +213,31 @@ class LocalBackend(Backend):
             self._checkpoints.make_room(job.request, name, model)
         return model
 
+    def _batch_of(self, name: str, model: MusicGen) -> Batch:
+        from musicgen_space.backends.local.batch import Batch
 
-class _Job:
-    """What the worker is to do with ``model``, None: the default; without a request only load it.
+        if self._batch is None or self._batch.model is not model:
+            self._end_batch()
+            maker = Maker(self.name, name, model.base, model.codec.sample_rate)
+            self._batch = Batch(maker, model, self._pace, self._ended)
+        return self._batch
 
-    ``stopped`` tells whether the listener pressed Stop or left.
-    """
+    def _end_batch(self) -> None:
+        """Let its model go."""
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            batch.close()
 
-    def __init__(
-        self,
-        model: str | None,
-        request: MusicRequest | None,
-        stopped: Callable[[], bool],
-        ticket: Ticket | None = None,
-    ) -> None:
-        self.model, self.request, self.stopped, self.ticket = model, request, stopped, ticket
-        self.begun = False
-        self.updates: queue.SimpleQueue[Update | MusicGenSpaceError | None] = queue.SimpleQueue()
+    def _ended(self, job: Job, failure: MusicGenSpaceError | None) -> None:
+        """Tell the listener; the next take need not wait for them to read it."""
+        if failure is not None:
+            self._release()
+        if job.ticket is not None:
+            self._queue.leave(job.ticket)
+        job.tell(failure)
 
-    def report(self, update: Loading) -> None:
-        """Send the listener an update; raises ``_Stopped`` if the job was cancelled."""
-        if self.stopped():
-            raise _Stopped
-        self.updates.put(update)
-
-
-def _updates(job: _Job) -> Iterator[Update]:
-    """The job's updates until it ends; raises its error, if any."""
-    while job.begun or not job.stopped():
+    def _release(self) -> None:
         try:
-            update = job.updates.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
-            continue
-        if update is None:
-            return
-        if isinstance(update, MusicGenSpaceError):
-            raise update
-        yield update
-
-
-class _Stopped(Exception):
-    """Raised to abort a download or a load."""
+            self._checkpoints.release()
+        except Exception:  # after some CUDA errors, every call fails
+            log.exception("The memory of a failed take could not be freed")

@@ -7,7 +7,7 @@ models that fit.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +45,8 @@ _MAX_THREADS = 8  # the stages of a step are too short for more
 class Checkpoints:
     """Models by name, loaded on demand.
 
-    Only ``choices``, ``default``, ``reader``, ``download`` and ``fits`` are thread-safe.
+    Only ``choices``, ``default``, ``reader``, ``download``, ``fits`` and
+    ``fit_together`` are thread-safe.
 
     Raises ``InvalidSetting`` if the configured device does not exist.
     """
@@ -102,23 +103,31 @@ class Checkpoints:
 
     def make_room(self, request: MusicRequest, name: str, model: MusicGen) -> None:
         """Evict other models until a take fits beside its model; raises ``OutOfMemory``."""
-        from musicgen_space.engine.memory import take_bytes
-
-        heard = context_seconds(request.given_seconds, request.duration)
-        branches = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
-        need = take_bytes(
-            model.decoder.config,
-            self._placement,
-            seconds=heard + request.duration,
-            rows=request.variations * branches,
-            frame_rate=model.codec.frame_rate,
-        )
+        need = self._take_need(request, model)
         if not self._models.make_room(need, keep=name):
             raise OutOfMemory(
                 f"This take needs about {gigabytes(need)} besides its model, "
                 f"{gigabytes(self._free())} are free. "
                 "A shorter length, fewer variations or a smaller model needs less."
             )
+
+    def fit_together(self, requests: Sequence[MusicRequest], model: MusicGen) -> bool:
+        """Whether there is memory for all of them, as if none of it were in use yet."""
+        return sum(self._take_need(each, model) for each in requests) <= self._free()
+
+    def _take_need(self, request: MusicRequest, model: MusicGen) -> int:
+        """Bytes that the takes of ``request`` need besides their model."""
+        from musicgen_space.engine.memory import take_bytes
+
+        heard = context_seconds(request.given_seconds, request.duration)
+        branches = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
+        return take_bytes(
+            model.decoder.config,
+            self._placement,
+            seconds=heard + request.duration,
+            rows=request.variations * branches,
+            frame_rate=model.codec.frame_rate,
+        )
 
     def release(self) -> None:
         """Free memory after failed takes and loads."""

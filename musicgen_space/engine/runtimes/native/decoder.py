@@ -11,7 +11,8 @@ It is built from a loaded decoder. Three modes:
 ``packed`` exports the converted matrices, from which the same decoder can be rebuilt
 without the original weights.
 
-A row's result depends neither on the other rows nor on the number of threads, so the kernel
+A row's result depends neither on the other rows nor on the number of threads. So generations
+that are advanced together get the logits that they would get alone, bit by bit, and the kernel
 may skip threads that would only wait for a core.
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +29,14 @@ import torch
 from torch import nn
 
 from musicgen_space.engine.config import DecoderConfig
-from musicgen_space.engine.model import Condition, Decoder, melody_prefix, sinusoidal_positions
+from musicgen_space.engine.model import (
+    Columns,
+    Condition,
+    Decoder,
+    Predictor,
+    melody_prefix,
+    sinusoidal_positions,
+)
 from musicgen_space.engine.runtimes.half import fits_half, weight_of
 
 __all__ = ["Mode", "NativeCache", "NativeDecoder", "simd_levels"]
@@ -62,6 +70,13 @@ class _Shape(ctypes.Structure):
     ]
 
 
+class _Slice(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("state", "prefix", "codes", "logits")),
+        *((name, ctypes.c_int) for name in ("before", "takes", "columns")),
+    ]
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class NativeCache:
     """The KV cache of one generation; owns the kernel's allocation."""
@@ -71,7 +86,7 @@ class NativeCache:
     _positions: torch.Tensor  # the kernel reads them in place
 
 
-class NativeDecoder:
+class NativeDecoder(Predictor):
     """Codes in, logits of the next codes out; the interface and shapes of ``model.Decoder``."""
 
     def __init__(
@@ -113,21 +128,24 @@ class NativeDecoder:
             for name, (layer, part, fmt) in self._matrices.items()
         }
 
-    def prefill(
-        self, codes: torch.Tensor, condition: Condition, *, max_steps: int
-    ) -> tuple[torch.Tensor, NativeCache]:
-        """Start a generation; see ``Decoder.prefill``."""
+    def start(
+        self, condition: Condition, max_steps: int
+    ) -> tuple[NativeCache, torch.Tensor | None]:
+        """See ``Predictor.start``."""
         states = self._text_proj(condition.text.states.float())
-        prefix = None
-        if self._chroma_proj is not None:
-            prefix = melody_prefix(states, condition, self._chroma_proj).contiguous()
-            max_steps += prefix.shape[1]
-        cache = self._init_cache(states, condition, max_steps)
-        return self._forward(codes, cache, prefix), cache
+        if self._chroma_proj is None:
+            return self._init_cache(states, condition, max_steps), None
+        prefix = melody_prefix(states, condition, self._chroma_proj)
+        return self._init_cache(states, condition, max_steps + prefix.shape[1]), prefix
 
-    def decode(self, codes: torch.Tensor, cache: NativeCache) -> torch.Tensor:
-        """Add one step ``codes`` [B, K]; → logits of the next one [R, K, V]."""
-        return self._forward(codes.unsqueeze(-1), cache)
+    def step(self, states: Sequence[NativeCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
+        """See ``Predictor.step``; what they read of the weights is read once."""
+        reads = [_Read(self.config, *each) for each in zip(states, columns, strict=True)]
+        slices = (_Slice * len(reads))(*(read.slice() for read in reads))
+        failed = self._library.musicgen_advance(self._handle, slices, len(reads))
+        if failed:
+            raise _FAILURES[failed]()
+        return [read.logits for read in reads]
 
     def _init_cache(
         self, states: torch.Tensor, condition: Condition, positions: int
@@ -152,26 +170,6 @@ class NativeDecoder:
         cache = NativeCache(condition.rows, handle, table)
         _free_with(cache, self._library.musicgen_end, handle)
         return cache
-
-    def _forward(
-        self, codes: torch.Tensor, cache: NativeCache, prefix: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        takes, codebooks, steps = codes.shape
-        codes = codes.contiguous()
-        logits = torch.empty(cache.rows, codebooks, self.config.codebook_size)
-        failed = self._library.musicgen_advance(
-            self._handle,
-            cache._handle,
-            None if prefix is None else _address(prefix),
-            0 if prefix is None else prefix.shape[1],
-            _address(codes),
-            takes,
-            steps,
-            _address(logits),
-        )
-        if failed:
-            raise _FAILURES[failed]
-        return logits
 
     def _convert_weights(self, decoder: Decoder, packed: Mapping[str, np.ndarray] | None) -> None:
         for index, layer in enumerate(decoder.layers):
@@ -231,16 +229,38 @@ class NativeDecoder:
             raise MemoryError("Out of memory for the decoder's weights.")
 
 
+class _Read:
+    """What one generation reads in a call: keeps the tensors whose addresses the kernel gets."""
+
+    def __init__(self, config: DecoderConfig, cache: NativeCache, columns: Columns) -> None:
+        self._cache, self._codes = cache, columns.codes.contiguous()
+        self._prefix = None if columns.prefix is None else columns.prefix.contiguous()
+        self.logits = torch.empty(cache.rows, config.codebooks, config.codebook_size)
+
+    def slice(self) -> _Slice:
+        """As the kernel wants it."""
+        takes, _, steps = self._codes.shape
+        return _Slice(
+            self._cache._handle,
+            None if self._prefix is None else _address(self._prefix),
+            _address(self._codes),
+            _address(self.logits),
+            0 if self._prefix is None else self._prefix.shape[1],
+            takes,
+            steps,
+        )
+
+
 def simd_levels(library: ctypes.CDLL) -> list[str]:
     """The SIMD variants of the kernel that this processor can run, the fastest last."""
     names: bytes = _with_signatures(library).musicgen_levels()
     return names.decode().split()
 
 
-_FAILURES = {
-    -1: MemoryError("Out of memory for the next step."),
-    -2: ValueError("More steps than the KV cache was allocated for."),
-    -3: ValueError("A code is out of the codebook's range."),
+_FAILURES: dict[int, Callable[[], Exception]] = {
+    -1: lambda: MemoryError("Out of memory for the next step."),
+    -2: lambda: ValueError("More steps than the KV cache was allocated for."),
+    -3: lambda: ValueError("A code is out of the codebook's range."),
 }
 
 
@@ -281,7 +301,7 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
         "set_norm": (number, [pointer, number, number, pointer, pointer]),
         "start": (pointer, [pointer, number, number, pointer, pointer, pointer, number]),
         "end": (None, [pointer]),
-        "advance": (number, [*[pointer] * 3, number, pointer, number, number, pointer]),
+        "advance": (number, [pointer, pointer, number]),
     }
     for name, (result, arguments) in types.items():
         function = getattr(library, f"musicgen_{name}")

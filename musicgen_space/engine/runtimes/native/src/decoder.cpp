@@ -4,8 +4,16 @@
 // loops compiled for several kinds of processors (loops.h, dots_*.h) of which the best is
 // taken at run time, and threads of its own (pool.h). Python calls the functions at the end.
 //
-// R rows are predicted at once; the first N look at a text. Of each row C columns are read
-// together, so M = R · C rows of activations, in the order row, column.
+// A generation has R rows; the first N look at a text. Several generations are advanced
+// together, each at its own length and with its own number of columns: a pass is the rows of
+// all of them, those that look at a text first, and of each row some columns. So it has M
+// activations, in the order row, column, and weights are read once for all of them:
+//
+//   generation      a       b       a       b          caches and attention: each its own
+//   row             0       0       1       1
+//   column          7       0 1 2   7       0 1 2
+//   activation      0       1 2 3   4       5 6 7
+//                   with a text ─┤  └─ without
 
 #include <atomic>
 #include <string>
@@ -30,7 +38,7 @@
 namespace {
 
 constexpr int MAX_HEAD = 256;   // features of one head, at most
-constexpr int TOGETHER = 32;    // rows of activations computed at once, at most
+constexpr int TOGETHER = 32;    // activations computed at once, unless there are more rows
 constexpr int CHUNK = 1 << 16;  // bytes of weights that a thread takes at once, at least …
 constexpr int SHARES = 4;       // … and else this part of its share of them
 
@@ -149,6 +157,38 @@ struct Layer {
   Norm norms[NORMS];
 };
 
+// The memory of one generation.
+struct State {
+  int rows, text_rows, length = 0;
+  std::vector<int> text_lengths;           // [N]
+  std::vector<Cache> caches, text_caches;  // [layers]
+  const float* positions;                  // [room, width], owned by Python
+  int room;
+  int longest_text = 0;
+};
+
+// What a pass works in.
+struct Work {
+  int activations = 0, rows = 0, positions = 0;  // what there is room for
+  int stride = 0;                 // of `hidden`: the width, padded
+  Buffer hidden, mixed;           // [M, stride], [M, queries keys values]
+  Buffer scratch;                 // [threads, scratch_size]
+  size_t scratch_size = 0;
+  Activations narrow, wide, last; // as wide as the model, as the feed-forward, of the heads
+  Buffer logits;                  // [rows, of all codebooks, padded]
+
+  Work() = default;
+  Work(const Shape& shape, int threads, int activations, int rows, int positions)
+      : activations(activations), rows(rows), positions(positions),
+        stride(padded(shape.width, TILE)), hidden(size_t(activations) * stride * 4),
+        mixed(size_t(activations) * padded(3 * shape.width, TILE) * 4),
+        scratch_size(size_t(SCRATCH) * padded(positions, TILE)), narrow(activations, shape.width),
+        wide(activations, shape.feed_forward), last(rows, shape.width),
+        logits(size_t(rows) * padded(shape.codebooks * shape.codebook_size, TILE) * 4) {
+    scratch = Buffer(threads * scratch_size * 4);
+  }
+};
+
 struct Model {
   Shape shape;
   const Loops* loops;
@@ -157,91 +197,115 @@ struct Model {
   Matrix heads;
   Norm norm;
   Pool pool;
+  Work work;
+  std::mutex busy;  // whoever uses `work` holds it
 
   Model(const Shape& shape, const float* embeddings, const Loops* loops, int threads)
       : shape(shape), loops(loops), embeddings(embeddings), layers(shape.layers),
         pool(threads, 16 * shape.layers + 8) {}
   int head_width() const { return shape.width / shape.heads; }
+
+  // Have `work` for so many; as it was if memory is short.
+  void make_room(int activations, int rows, int positions) {
+    if (activations <= work.activations && rows <= work.rows && positions <= work.positions) return;
+    work = Work(shape, pool.threads(), std::max({TOGETHER, activations, work.activations}),
+                std::max(rows, work.rows), std::max(positions, work.positions));
+  }
 };
 
-// The memory of one generation.
-struct State {
-  int rows, text_rows, length = 0;
-  std::vector<int> text_lengths;           // [N]
-  std::vector<Cache> caches, text_caches;  // [layers]
-  const float* positions;                  // [room, width], owned by Python
-  int room;
-  // What a step works in.
-  int stride;                     // of `hidden`: the width, padded
-  Buffer hidden, mixed;           // [M, stride], [M, queries keys values]
-  Buffer scratch;                 // [threads, scratch_size]
-  size_t scratch_size;
-  Activations narrow, wide, last; // as wide as the model, as the feed-forward, of the heads
-  Buffer logits;
+// What a generation reads in one call, and where the logits of its next column go. As in
+// decoder.py.
+struct Slice {
+  State* state;
+  const float* prefix;   // [rows, before, width], read first
+  const int64_t* codes;  // [takes, codebooks, columns], which the rows share in turns
+  float* logits;         // [rows, codebooks · codebook size]
+  int before, takes, columns;
+
+  int total() const { return before + columns; }
+};
+
+// A row of a generation in a pass.
+struct Row {
+  const Slice* slice;
+  int row;      // of the generation
+  int column;   // the first one of the slice that this pass reads
+  int columns;  // how many
+  int first;    // activation, of as many as columns
+
+  State& state() const { return *slice->state; }
+  bool looks_at_text() const { return row < state().text_rows; }
+  bool last() const { return column + columns == slice->total(); }
+};
+
+struct Pass {
+  std::vector<Row> rows;        // those that look at a text come first
+  int activations = 0, text_rows = 0, text_activations = 0;
 };
 
 bool in_bytes(const Matrix& m) { return m.format == INT8 || m.format == INT4; }
 
-// The program that all threads run for C columns of each row.
+// The program that all threads run for a pass.
 class Step {
  public:
-  Step(const Model& model, State& state, int columns, Pool::Worker& worker)
-      : model_(model), loops_(*model.loops), state_(state), worker_(worker), columns_(columns),
-        width_(model.shape.width), head_(model.head_width()) {}
+  Step(const Model& model, const Pass& pass, Pool::Worker& worker)
+      : model_(model), loops_(*model.loops), work_(model.work), pass_(pass), worker_(worker),
+        width_(model.shape.width), heads_(model.shape.heads), head_(model.head_width()) {}
 
   // hidden [M, width] through all layers.
   void layers() {
-    const int all = state_.rows * columns_, with_text = state_.text_rows * columns_;
+    const int all = pass_.activations, with_text = pass_.text_activations;
     for (int index = 0; index < model_.shape.layers; ++index) {
       const Layer& layer = model_.layers[index];
       normalise(layer.norms[BEFORE_SELF], layer.parts[QUERIES_KEYS_VALUES], all);
-      linear(layer.parts[QUERIES_KEYS_VALUES], state_.narrow, all, mixed(), mixed_stride(), Then::STORE);
-      attend_to_self(state_.caches[index]);
-      add(layer.parts[OUTPUT], state_.narrow, all);
+      linear(layer.parts[QUERIES_KEYS_VALUES], work_.narrow, all, mixed(), mixed_stride(), Then::STORE);
+      attend_to_self(index);
+      add(layer.parts[OUTPUT], work_.narrow, all);
       if (with_text) {
         normalise(layer.norms[BEFORE_TEXT], layer.parts[TEXT_QUERIES], with_text);
-        linear(layer.parts[TEXT_QUERIES], state_.narrow, with_text, mixed(), mixed_stride(), Then::STORE);
-        attend_to_text(state_.text_caches[index]);
-        add(layer.parts[TEXT_OUTPUT], state_.narrow, with_text);
+        linear(layer.parts[TEXT_QUERIES], work_.narrow, with_text, mixed(), mixed_stride(), Then::STORE);
+        attend_to_text(index);
+        add(layer.parts[TEXT_OUTPUT], work_.narrow, with_text);
       }
       normalise(layer.norms[BEFORE_FEED_FORWARD], layer.parts[EXPAND], all);
-      linear(layer.parts[EXPAND], state_.narrow, all, state_.wide.values(0), state_.wide.width, Then::GELU);
-      add(layer.parts[CONTRACT], state_.wide, all);
+      linear(layer.parts[EXPAND], work_.narrow, all, work_.wide.values(0), work_.wide.width, Then::GELU);
+      add(layer.parts[CONTRACT], work_.wide, all);
     }
   }
 
-  // The logits after each row's last column.
+  // The logits after each row's last column; whose slice goes on does not need them.
   void logits() {
-    worker_.each(state_.rows, [&](int row) {
-      const float* x = hidden(row * columns_ + columns_ - 1);
-      loops_.normalise(x, model_.norm.gain.data(), model_.norm.bias.data(), width_,
-                       state_.last.values(row));
-      if (in_bytes(model_.heads)) loops_.quantise(state_.last, row);
+    const int rows = int(pass_.rows.size());
+    worker_.each(rows, [&](int index) {
+      const Row& row = pass_.rows[index];
+      loops_.normalise(hidden(row.first + row.columns - 1), model_.norm.gain.data(),
+                       model_.norm.bias.data(), width_, work_.last.values(index));
+      if (in_bytes(model_.heads)) loops_.quantise(work_.last, index);
     });
-    linear(model_.heads, state_.last, state_.rows, state_.logits.as<float>(),
-           model_.heads.tiles() * TILE, Then::STORE);
+    linear(model_.heads, work_.last, rows, work_.logits.as<float>(), model_.heads.tiles() * TILE,
+           Then::STORE);
   }
 
   // Texts' keys and values: `narrow` holds the states of one row's tokens.
-  void read_text(int row, int tokens) {
+  void read_text(State& state, int row, int tokens) {
     const int parts = 2 * width_;
     for (int index = 0; index < model_.shape.layers; ++index) {
       const Matrix& m = model_.layers[index].parts[TEXT_KEYS_VALUES];
-      if (index == 0) quantise(m, state_.narrow, tokens);
-      linear(m, state_.narrow, tokens, mixed(), mixed_stride(), Then::STORE);
-      worker_.each(model_.shape.heads, [&](int head) {
+      if (index == 0) quantise(m, work_.narrow, tokens);
+      linear(m, work_.narrow, tokens, mixed(), mixed_stride(), Then::STORE);
+      worker_.each(heads_, [&](int head) {
         for (int token = 0; token < tokens; ++token) {
           const float* x = mixed() + size_t(token) * mixed_stride() + head * head_;
-          loops_.append(state_.text_caches[index], row * model_.shape.heads + head,
-                        state_.text_lengths[row] + token, x, x + parts / 2);
+          loops_.append(state.text_caches[index], row * heads_ + head,
+                        state.text_lengths[row] + token, x, x + parts / 2);
         }
       });
     }
   }
 
  private:
-  float* hidden(int row) const { return state_.hidden.as<float>() + size_t(row) * state_.stride; }
-  float* mixed() const { return state_.mixed.as<float>(); }
+  float* hidden(int row) const { return work_.hidden.as<float>() + size_t(row) * work_.stride; }
+  float* mixed() const { return work_.mixed.as<float>(); }
   int mixed_stride() const { return padded(3 * width_, TILE); }
 
   void quantise(const Matrix& reader, const Activations& x, int rows) {
@@ -251,8 +315,8 @@ class Step {
   void normalise(const Norm& norm, const Matrix& reader, int rows) {
     worker_.each(rows, [&](int row) {
       loops_.normalise(hidden(row), norm.gain.data(), norm.bias.data(), width_,
-                       state_.narrow.values(row));
-      if (in_bytes(reader)) loops_.quantise(state_.narrow, row);
+                       work_.narrow.values(row));
+      if (in_bytes(reader)) loops_.quantise(work_.narrow, row);
     });
   }
 
@@ -268,46 +332,50 @@ class Step {
 
   void add(const Matrix& m, const Activations& x, int rows) {
     quantise(m, x, rows);
-    linear(m, x, rows, hidden(0), state_.stride, Then::ADD);
+    linear(m, x, rows, hidden(0), work_.stride, Then::ADD);
   }
 
   // A column's key is there before its query; later ones it does not see.
-  void attend_to_self(const Cache& cache) {
-    worker_.each(state_.rows * model_.shape.heads, [&](int lane) {
-      const float* queries = queries_of(lane);
-      for (int column = 0; column < columns_; ++column) {
-        const float* query = queries + size_t(column) * mixed_stride();
-        loops_.append(cache, lane, state_.length + column, query + width_, query + 2 * width_);
+  void attend_to_self(int layer) {
+    worker_.each(int(pass_.rows.size()) * heads_, [&](int lane) {
+      const Row& row = pass_.rows[lane / heads_];
+      const int head = lane % heads_, length = row.state().length;
+      const Cache& cache = row.state().caches[layer];
+      for (int column = 0; column < row.columns; ++column) {
+        const float* query = queries_of(row, head) + size_t(column) * mixed_stride();
+        loops_.append(cache, row.row * heads_ + head, length + column, query + width_,
+                      query + 2 * width_);
       }
-      attend(cache, lane, state_.length + 1, 1);
+      attend(cache, row, head, length + 1, 1);
     });
   }
 
-  void attend_to_text(const Cache& cache) {
-    worker_.each(state_.text_rows * model_.shape.heads, [&](int lane) {
-      attend(cache, lane, state_.text_lengths[lane / model_.shape.heads], 0);
+  void attend_to_text(int layer) {
+    worker_.each(pass_.text_rows * heads_, [&](int lane) {
+      const Row& row = pass_.rows[lane / heads_];
+      attend(row.state().text_caches[layer], row, lane % heads_,
+             row.state().text_lengths[row.row], 0);
     });
   }
 
   // The first column's query of a row and head.
-  const float* queries_of(int lane) const {
-    const int row = lane / model_.shape.heads, head = lane % model_.shape.heads;
-    return mixed() + size_t(row) * columns_ * mixed_stride() + head * head_;
+  const float* queries_of(const Row& row, int head) const {
+    return mixed() + size_t(row.first) * mixed_stride() + head * head_;
   }
 
-  void attend(const Cache& cache, int lane, int length, int growth) {
-    const int row = lane / model_.shape.heads, head = lane % model_.shape.heads;
-    float* scratch = state_.scratch.as<float>() + worker_.thread * state_.scratch_size;
-    loops_.attend(cache, lane,
-                  {queries_of(lane), state_.narrow.values(row * columns_) + head * head_,
-                   mixed_stride(), state_.narrow.width, columns_, length, growth, scratch});
+  void attend(const Cache& cache, const Row& row, int head, int length, int growth) {
+    float* scratch = work_.scratch.as<float>() + worker_.thread * work_.scratch_size;
+    loops_.attend(cache, row.row * heads_ + head,
+                  {queries_of(row, head), work_.narrow.values(row.first) + head * head_,
+                   mixed_stride(), work_.narrow.width, row.columns, length, growth, scratch});
   }
 
   const Model& model_;
   const Loops& loops_;
-  State& state_;
+  const Work& work_;
+  const Pass& pass_;
   Pool::Worker& worker_;
-  const int columns_, width_, head_;
+  const int width_, heads_, head_;
 };
 
 std::unique_ptr<State> new_state(const Model& model, int rows, int text_rows, const int* texts,
@@ -318,57 +386,110 @@ std::unique_ptr<State> new_state(const Model& model, int rows, int text_rows, co
   state->text_rows = text_rows;
   state->positions = positions;
   state->room = room;
-  int longest = 0;
-  for (int row = 0; row < text_rows; ++row) longest = std::max(longest, texts[row]);
+  for (int row = 0; row < text_rows; ++row)
+    state->longest_text = std::max(state->longest_text, texts[row]);
   for (int layer = 0; layer < shape.layers; ++layer) {
     state->caches.emplace_back(shape.cache_in_bytes, rows * shape.heads, model.head_width(), room);
     if (text_rows)
       state->text_caches.emplace_back(shape.cache_in_bytes, text_rows * shape.heads,
-                                      model.head_width(), longest);
+                                      model.head_width(), state->longest_text);
   }
   state->text_lengths.assign(text_rows, 0);
-  state->stride = padded(shape.width, TILE);
-  const int together = std::max(TOGETHER, rows);
-  state->hidden = Buffer(size_t(together) * state->stride * 4);
-  state->mixed = Buffer(size_t(together) * padded(3 * shape.width, TILE) * 4);
-  state->scratch_size = size_t(SCRATCH) * padded(std::max(room, longest), TILE);
-  state->scratch = Buffer(model.pool.threads() * state->scratch_size * 4);
-  state->narrow = Activations(together, shape.width);
-  state->wide = Activations(together, shape.feed_forward);
-  state->last = Activations(rows, shape.width);
-  state->logits = Buffer(size_t(rows) * model.heads.tiles() * TILE * 4);
   return state;
 }
 
 // The texts' states [all tokens, width], row after row, into the text caches.
 void read_texts(Model& model, State& state, const int* texts, const float* states) {
   const int width = model.shape.width;
+  const Pass none;
+  model.make_room(TOGETHER, 0, 0);
   for (int row = 0; row < state.text_rows; ++row)
     while (state.text_lengths[row] < texts[row]) {
       const int tokens = std::min(TOGETHER, texts[row] - state.text_lengths[row]);
       for (int token = 0; token < tokens; ++token, states += width)
-        std::memcpy(state.narrow.values(token), states, size_t(width) * 4);
+        std::memcpy(model.work.narrow.values(token), states, size_t(width) * 4);
       model.pool.run([&](Pool::Worker& worker) {
-        Step(model, state, tokens, worker).read_text(row, tokens);
+        Step(model, none, worker).read_text(state, row, tokens);
       });
       state.text_lengths[row] += tokens;
     }
 }
 
-// Column `index` of row `row` into `out`: what comes before the codes, or their embeddings.
-void embed(const Model& model, const float* prefix, int before,
-           const int64_t* codes, int takes, int columns, int row, int index, float* out) {
+// How the columns of all slices are read: as many passes as it takes. In each, every slice
+// that has columns left reads one, and the first ones more while there is room.
+std::vector<Pass> plan(const Slice* slices, int count) {
+  std::vector<Pass> passes;
+  std::vector<int> read(count, 0), now(count);
+  for (;;) {
+    int spare = TOGETHER;
+    for (int i = 0; i < count; ++i) {
+      now[i] = read[i] < slices[i].total();
+      spare -= now[i] * slices[i].state->rows;
+    }
+    if (spare == TOGETHER) return passes;
+    for (int i = 0; i < count; ++i) {
+      const int rows = slices[i].state->rows, left = slices[i].total() - read[i] - now[i];
+      const int more = std::min(left, std::max(spare, 0) / rows);
+      now[i] += more;
+      spare -= more * rows;
+    }
+    Pass& pass = passes.emplace_back();
+    for (const bool with_text : {true, false}) {
+      for (int i = 0; i < count; ++i)
+        for (int row = 0; row < (now[i] ? slices[i].state->rows : 0); ++row) {
+          const Row each = {&slices[i], row, read[i], now[i], pass.activations};
+          if (each.looks_at_text() != with_text) continue;
+          pass.rows.push_back(each);
+          pass.activations += now[i];
+        }
+      if (!with_text) continue;
+      pass.text_rows = int(pass.rows.size());
+      pass.text_activations = pass.activations;
+    }
+    for (int i = 0; i < count; ++i) read[i] += now[i];
+  }
+}
+
+// One column of a row into `out`: what comes before the codes, or their embeddings.
+void embed(const Model& model, const Slice& slice, int row, int column, float* out) {
   const Shape& shape = model.shape;
   const int width = shape.width;
-  if (index < before) {
-    std::memcpy(out, prefix + (size_t(row) * before + index) * width, size_t(width) * 4);
+  if (column < slice.before) {
+    std::memcpy(out, slice.prefix + (size_t(row) * slice.before + column) * width, size_t(width) * 4);
     return;
   }
-  const int64_t* column = codes + size_t(row % takes) * shape.codebooks * columns + index - before;
+  const int64_t* codes = slice.codes + column - slice.before +
+                         size_t(row % slice.takes) * shape.codebooks * slice.columns;
   for (int codebook = 0; codebook < shape.codebooks; ++codebook) {
-    const int64_t entry = column[size_t(codebook) * columns] + int64_t(codebook) * (shape.codebook_size + 1);
+    const int64_t entry = codes[size_t(codebook) * slice.columns] +
+                          int64_t(codebook) * (shape.codebook_size + 1);
     const float* embedding = model.embeddings + size_t(entry) * width;
     for (int i = 0; i < width; ++i) out[i] = codebook ? out[i] + embedding[i] : embedding[i];
+  }
+}
+
+// The columns of a pass, with their positions, into `hidden`.
+void embed(const Model& model, const Pass& pass) {
+  const int width = model.shape.width;
+  for (const Row& row : pass.rows)
+    for (int column = 0; column < row.columns; ++column) {
+      float* hidden = model.work.hidden.as<float>() + size_t(row.first + column) * model.work.stride;
+      embed(model, *row.slice, row.row, row.column + column, hidden);
+      const float* position = row.state().positions + size_t(row.state().length + column) * width;
+      for (int i = 0; i < width; ++i) hidden[i] += position[i];
+    }
+}
+
+// A pass is over: its states are longer, and who has read all of its slice gets logits.
+void finish(const Model& model, const Pass& pass) {
+  const int outputs = model.shape.codebooks * model.shape.codebook_size;
+  for (size_t index = 0; index < pass.rows.size(); ++index) {
+    const Row& row = pass.rows[index];
+    if (row.row == 0) row.state().length += row.columns;
+    if (row.last())
+      std::memcpy(row.slice->logits + size_t(row.row) * outputs,
+                  model.work.logits.as<float>() + index * model.heads.tiles() * TILE,
+                  size_t(outputs) * 4);
   }
 }
 
@@ -377,34 +498,36 @@ bool codes_exist(const Shape& shape, const int64_t* codes, size_t count) {
                      [&](int64_t code) { return code >= 0 && code <= shape.codebook_size; });
 }
 
-// Read `before` columns of `prefix` and then `columns` of codes; logits of the next column.
-void advance(Model& model, State& state, const float* prefix, int before, const int64_t* codes,
-             int takes, int columns, float* logits) {
-  const int width = model.shape.width, total = before + columns;
-  const int most = std::max(1, TOGETHER / state.rows);
-  for (int start = 0; start < total;) {
-    const int count = std::min(most, total - start);
-    for (int row = 0; row < state.rows; ++row)
-      for (int column = 0; column < count; ++column) {
-        float* hidden = state.hidden.as<float>() + size_t(row * count + column) * state.stride;
-        embed(model, prefix, before, codes, takes, columns, row, start + column, hidden);
-        const float* position = state.positions + size_t(state.length + column) * width;
-        for (int i = 0; i < width; ++i) hidden[i] += position[i];
-      }
-    start += count;
-    const auto program = [&](Pool::Worker& worker) {
-      Step step(model, state, count, worker);
-      step.layers();
-      if (start == total) step.logits();
-    };
-    total == 1 ? model.pool.run_paced(program) : model.pool.run(program);
-    state.length += count;
+// Whether the slices can be read: 0, or what musicgen_advance says.
+int problem(const Model& model, const Slice* slices, int count) {
+  for (const Slice* slice = slices; slice < slices + count; ++slice) {
+    const size_t codes = size_t(slice->takes) * model.shape.codebooks * slice->columns;
+    if (slice->state->length + slice->total() > slice->state->room) return -2;
+    if (!codes_exist(model.shape, slice->codes, codes)) return -3;
   }
-  const int outputs = model.shape.codebooks * model.shape.codebook_size;
-  for (int row = 0; row < state.rows; ++row)
-    std::memcpy(logits + size_t(row) * outputs,
-                state.logits.as<float>() + size_t(row) * model.heads.tiles() * TILE,
-                size_t(outputs) * 4);
+  return 0;
+}
+
+// Whatever needs memory comes first, so that all slices are read or none.
+void advance(Model& model, const Slice* slices, int count) {
+  const std::vector<Pass> passes = plan(slices, count);
+  for (const Pass& pass : passes)
+    for (const Row& row : pass.rows)
+      model.make_room(pass.activations, int(pass.rows.size()),
+                      std::max(row.state().room, row.state().longest_text));
+  for (const Pass& pass : passes) {
+    embed(model, pass);
+    const bool some_end = std::any_of(pass.rows.begin(), pass.rows.end(),
+                                      [](const Row& row) { return row.last(); });
+    const auto program = [&](Pool::Worker& worker) {
+      Step step(model, pass, worker);
+      step.layers();
+      if (some_end) step.logits();
+    };
+    const bool decoding = pass.activations == int(pass.rows.size());
+    decoding ? model.pool.run_paced(pass.activations, program) : model.pool.run(program);
+    finish(model, pass);
+  }
 }
 
 }  // namespace
@@ -477,6 +600,7 @@ EXPORTED int musicgen_set_norm(Model* model, int layer, int part, const float* g
 // each other.
 EXPORTED State* musicgen_start(Model* model, int rows, int text_rows, const int* texts,
                                const float* states, const float* positions, int room) try {
+  std::lock_guard<std::mutex> one(model->busy);
   auto state = new_state(*model, rows, text_rows, texts, positions, room);
   read_texts(*model, *state, texts, states);
   return state.release();
@@ -486,14 +610,12 @@ EXPORTED State* musicgen_start(Model* model, int rows, int text_rows, const int*
 
 EXPORTED void musicgen_end(State* state) { delete state; }
 
-// Read `prefix` [rows, before, width], then `codes` [takes, codebooks, columns], which the
-// rows share in turns; → `logits` [rows, codebooks · codebook size] of the next column.
-// −2: there is no room for so many; −3: there is no such code.
-EXPORTED int musicgen_advance(Model* model, State* state, const float* prefix, int before,
-                              const int64_t* codes, int takes, int columns, float* logits) try {
-  if (state->length + before + columns > state->room) return -2;
-  if (!codes_exist(model->shape, codes, size_t(takes) * model->shape.codebooks * columns)) return -3;
-  advance(*model, *state, prefix, before, codes, takes, columns, logits);
+// Read `count` slices, each of another generation: all of them or, if a negative number says
+// why not, none. −2: there is no room for so many columns; −3: there is no such code.
+EXPORTED int musicgen_advance(Model* model, const Slice* slices, int count) try {
+  std::lock_guard<std::mutex> one(model->busy);
+  if (const int why_not = problem(*model, slices, count)) return why_not;
+  advance(*model, slices, count);
   return 0;
 } catch (...) {
   return -1;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -106,14 +107,15 @@ class Pool {
     run_shared(program);
   }
 
-  // Run a `program` that always has about as much to do, in the faster of the two ways.
-  void run_paced(const std::function<void(Worker&)>& program) {
+  // Run a `program` in the faster of the two ways; those of one `size` have about as much to do.
+  void run_paced(int size, const std::function<void(Worker&)>& program) {
     std::lock_guard<std::mutex> one(mutex_);
-    const bool shared = pace_.shared();
+    Pace& pace = paces_[size];
+    const bool shared = pace.shared();
     const auto start = std::chrono::steady_clock::now();
     shared ? run_shared(program) : run_alone(program);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    pace_.took(shared, took.count());
+    pace.took(shared, took.count());
   }
 
   int threads() const { return int(threads_.size()) + 1; }
@@ -173,6 +175,6 @@ class Pool {
   std::atomic<int> inside_{CLOSED};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
-  Pace pace_;
+  std::map<int, Pace> paces_;  // by size
   std::vector<std::thread> threads_;  // last: they use all the others
 };

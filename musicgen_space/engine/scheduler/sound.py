@@ -1,0 +1,124 @@
+"""Codes become samples beside the decoder, in one thread for all generations.
+
+Two cores with separate work synchronise far less than two threads that share every matrix
+product. Whose listener needs sound first is served first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from musicgen_space.engine.musicgen import MusicGen
+
+__all__ = ["CHUNK_SECONDS", "CodecThread", "Sound"]
+
+CHUNK_SECONDS = 1
+
+_Work = Callable[[], np.ndarray]
+
+
+class CodecThread:
+    """Does the most urgent of its work first; ``wake`` is called whenever some is done."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="codec")
+        self._waiting: list[tuple[float, int, Future[np.ndarray], _Work]] = []  # a heap
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+
+    def submit(self, due: float, work: _Work) -> Future[np.ndarray]:
+        """Have ``work`` done; of what is waiting, first what is ``due`` first."""
+        future: Future[np.ndarray] = Future()
+        with self._lock:
+            heapq.heappush(self._waiting, (due, next(self._numbers), future, work))
+        self._thread.submit(self._do_most_urgent)
+        return future
+
+    def close(self) -> None:
+        """End with what is being done; the rest is not."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _do_most_urgent(self) -> None:
+        with self._lock:
+            _, _, future, work = heapq.heappop(self._waiting)
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except BaseException as error:  # it belongs to whoever waits for the result
+                future.set_exception(error)
+        self._wake()
+
+
+class Sound:
+    """Decodes the complete frames of ``codes`` [B, K, T] to samples, a chunk at a time.
+
+    Starts once a frame after the ``known`` ones is there: a clip alone is not a take.
+    """
+
+    def __init__(
+        self, model: MusicGen, codes: torch.Tensor, known: int, thread: CodecThread
+    ) -> None:
+        self._stream = model.codec.stream()
+        self._codes, self._channels = codes, model.decoder.config.channels
+        self._known = known
+        self._chunk = CHUNK_SECONDS * model.codec.frame_rate
+        self._pushed, self._next = 0, self._chunk + model.codec.lookahead
+        self._thread = thread
+        self._pending: list[Future[np.ndarray]] = []
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B, channels."""
+        return len(self._codes), self._channels
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was pushed has been taken."""
+        return not self._pending
+
+    def push(self, frames: int, due: float) -> None:
+        """Decode the chunks that the first ``frames`` frames complete."""
+        # The frames of a clip come all at once; decoding four takes of 25 s whole needs 2 GB.
+        while self._known < frames < self._codes.shape[-1] and self._next <= frames:
+            self._submit(self._next, due, last=False)
+            self._next += self._chunk
+
+    def finish(self, frames: int, due: float) -> None:
+        """Decode the rest, where ``frames`` is the final number of frames."""
+        if frames > self._known:
+            self._submit(frames, due, last=True)
+
+    def take(self) -> np.ndarray | None:
+        """The next chunk [B, channels, n] if it is ready."""
+        if self._pending and self._pending[0].done():
+            return self._pending.pop(0).result()
+        return None
+
+    def cancel(self) -> None:
+        """Nobody will take what is pending."""
+        for future in self._pending:
+            future.cancel()
+
+    def _submit(self, frames: int, due: float, *, last: bool) -> None:
+        codes = self._codes[..., self._pushed : frames].clone()
+        self._pushed = frames
+        self._pending.append(self._thread.submit(due, lambda: self._decode(codes, last)))
+
+    @torch.inference_mode()
+    def _decode(self, codes: torch.Tensor, last: bool) -> np.ndarray:
+        """[B, K, T′] → [B, channels, n]."""
+        takes, codebooks, frames = codes.shape
+        # Explicit sizes: after a stop there may be no frames, and torch can't infer −1 then.
+        by_channel = codes.view(takes, codebooks // self._channels, self._channels, frames)
+        by_channel = by_channel.transpose(1, 2).flatten(0, 1)
+        samples = self._stream.push(by_channel, last=last).float().cpu().numpy()
+        result: np.ndarray = samples.reshape(takes, self._channels, -1)
+        return result
