@@ -104,6 +104,8 @@ namespace neon {
 END_TARGET
 #endif
 
+#include "codec.h"
+
 struct Level {
   const char* name;
   const Loops* loops;
@@ -498,4 +500,24 @@ EXPORTED int musicgen_advance(Model* model, State* state, const float* prefix, i
 } catch (...) {
   return -1;
 }
+
+// EnCodec's decoder, on the caller's thread: whether there are bfloat16's products here, without
+// which the others must not be called.
+EXPORTED int musicgen_has_bfloat16() {
+#if defined(__x86_64__)
+  return this_cpu().bfloat16;
+#else
+  return 0;
+#endif
+}
+
+#if defined(__x86_64__)
+EXPORTED void musicgen_elu(const uint16_t* x, uint16_t* out, int64_t count) {
+  bfloat16::elu(x, out, count);
+}
+
+EXPORTED void musicgen_convolve(const Convolution* convolution) { bfloat16::convolve(*convolution); }
+
+EXPORTED void musicgen_recur(const Recurrence* recurrence) { bfloat16::recur(*recurrence); }
+#endif
 }
