@@ -30,7 +30,7 @@
 namespace {
 
 constexpr int MAX_HEAD = 256;   // features of one head, at most
-constexpr int TOGETHER = 32;    // rows of activations computed at once, at most
+constexpr int TOGETHER = 64;    // rows of activations computed at once, at most
 constexpr int CHUNK = 1 << 16;  // bytes of weights that a thread takes at once, at least …
 constexpr int SHARES = 4;       // … and else this part of its share of them
 
@@ -70,6 +70,7 @@ struct Loops {
 
 namespace scalar {
 #include "dots_scalar.h"
+#include "group.h"
 #include "loops.h"
 }  // namespace scalar
 
@@ -77,6 +78,7 @@ namespace scalar {
 TARGET("avx2,fma,f16c")
 namespace avx2 {
 #include "dots_avx2.h"
+#include "group.h"
 #include "loops.h"
 }  // namespace avx2
 END_TARGET
@@ -99,6 +101,7 @@ TARGET("arch=armv8.2-a+dotprod")
 #endif
 namespace neon {
 #include "dots_neon.h"
+#include "group.h"
 #include "loops.h"
 }  // namespace neon
 END_TARGET
