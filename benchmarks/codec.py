@@ -44,12 +44,12 @@ def main() -> None:
     torch.manual_seed(0)
     model = random_encodec() if options.model == "small" else load(embedded_folder()).codec._model
     ours, theirs = Codec(model, kernel.load()), Codec(model)
-    if ours.dtype != torch.bfloat16:
+    if not ours.uses_bfloat16:
         raise SystemExit("This processor has no products in bfloat16, or there is no kernel.")
     print(f"{processor()}, load {os.getloadavg()[0]:.1f}; noise {noise(ours):.1f} dB\n")
     print("| sounds | bfloat16, ms a second of each | float32 | ratio: median (min – max) |")
     print("|---|---|---|---|")
-    rows = [compared(ours, theirs, sounds, options.rounds) for sounds in options.sounds]
+    rows = [compared(ours, theirs, sounds, options.uses_bfloat16) for sounds in options.sounds]
     report = {"machine": processor(), "model": options.model, "noise": noise(ours), "rows": rows}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2))

@@ -48,7 +48,7 @@ class Codec:
         first, lstm, *upsampling = model.decoder.layers
         reflect = config.pad_mode == "reflect"
         layers = _layers(model.decoder, library)
-        self.dtype = layers.dtype
+        self.uses_bfloat16 = isinstance(layers, NativeLayers)
         self._first = layers.first(first.conv, reflect=reflect)
         self._lstm = layers.lstm(lstm.lstm)
         self._upsampling = [
@@ -118,7 +118,7 @@ class Codec:
         """All layers on a round's frames, at most ``_FRAMES_AT_ONCE`` of each stream."""
         started = []
         for push in pushes:
-            embedded = self.embed(push.codes).permute(2, 0, 1).contiguous().to(self.dtype)
+            embedded = self.embed(push.codes).permute(2, 0, 1).contiguous()
             hidden = push.stream.first.push(embedded, last=push.last)
             if hidden is not None:
                 started.append((push, hidden))

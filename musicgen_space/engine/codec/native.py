@@ -1,6 +1,6 @@
 """EnCodec's decoder on the native kernel, in bfloat16: the layers of ``streaming``, faster.
 
-Weights and what goes from layer to layer are bfloat16, sums and the LSTM's cells float32. The
+What is multiplied is rounded to bfloat16, all else stays float32. The
 noise of that is 48 to 50 dB below the music of musicgen-nano, and 53 dB below the sound of
 random weights in musicgen-small's shape. Where a processor has no products in bfloat16, torch
 computes in float32.
@@ -30,8 +30,6 @@ _TILE = 16  # outputs of a tile of weights (codec.h)
 class NativeLayers:
     """Makes the layers of one decoder; see ``streaming.TorchLayers``."""
 
-    dtype = torch.bfloat16
-
     def __init__(self, library: ctypes.CDLL) -> None:
         self._kernel = _Kernel(library)
 
@@ -55,7 +53,7 @@ class NativeLayers:
 
     def first(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:
         """The decoder's first convolution, of embeddings."""
-        return _Convolution(self._kernel, conv, reflect=reflect, elu=False, wide=False)
+        return _Convolution(self._kernel, conv, reflect=reflect, elu=False)
 
     def lstm(self, lstm: nn.LSTM) -> _LSTM:
         """The LSTM."""
@@ -70,25 +68,23 @@ class NativeLayers:
         return _ResidualBlock(self._kernel, block, reflect=reflect)
 
     def last(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:
-        """The ELU and the convolution that gives samples, in float32."""
-        return _Convolution(self._kernel, conv, reflect=reflect, elu=True, wide=True)
+        """An ELU and the convolution that gives samples."""
+        return _Samples(self._kernel, conv, reflect=reflect)
 
 
 class _Convolution:
-    """As ``streaming.Convolution``; float32 if ``wide``."""
+    """As ``streaming.Convolution``."""
 
-    def __init__(
-        self, kernel: _Kernel, conv: nn.Conv1d, *, reflect: bool, elu: bool, wide: bool = False
-    ) -> None:
-        self.reflect, self._elu, self._wide = reflect, elu, wide
+    def __init__(self, kernel: _Kernel, conv: nn.Conv1d, *, reflect: bool, elu: bool) -> None:
+        self.reflect, self._elu = reflect, elu
         self._kernel = kernel
         self._taps = _Taps.of(conv.weight.detach().permute(2, 1, 0), bias_of(conv))
         self.context = (self._taps.count - 1) // 2
 
     def __call__(self, inputs: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """[T + 2 context, N, C] → [T, N, C′], to which ``residual`` [T, N, C′] is added."""
-        inputs = self._kernel.elu(inputs) if self._elu else inputs
-        return self._kernel.convolve(inputs, self._taps, residual=residual, wide=self._wide)
+        rounded = self._kernel.elu(inputs) if self._elu else inputs.bfloat16()
+        return self._kernel.convolve(rounded, self._taps, residual)
 
 
 class _Upsampling:
@@ -129,6 +125,28 @@ class _ResidualBlock:
         return self._narrow(self._wide(inputs), middle)
 
 
+class _Samples:
+    """As ``streaming.Convolution``, to one channel.
+
+    A tile has 16 outputs: the taps are these, and their products are added up in float32.
+    """
+
+    def __init__(self, kernel: _Kernel, conv: nn.Conv1d, *, reflect: bool) -> None:
+        self.reflect, self._kernel, self._bias = reflect, kernel, bias_of(conv)
+        taps = conv.weight.detach()  # [1, C, taps]
+        self._taps = _Taps.of(taps, torch.zeros(taps.shape[2]))
+        self.context = (taps.shape[2] - 1) // 2
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[T + 2 context, N, C] → [T, N, 1]."""
+        length = len(inputs) - 2 * self.context
+        products = self._kernel.convolve(self._kernel.elu(inputs), self._taps)
+        samples = self._bias.expand(length, inputs.shape[1]).clone()
+        for tap in range(products.shape[2]):
+            samples += products[tap : tap + length, :, tap]
+        return samples.unsqueeze(2)
+
+
 class _LSTM:
     """As ``streaming.ResidualLSTM``."""
 
@@ -146,9 +164,9 @@ class _LSTM:
     def __call__(self, steps: torch.Tensor, state: LSTMState) -> tuple[torch.Tensor, LSTMState]:
         """See ``streaming.LSTM``."""
         before, cells = state[0], state[1].clone()
-        outputs, after = steps, []
+        outputs, after = steps.bfloat16(), []
         for (ih, hh), outputs_before, of_layer in zip(self._layers, before, cells, strict=True):
-            gates = self._kernel.convolve(outputs, ih, wide=True)
+            gates = self._kernel.convolve(outputs, ih)
             outputs = self._kernel.recur(gates, hh, outputs_before, of_layer)
             after.append(outputs[-1])
         return outputs + steps, (torch.stack(after), cells)
@@ -191,25 +209,19 @@ class _Kernel:
         self._library = library
 
     def elu(self, x: torch.Tensor) -> torch.Tensor:
-        """bfloat16 of any shape."""
+        """float32 of any shape → bfloat16."""
         x = x.contiguous()
-        out = torch.empty_like(x)
+        out = torch.empty_like(x, dtype=torch.bfloat16)
         self._library.musicgen_elu(_address(x), _address(out), ctypes.c_int64(x.numel()))
         return out
 
     def convolve(
-        self,
-        x: torch.Tensor,
-        taps: _Taps,
-        *,
-        residual: torch.Tensor | None = None,
-        wide: bool = False,
+        self, x: torch.Tensor, taps: _Taps, residual: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """[T + taps − 1, N, C] → [T, N, C′], in float32 if ``wide``."""
+        """bfloat16 [T + taps − 1, N, C] → float32 [T, N, C′]."""
         x, residual = x.contiguous(), None if residual is None else residual.contiguous()
         length, sounds = len(x) - taps.count + 1, x.shape[1]
-        dtype = torch.float32 if wide else torch.bfloat16
-        out = torch.empty(length, sounds, taps.outputs, dtype=dtype)
+        out = torch.empty(length, sounds, taps.outputs)
         self._library.musicgen_convolve(
             ctypes.byref(
                 _ConvolutionOf(
@@ -217,7 +229,7 @@ class _Kernel:
                     *(None if residual is None else _address(residual), _address(out)),
                     *(length * sounds, taps.channels),
                     *(taps.count, sounds * taps.channels, taps.channels),
-                    *(taps.outputs, wide),
+                    taps.outputs,
                 )
             )
         )
@@ -251,7 +263,7 @@ def _fields(pointers: str, numbers: str) -> list[tuple[str, Any]]:
 class _ConvolutionOf(ctypes.Structure):
     _fields_ = _fields(
         "x weights bias residual out",
-        "rows row_stride taps tap_stride channels outputs wide",
+        "rows row_stride taps tap_stride channels outputs",
     )
 
 

@@ -82,9 +82,7 @@ class LSTM(Protocol):
 
 
 class Layers(Protocol):
-    """Makes our layers of transformers'; ``dtype`` is that of what goes between them."""
-
-    dtype: torch.dtype
+    """Makes our layers of transformers'; what goes between them is float32."""
 
     def first(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:
         """The decoder's first convolution, of embeddings."""
@@ -99,13 +97,11 @@ class Layers(Protocol):
         """A residual block."""
 
     def last(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:
-        """An ELU and the convolution that gives samples, in float32."""
+        """An ELU and the convolution that gives samples."""
 
 
 class TorchLayers:
     """Layers in torch and float32, for any device; see ``Layers``."""
-
-    dtype = torch.float32
 
     def first(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:  # noqa: D102
         return Convolution(conv, reflect=reflect, elu=False)

@@ -93,7 +93,7 @@ def _decoded(kind: Layers, layers: Iterable[Any], inputs: torch.Tensor) -> torch
     """What a decoder of these layers makes of inputs [T, N, C]."""
     first, lstm, upsampling, last = layers
     recurrence = kind.lstm(lstm)
-    hidden = kind.first(first, reflect=False)(inputs.to(kind.dtype))
+    hidden = kind.first(first, reflect=False)(inputs)
     hidden, _ = recurrence(hidden, recurrence.start(inputs.shape[1]))
     return kind.last(last, reflect=False)(kind.upsampling(upsampling)(hidden))
 

@@ -1,4 +1,4 @@
-// EnCodec's decoder in bfloat16: products of convolutions and of the LSTM, summed in float32.
+// EnCodec's decoder: products in bfloat16, of convolutions and of the LSTM; all else in float32.
 //
 // Sequences are [time, sounds, channels], so a row is one position of one sound, and what
 // belongs to a tap of a convolution lies a fixed number of elements from the row. Weights lie
@@ -17,12 +17,11 @@ struct Convolution {
   const uint16_t* x;         // the first tap of the first row
   const uint16_t* weights;
   const float* bias;         // [tiles · 16]
-  const uint16_t* residual;  // [rows, outputs], added to the result; or null
-  void* out;                 // [rows, outputs]
+  const float* residual;     // [rows, outputs], added to the result; or null
+  float* out;                // [rows, outputs]
   int rows, row_stride;      // elements from one row to the next
   int taps, tap_stride, channels;
   int outputs;
-  int wide;  // `out` is float32, else bfloat16
 };
 
 // One layer. A tile of gates has 4 · 16 numbers: the input, forget, cell and output gates of
@@ -68,19 +67,14 @@ inline __m512 hyperbolic_tangent(__m512 x) {
 
 inline __mmask16 first(int count) { return __mmask16((1u << std::min(count, TILE)) - 1); }
 
-inline __m512 load(const uint16_t* x, __mmask16 which) {
-  return _mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(which, x)), 16));
-}
-
 inline void store(uint16_t* out, __mmask16 which, __m512 x) {
   _mm256_mask_storeu_epi16(out, which, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
-inline void elu(const uint16_t* x, uint16_t* out, int64_t count) {
+inline void elu(const float* x, uint16_t* out, int64_t count) {
   for (int64_t i = 0; i < count; i += TILE) {
     const __mmask16 which = first(int(std::min<int64_t>(count - i, TILE)));
-    const __m512 value = load(x + i, which);
+    const __m512 value = _mm512_maskz_loadu_ps(which, x + i);
     const __mmask16 below = _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_LT_OQ);
     store(out + i, which,
           _mm512_mask_sub_ps(value, below, exponential(value), _mm512_set1_ps(1.0f)));
@@ -123,11 +117,8 @@ void convolve_block(const Convolution& c, int row, int tile) {
       const __mmask16 which = first(c.outputs - output);
       const size_t place = size_t(row + r) * c.outputs + output;
       __m512 sum = sums[r][t];
-      if (c.residual) sum = _mm512_add_ps(sum, load(c.residual + place, which));
-      if (c.wide)
-        _mm512_mask_storeu_ps(static_cast<float*>(c.out) + place, which, sum);
-      else
-        store(static_cast<uint16_t*>(c.out) + place, which, sum);
+      if (c.residual) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(which, c.residual + place));
+      _mm512_mask_storeu_ps(c.out + place, which, sum);
     }
 }
 

@@ -515,7 +515,7 @@ EXPORTED int musicgen_has_bfloat16() {
 }
 
 #if defined(__x86_64__)
-EXPORTED void musicgen_elu(const uint16_t* x, uint16_t* out, int64_t count) {
+EXPORTED void musicgen_elu(const float* x, uint16_t* out, int64_t count) {
   bfloat16::elu(x, out, count);
 }
 
