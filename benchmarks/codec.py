@@ -49,7 +49,7 @@ def main() -> None:
     print(f"{processor()}, load {os.getloadavg()[0]:.1f}; noise {noise(ours):.1f} dB\n")
     print("| sounds | bfloat16, ms a second of each | float32 | ratio: median (min – max) |")
     print("|---|---|---|---|")
-    rows = [compared(ours, theirs, sounds, options.uses_bfloat16) for sounds in options.sounds]
+    rows = [compared(ours, theirs, sounds, options.rounds) for sounds in options.sounds]
     report = {"machine": processor(), "model": options.model, "noise": noise(ours), "rows": rows}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2))

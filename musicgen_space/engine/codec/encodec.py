@@ -6,7 +6,8 @@ Streaming is exact although the network is not causal. The decoder has three par
 
 The LSTM is unidirectional. The convolutions have a context of a few frames on both sides,
 so the last frames are held back until those that follow are known. ``streaming`` implements
-these layers; their output must equal ``Codec.decode``, which runs transformers' own.
+these layers; their output must equal ``Codec.decode``, which runs transformers' own. ``native``
+does the same on our kernel, in bfloat16, up to some noise.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class Codec:
         """Push to several streams, each at its own position; → the next samples of each.
 
         Bit by bit those that each would get alone, in less time: the LSTM's weights are read
-        once for all that have as many frames.
+        once for all that have as many frames. A stream may be there only once. Other streams may
+        be pushed to meanwhile, in other threads.
         """
         rounds = max(-(-push.frames // _FRAMES_AT_ONCE) for push in pushes) if pushes else 0
         for index in range(max(1, rounds)):
