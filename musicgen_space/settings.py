@@ -386,7 +386,8 @@ VARIABLES: dict[str, Variable] = {
     "quant": Variable(
         "MUSICGEN_QUANT", _one_of("auto", "none", "int8", "int4"),
         "how the decoder's weights are kept on a CPU: `int8` (`auto`), `none` (as "
-        "published), `int4`"),
+        "published), `int4`; with all but `none`, EnCodec is computed in bfloat16 where the"
+        " processor has it"),
     "native": Variable(
         "MUSICGEN_NATIVE", _switch,
         "0: torch computes, without our kernel"),

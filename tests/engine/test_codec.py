@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def random_codes(model: MusicGen, frames: int) -> torch.Tensor:
     return torch.randint(model.decoder.config.codebook_size, (1, 4, frames), generator=generator)
 
 
-def random_codec(**unusual: Any) -> Codec:
+def random_codec(library: ctypes.CDLL | None = None, **unusual: Any) -> Codec:
     torch.manual_seed(0)
     usual = {
         "sampling_rate": 32000,
@@ -41,7 +42,7 @@ def random_codec(**unusual: Any) -> Codec:
     model = EncodecModel(EncodecConfig(**(usual | unusual))).eval()
     for layer in model.quantizer.layers:
         layer.codebook.embed.normal_()
-    return Codec(model)
+    return Codec(model, library)
 
 
 def streamed(codec: Codec, codes: torch.Tensor, sizes: list[int]) -> torch.Tensor:

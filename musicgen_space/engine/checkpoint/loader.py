@@ -108,7 +108,7 @@ def _build(checkpoint: Checkpoint, placement: Placement, fetch: Fetch) -> MusicG
     return MusicGen(
         TextEncoder(tokenizer, encoder),
         predictor,
-        Codec(_encodec(codec, placement.codec_device)),
+        Codec(_encodec(codec, placement.codec_device), runtime.codec_kernel),
         placement.device,
         checkpoint.base,
     )

@@ -6,12 +6,17 @@ Streaming is exact although the network is not causal. The decoder has three par
 
 The LSTM is unidirectional. The convolutions have a context of a few frames on both sides,
 so the last frames are held back until those that follow are known. ``streaming`` implements
-these layers; their output must equal ``Codec.decode``, which runs transformers' own.
+these layers; their output must equal ``Codec.decode``, which runs transformers' own. ``native``
+does the same on our kernel, in bfloat16, up to some noise.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -20,17 +25,10 @@ from torch.nn.utils import parametrize
 from transformers import EncodecConfig, EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConvTranspose1d, EncodecResnetBlock
 
-from musicgen_space.engine.codec.streaming import (
-    Convolution,
-    Layer,
-    LSTMStage,
-    ResidualBlock,
-    ResidualLSTM,
-    Stage,
-    Upsampling,
-)
+from musicgen_space.engine.codec.native import NativeLayers
+from musicgen_space.engine.codec.streaming import Layer, Layers, LSTMState, Stage, TorchLayers
 
-__all__ = ["Codec", "CodecStream"]
+__all__ = ["Codec", "CodecStream", "Push"]
 
 _FRAMES_AT_ONCE = 50  # far more would thrash the CPU caches
 
@@ -38,10 +36,11 @@ _FRAMES_AT_ONCE = 50  # far more would thrash the CPU caches
 class Codec:
     """Transformers' ``EncodecModel`` with weight norm folded in.
 
-    A batch has N mono sounds: a stereo take is two of them.
+    A batch has N mono sounds: a stereo take is two of them. Streams decode in bfloat16 on the
+    native kernel ``library`` where this processor has its products, else in float32.
     """
 
-    def __init__(self, model: EncodecModel) -> None:
+    def __init__(self, model: EncodecModel, library: ctypes.CDLL | None = None) -> None:
         for module in model.modules():
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight")
@@ -49,10 +48,12 @@ class Codec:
         self._model = model
         first, lstm, *upsampling = model.decoder.layers
         reflect = config.pad_mode == "reflect"
-        self._first = Convolution(first.conv, reflect=reflect, elu=False)
-        self._lstm = ResidualLSTM(lstm.lstm)
+        layers = _layers(model.decoder, library)
+        self.uses_bfloat16 = isinstance(layers, NativeLayers)
+        self._first = layers.first(first.conv, reflect=reflect)
+        self._lstm = layers.lstm(lstm.lstm)
         self._upsampling = [
-            _layer(layer, reflect=reflect)
+            _layer(layers, layer, reflect=reflect)
             for layer in upsampling
             if not isinstance(layer, nn.ELU)  # our layers include it
         ]
@@ -86,8 +87,22 @@ class Codec:
 
     def stream(self) -> CodecStream:
         """Start decoding N sounds."""
-        upsampling = [Stage(layer) for layer in self._upsampling]
-        return CodecStream(self, [Stage(self._first), LSTMStage(self._lstm), *upsampling])
+        after = [Stage(layer) for layer in self._upsampling]
+        return CodecStream(self, Stage(self._first), after)
+
+    @torch.inference_mode()
+    def push_together(self, pushes: Sequence[Push]) -> list[torch.Tensor]:
+        """Push to several streams, each at its own position; → the next samples of each.
+
+        Bit by bit those that each would get alone, in less time: the LSTM's weights are read
+        once for all that have as many frames. A stream may be there only once. Other streams may
+        be pushed to meanwhile, in other threads.
+        """
+        rounds = max(-(-push.frames // _FRAMES_AT_ONCE) for push in pushes) if pushes else 0
+        for index in range(max(1, rounds)):
+            pieces = [push.piece(index) for push in pushes]
+            self._run([piece for piece in pieces if piece is not None])
+        return [push.stream.take(push) for push in pushes]
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
@@ -101,57 +116,124 @@ class Codec:
         embedded: torch.Tensor = self._model.quantizer.decode(by_codebook)
         return embedded
 
+    def _run(self, pushes: list[Push]) -> None:
+        """All layers on a round's frames, at most ``_FRAMES_AT_ONCE`` of each stream."""
+        started = []
+        for push in pushes:
+            embedded = self.embed(push.codes).permute(2, 0, 1).contiguous()
+            hidden = push.stream.first.push(embedded, last=push.last)
+            if hidden is not None:
+                started.append((push, hidden))
+        for group in self._groups(started):
+            for push, hidden in self._recur(group):
+                push.stream.upsample(hidden, last=push.last)
+
+    def _groups(self, started: list[_Started]) -> list[list[_Started]]:
+        """Those that the LSTM takes together: of one length."""
+        if not self._lstm.exact_together:
+            return [[each] for each in started]
+        by_length = sorted(started, key=_length)
+        return [list(group) for _, group in groupby(by_length, key=_length)]
+
+    def _recur(self, group: list[_Started]) -> list[_Started]:
+        """The LSTM on streams whose hidden [T, N, C] have one length."""
+        if not _length(group[0]):
+            return group
+        sounds = [len(push.codes) for push, _ in group]
+        states = [push.stream.state or self._lstm.start(len(push.codes)) for push, _ in group]
+        outputs, (hidden, cells) = self._lstm(
+            torch.cat([inputs for _, inputs in group], dim=1),
+            (torch.cat([h for h, _ in states], dim=1), torch.cat([c for _, c in states], dim=1)),
+        )
+        ends = list(accumulate(sounds))
+        each = [slice(end - count, end) for end, count in zip(ends, sounds, strict=True)]
+        for (push, _), its in zip(group, each, strict=True):
+            push.stream.state = hidden[:, its], cells[:, its]
+        return [(push, outputs[:, its]) for (push, _), its in zip(group, each, strict=True)]
+
 
 class CodecStream:
     """Streaming decoder of a batch of N sounds."""
 
-    def __init__(self, codec: Codec, stages: list[Stage | LSTMStage]) -> None:
-        self._codec, self._stages = codec, stages
+    def __init__(self, codec: Codec, first: Stage, upsampling: list[Stage]) -> None:
+        self._codec, self.first, self._upsampling = codec, first, upsampling
+        self.state: LSTMState | None = None
         self._frames = 0  # pushed so far
         self._returned = 0  # samples so far
         self._ready: list[torch.Tensor] = []  # samples [N, …] not yet returned
 
-    @torch.inference_mode()
     def push(self, codes: torch.Tensor, *, last: bool) -> torch.Tensor:
         """Add frames [N, K, T′]; → the next samples [N, n].
 
         All but the ``last`` push hold back ``Codec.lookahead`` frames, so n may be 0. All
-        pushes together give the samples of ``Codec.decode``.
+        pushes together give the samples of ``Codec.decode``, in bfloat16 up to its noise.
         """
-        frames = codes.shape[-1]
-        self._frames += frames
-        for start in range(0, max(1, frames), _FRAMES_AT_ONCE):
-            end = start + _FRAMES_AT_ONCE
-            self._run(codes[..., start:end], last=last and end >= frames)
-        return self._take(self._frames - (0 if last else self._codec.lookahead), len(codes))
+        return self._codec.push_together([Push(self, codes, last)])[0]
 
-    def _run(self, codes: torch.Tensor, *, last: bool) -> None:
-        """Run all stages; one that needs more input ends the pass."""
-        hidden: torch.Tensor | None = self._codec.embed(codes).permute(2, 0, 1).contiguous()
-        for stage in self._stages:
-            if hidden is None:
+    def upsample(self, hidden: torch.Tensor, *, last: bool) -> None:
+        """Run the stages after the LSTM; one that needs more input ends the pass."""
+        for stage in self._upsampling:
+            outputs = stage.push(hidden, last=last)
+            if outputs is None:
                 return
-            hidden = stage.push(hidden, last=last)
-        if hidden is not None:
-            self._ready.append(hidden[..., 0].T)
+            hidden = outputs
+        self._ready.append(hidden[..., 0].T)
 
-    def _take(self, frames: int, sounds: int) -> torch.Tensor:
-        """The samples of the first ``frames`` frames that were not yet returned."""
-        wanted = max(0, frames * self._codec.samples_per_frame - self._returned)
+    def take(self, push: Push) -> torch.Tensor:
+        """The samples [N, n] that ``push`` completed."""
+        self._frames += push.frames
+        known = self._frames - (0 if push.last else self._codec.lookahead)
+        wanted = max(0, known * self._codec.samples_per_frame - self._returned)
         self._returned += wanted
-        nothing = torch.empty((sounds, 0), device=self._codec.device)
+        nothing = torch.empty((len(push.codes), 0), device=self._codec.device)
         ready = torch.cat([nothing, *self._ready], dim=1)
         self._ready = [ready[:, wanted:]]
         return ready[:, :wanted]
 
 
-def _layer(layer: Any, *, reflect: bool) -> Layer:
+@dataclass(frozen=True, slots=True, eq=False)
+class Push:
+    """Frames [N, K, T′] for a stream; ``last`` if it gets no more."""
+
+    stream: CodecStream
+    codes: torch.Tensor
+    last: bool
+
+    @property
+    def frames(self) -> int:
+        """How many."""
+        return self.codes.shape[-1]
+
+    def piece(self, index: int) -> Push | None:
+        """Those of them that are decoded in round ``index``; None if there are none left."""
+        start = index * _FRAMES_AT_ONCE
+        end = start + _FRAMES_AT_ONCE
+        if start >= max(1, self.frames):
+            return None
+        return Push(self.stream, self.codes[..., start:end], self.last and end >= self.frames)
+
+
+_Started = tuple[Push, torch.Tensor]  # a push, and what the first convolution made of it
+
+
+def _length(started: _Started) -> int:
+    return len(started[1])
+
+
+def _layers(decoder: nn.Module, library: ctypes.CDLL | None) -> Layers:
+    """What our layers of ``decoder`` are computed by."""
+    if library is not None and NativeLayers.support(library, decoder):
+        return NativeLayers(library)
+    return TorchLayers()
+
+
+def _layer(layers: Layers, layer: Any, *, reflect: bool) -> Layer:
     """Our streaming layer for one of transformers' after the LSTM."""
     if isinstance(layer, EncodecConvTranspose1d):
-        return Upsampling(layer.conv)
+        return layers.upsampling(layer.conv)
     if isinstance(layer, EncodecResnetBlock):
-        return ResidualBlock(layer, reflect=reflect)
-    return Convolution(layer.conv, reflect=reflect, elu=True)
+        return layers.residual(layer, reflect=reflect)
+    return layers.last(layer.conv, reflect=reflect)
 
 
 def _upsampling_context(config: EncodecConfig) -> int:

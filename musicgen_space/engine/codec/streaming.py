@@ -40,14 +40,17 @@ from transformers.models.encodec.modeling_encodec import EncodecResnetBlock
 from musicgen_space.engine.runtimes.half import has_fbgemm
 
 __all__ = [
-    "Convolution",
-    "LSTMStage",
+    "LSTM",
+    "LSTMState",
     "Layer",
-    "ResidualBlock",
+    "Layers",
     "ResidualLSTM",
     "Stage",
-    "Upsampling",
+    "TorchLayers",
+    "bias_of",
 ]
+
+LSTMState = tuple[torch.Tensor, torch.Tensor]  # outputs and cells [layers, N, C]
 
 
 class Layer(Protocol):
@@ -61,6 +64,59 @@ class Layer(Protocol):
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """[T + 2 context, N, C] → [T′, N, C′]."""
+
+
+class LSTM(Protocol):
+    """The LSTM with its skip connection.
+
+    ``exact_together``: sounds that are computed together are bit by bit what they are alone.
+    """
+
+    exact_together: bool
+
+    def start(self, sounds: int) -> LSTMState:
+        """The state before the first step of N sounds."""
+
+    def __call__(self, steps: torch.Tensor, state: LSTMState) -> tuple[torch.Tensor, LSTMState]:
+        """Inputs [T, N, C] and state → outputs [T, N, C] and the new state."""
+
+
+class Layers(Protocol):
+    """Makes our layers of transformers'; what goes between them is float32."""
+
+    def first(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:
+        """The decoder's first convolution, of embeddings."""
+
+    def lstm(self, lstm: nn.LSTM) -> LSTM:
+        """The LSTM."""
+
+    def upsampling(self, conv: nn.ConvTranspose1d) -> Layer:
+        """An ELU and a transposed convolution of stride r and kernel 2 r."""
+
+    def residual(self, block: EncodecResnetBlock, *, reflect: bool) -> Layer:
+        """A residual block."""
+
+    def last(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:
+        """An ELU and the convolution that gives samples."""
+
+
+class TorchLayers:
+    """Layers in torch and float32, for any device; see ``Layers``."""
+
+    def first(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:  # noqa: D102
+        return Convolution(conv, reflect=reflect, elu=False)
+
+    def lstm(self, lstm: nn.LSTM) -> LSTM:  # noqa: D102
+        return ResidualLSTM(lstm)
+
+    def upsampling(self, conv: nn.ConvTranspose1d) -> Layer:  # noqa: D102
+        return Upsampling(conv)
+
+    def residual(self, block: EncodecResnetBlock, *, reflect: bool) -> Layer:  # noqa: D102
+        return ResidualBlock(block, reflect=reflect)
+
+    def last(self, conv: nn.Conv1d, *, reflect: bool) -> Layer:  # noqa: D102
+        return Convolution(conv, reflect=reflect, elu=True)
 
 
 class Stage:
@@ -94,7 +150,7 @@ class Convolution:
         self._dilation: int = conv.dilation[0]
         self.context = self._dilation * (conv.kernel_size[0] - 1) // 2
         self._taps = conv.weight.detach().permute(2, 1, 0).contiguous()  # [kernel, C, C′]
-        self._bias = _bias(conv)
+        self._bias = bias_of(conv)
         _share(conv, self._taps.permute(2, 1, 0))
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -128,7 +184,7 @@ class Upsampling:
         self._ratio = kernel // 2
         by_position = conv.weight.detach().permute(0, 2, 1).contiguous()  # [C, 2 r, C′]
         self._first, self._second = by_position.view(channels, -1).chunk(2, dim=1)
-        self._bias = _bias(conv).repeat(self._ratio)
+        self._bias = bias_of(conv).repeat(self._ratio)
         _share(conv, by_position.permute(0, 2, 1))
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -169,17 +225,19 @@ class ResidualLSTM:
         self.lstm = lstm
         packable = has_fbgemm() and lstm.weight_ih_l0.device.type == "cpu"
         self._cells = [_pack(lstm, layer) for layer in range(lstm.num_layers)] if packable else None
+        self.exact_together = packable
 
-    def __call__(
-        self, steps: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Inputs [T, N, C] and state (None: zeros) → outputs [T, N, C] and the new state."""
+    def start(self, sounds: int) -> LSTMState:
+        """See ``LSTM.start``."""
+        shape = self.lstm.num_layers, sounds, self.lstm.hidden_size
+        zeros = torch.zeros(shape, device=next(self.lstm.parameters()).device)
+        return zeros, zeros
+
+    def __call__(self, steps: torch.Tensor, state: LSTMState) -> tuple[torch.Tensor, LSTMState]:
+        """See ``LSTM``."""
         if self._cells is None:
             output, state = self.lstm(steps, state)
             return output + steps, state
-        if state is None:
-            zeros = steps.new_zeros(self.lstm.num_layers, *steps.shape[1:])
-            state = zeros, zeros
         output, *after = torch.quantized_lstm(
             steps,
             state,
@@ -195,22 +253,8 @@ class ResidualLSTM:
         return output + steps, (after[0], after[1])
 
 
-class LSTMStage:
-    """Streams one sequence through the LSTM."""
-
-    def __init__(self, lstm: ResidualLSTM) -> None:
-        self._lstm = lstm
-        self._state: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def push(self, new: torch.Tensor, *, last: bool) -> torch.Tensor | None:
-        """New inputs [T′, N, C] → as many outputs."""
-        if not len(new):
-            return new
-        outputs, self._state = self._lstm(new, self._state)
-        return outputs
-
-
-def _bias(conv: nn.Conv1d | nn.ConvTranspose1d) -> torch.Tensor:
+def bias_of(conv: nn.Conv1d | nn.ConvTranspose1d) -> torch.Tensor:
+    """The bias [C′] of a convolution; ``ValueError`` without one."""
     if conv.bias is None:
         raise ValueError("EnCodec's convolutions have a bias.")
     return conv.bias.detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -25,6 +26,10 @@ class Runtime(Protocol):
     @property
     def load_dtype(self) -> torch.dtype:
         """What the checkpoint's weights are to be loaded as."""
+
+    @property
+    def codec_kernel(self) -> ctypes.CDLL | None:
+        """What may compute EnCodec with rounded weights; None: it stays as published."""
 
     def convert(self, decoder: Decoder, save: Callable[[Arrays], None]) -> Predictor:
         """The decoder on this runtime; ``save`` gets the arrays that ``restore`` needs."""

@@ -7,6 +7,8 @@ A CPU decodes one step at a time, so it spends its time reading weights. Their f
 ``int8``   8 bits, which costs musicgen-nano 0.1 % of its cross-entropy
 ``int4``   the feed-forward's in 4 bits, the others in 8: 1 %, and not faster everywhere
 ``auto``   ``int8``
+
+With all but ``none``, EnCodec is computed in bfloat16 on processors that have it.
 """
 
 from __future__ import annotations
@@ -60,6 +62,11 @@ class NativeRuntime:
     def load_dtype(self) -> torch.dtype:
         """Half precision where the weights are quantised next: same result, half the memory."""
         return torch.float32 if self.mode == "exact" else torch.float16
+
+    @property
+    def codec_kernel(self) -> ctypes.CDLL | None:
+        """See ``Runtime.codec_kernel``."""
+        return None if self.mode == "exact" else self.library
 
     def convert(self, decoder: Decoder, save: Callable[[Arrays], None]) -> NativeDecoder:
         """See ``Runtime.convert``; ``decoder`` is not referenced afterwards."""

@@ -15,6 +15,7 @@
 struct Cpu {
   bool avx2 = false;    // with FMA and F16C
   bool avx512 = false;  // F, BW, VL and VNNI
+  bool bfloat16 = false;  // its products, in AVX-512
   bool dotprod = false;
 };
 
@@ -26,18 +27,20 @@ inline Cpu this_cpu() {
   const auto has = [](unsigned bits, unsigned wanted) { return (bits & wanted) == wanted; };
   constexpr unsigned FMA = 1u << 12, OSXSAVE = 1u << 27, F16C = 1u << 29;
   constexpr unsigned AVX2 = 1u << 5, F = 1u << 16, BW = 1u << 30, VL = 1u << 31;
-  constexpr unsigned VNNI = 1u << 11;
+  constexpr unsigned VNNI = 1u << 11, BF16 = 1u << 5;
   constexpr unsigned YMM = 0x06, ZMM = 0xe6;  // registers that the system saves
 
-  unsigned a, b, c1, b7, c7, d;
+  unsigned a, b, c1, b7, c7, d, a71 = 0, unused;
   if (!__get_cpuid(1, &a, &b, &c1, &d) || !has(c1, OSXSAVE)) return {};
   if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return {};
+  if (a >= 1) __get_cpuid_count(7, 1, &a71, &b, &unused, &d);
   unsigned saved, upper;
   asm("xgetbv" : "=a"(saved), "=d"(upper) : "c"(0));
 
   Cpu cpu;
   cpu.avx2 = has(saved, YMM) && has(c1, FMA | F16C) && has(b7, AVX2);
   cpu.avx512 = cpu.avx2 && has(saved, ZMM) && has(b7, F | BW | VL) && has(c7, VNNI);
+  cpu.bfloat16 = cpu.avx512 && has(a71, BF16);
   return cpu;
 }
 

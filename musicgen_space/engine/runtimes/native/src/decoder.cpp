@@ -38,7 +38,7 @@
 namespace {
 
 constexpr int MAX_HEAD = 256;   // features of one head, at most
-constexpr int TOGETHER = 32;    // activations computed at once, unless there are more rows
+constexpr int TOGETHER = 64;    // activations computed at once, unless there are more rows
 constexpr int CHUNK = 1 << 16;  // bytes of weights that a thread takes at once, at least …
 constexpr int SHARES = 4;       // … and else this part of its share of them
 
@@ -78,6 +78,7 @@ struct Loops {
 
 namespace scalar {
 #include "dots_scalar.h"
+#include "group.h"
 #include "loops.h"
 }  // namespace scalar
 
@@ -85,6 +86,7 @@ namespace scalar {
 TARGET("avx2,fma,f16c")
 namespace avx2 {
 #include "dots_avx2.h"
+#include "group.h"
 #include "loops.h"
 }  // namespace avx2
 END_TARGET
@@ -107,10 +109,13 @@ TARGET("arch=armv8.2-a+dotprod")
 #endif
 namespace neon {
 #include "dots_neon.h"
+#include "group.h"
 #include "loops.h"
 }  // namespace neon
 END_TARGET
 #endif
+
+#include "codec.h"
 
 struct Level {
   const char* name;
@@ -620,4 +625,24 @@ EXPORTED int musicgen_advance(Model* model, const Slice* slices, int count) try 
 } catch (...) {
   return -1;
 }
+
+// EnCodec's decoder, on the caller's thread: whether there are bfloat16's products here, without
+// which the others must not be called.
+EXPORTED int musicgen_has_bfloat16() {
+#if defined(__x86_64__)
+  return this_cpu().bfloat16;
+#else
+  return 0;
+#endif
+}
+
+#if defined(__x86_64__)
+EXPORTED void musicgen_elu(const float* x, uint16_t* out, int64_t count) {
+  bfloat16::elu(x, out, count);
+}
+
+EXPORTED void musicgen_convolve(const Convolution* convolution) { bfloat16::convolve(*convolution); }
+
+EXPORTED void musicgen_recur(const Recurrence* recurrence) { bfloat16::recur(*recurrence); }
+#endif
 }

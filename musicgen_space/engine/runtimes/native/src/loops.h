@@ -69,11 +69,14 @@ inline void quantise(const Activations& x, int row) {
   for (int group = 0; group < x.width / GROUP; ++group) {
     int8_t* bytes = x.bytes(row) + group * GROUP;
     x.scales(row)[group] = to_bytes(x.values(row) + group * GROUP, GROUP, 127, bytes);
+    int32_t all = 0;
     for (int part = 0; part < GROUP / SMALL; ++part) {
       int32_t sum = 0;
       for (int i = 0; i < SMALL; ++i) sum += bytes[part * SMALL + i];
       x.sums(row)[group * (GROUP / SMALL) + part] = sum;
+      all += sum;
     }
+    x.zeros(row)[group] = ZERO8 * all;
   }
 }
 
@@ -103,14 +106,14 @@ inline void tile_int8(const Matrix& m, const uint8_t* tile, const Activations& x
   std::memset(out, 0, R * sizeof *out);
   for (int group = 0; group * GROUP < m.inputs; ++group) {
     const int8_t* bytes[R];
-    int32_t sums[R][TILE];
-    for (int r = 0; r < R; ++r) bytes[r] = x.bytes(row + r) + group * GROUP;
-    dot_int8<R>(blocks[group].fours[0], bytes, GROUP / 4, sums);
+    int32_t zeros[R];
+    float scales[R];
     for (int r = 0; r < R; ++r) {
-      const int32_t* parts = x.sums(row + r) + group * (GROUP / SMALL);
-      const int32_t zeros = ZERO8 * (parts[0] + parts[1] + parts[2] + parts[3]);
-      add_scaled(sums[r], zeros, blocks[group].scales, x.scales(row + r)[group], out[r]);
+      bytes[r] = x.bytes(row + r) + group * GROUP;
+      zeros[r] = x.zeros(row + r)[group];
+      scales[r] = x.scales(row + r)[group];
     }
+    add_group<R>(blocks[group], bytes, zeros, scales, out);
   }
 }
 
@@ -152,25 +155,41 @@ inline void put(const float (*sums)[TILE], int rows, float* to, int stride, Then
   }
 }
 
+constexpr int MOST_ROWS = std::max(ROWS8, 4);
+
+// A tile's sums for some rows: as many as its place in a table, from one on.
+using Product = void (*)(const Matrix&, const uint8_t*, const Activations&, int, float (*)[TILE]);
+
+template <int... R>
+inline std::span<const Product> products8(std::integer_sequence<int, R...>) {
+  static constexpr Product products[] = {tile_int8<R + 1>...};
+  return products;
+}
+
+inline std::span<const Product> products_of(Format format) {
+  // As many rows at once as the registers hold; two at least, to share what is loaded.
+  static constexpr Product fours[] = {tile_int4<1>, tile_int4<2>, tile_int4<3>, tile_int4<4>};
+  static constexpr Product halves[] = {tile_float<1, uint16_t>, tile_float<2, uint16_t>};
+  static constexpr Product floats[] = {tile_float<1, float>, tile_float<2, float>};
+  switch (format) {
+    case INT8: return products8(std::make_integer_sequence<int, ROWS8>());
+    case INT4: return fours;
+    case FLOAT16: return halves;
+    default: return floats;
+  }
+}
+
 // out [rows, stride] from x [rows, inputs]: tiles first … last − 1, all rows while a tile is
 // near. A row's sums do not depend on which rows are computed beside it.
 inline void linear(const Matrix& m, const Activations& x, int rows, int first, int last,
                    float* out, int stride, Then then) {
-  // As many rows at once as the registers hold; two at least, to share what is loaded.
-  const auto bytes = {tile_int8<1>, tile_int8<2>, tile_int8<3>, tile_int8<4>};
-  const auto fours = {tile_int4<1>, tile_int4<2>, tile_int4<3>, tile_int4<4>};
-  const auto halves = {tile_float<1, uint16_t>, tile_float<2, uint16_t>};
-  const auto floats = {tile_float<1, float>, tile_float<2, float>};
-  const auto& products = m.format == INT8      ? bytes
-                         : m.format == INT4    ? fours
-                         : m.format == FLOAT16 ? halves
-                                               : floats;
+  const std::span<const Product> products = products_of(m.format);
   const int most = int(products.size());
-  alignas(64) float sums[4][TILE];
+  alignas(64) float sums[MOST_ROWS][TILE];
   for (int tile = first; tile < last; ++tile)
     for (int row = 0; row < rows; row += most) {
       const int together = std::min(most, rows - row);
-      products.begin()[together - 1](m, m.tile(tile), x, row, sums);
+      products[together - 1](m, m.tile(tile), x, row, sums);
       put(sums, together, out + size_t(row) * stride + tile * TILE, stride, then);
     }
 }

@@ -21,8 +21,9 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <initializer_list>
 #include <new>
+#include <span>
+#include <utility>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -204,7 +205,7 @@ struct Matrix {
 // M rows of numbers that matrices are multiplied with; `bytes` once they are quantised.
 struct Activations {
   int width = 0;            // inputs, padded to whole groups; what is padded is zero
-  Buffer values_, bytes_, scales_, sums_;
+  Buffer values_, bytes_, scales_, sums_, zeros_;
 
   Activations() = default;
   Activations(int rows, int inputs) : width(padded(inputs, GROUP)) {
@@ -213,12 +214,15 @@ struct Activations {
     bytes_ = Buffer(count);
     scales_ = Buffer(count / GROUP * 4);
     sums_ = Buffer(count / SMALL * 4);
+    zeros_ = Buffer(count / GROUP * 4);
     std::memset(values_.as<float>(), 0, count * 4);
   }
   float* values(int row) const { return values_.as<float>() + size_t(row) * width; }
   int8_t* bytes(int row) const { return bytes_.as<int8_t>() + size_t(row) * width; }
   float* scales(int row) const { return scales_.as<float>() + size_t(row) * (width / GROUP); }
   int32_t* sums(int row) const { return sums_.as<int32_t>() + size_t(row) * (width / SMALL); }
+  // What ZERO8 adds to the products with a group.
+  int32_t* zeros(int row) const { return zeros_.as<int32_t>() + size_t(row) * (width / GROUP); }
 };
 
 // Keys and values of one layer, for R rows of H heads; a row and head is a lane.
