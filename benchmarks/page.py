@@ -112,7 +112,7 @@ def compare(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
         for round_ in range(options.rounds + 1):  # the first one warms up and does not count
             names = [*trees] if round_ % 2 else [*trees][::-1]
             for name in names:
-                take = measured(pages[name], options.seconds)
+                take = measured(pages[name], options.seconds, seed=round_)
                 if round_:
                     takes[name].append(take)
     return takes
@@ -132,8 +132,12 @@ def opened(browser: Browser, address: str, seconds: float) -> Page:
     return page
 
 
-def measured(page: Page, seconds: float) -> dict[str, float]:
+def measured(page: Page, seconds: float, seed: int) -> dict[str, float]:
     """One take: milliseconds, requests, and kB that were received for it."""
+    number = page.locator("#seed input[type=number]")
+    number.fill(str(seed))  # the same wish twice is made once
+    number.blur()
+    page.wait_for_timeout(500)
     page.evaluate("press()")
     page.wait_for_function(WHOLE)
     page.wait_for_timeout(500)  # its last stream ends, and the list of takes is read
