@@ -246,8 +246,9 @@ class MusicGen(TextToMusic):
         from musicgen_space.backends.local.backend import LocalBackend
 
         with _settings(device=device, dtype=dtype, quantize=quantize, threads=threads) as settings:
-            owners = {"host": "127.0.0.1", "proxies": (), "root_path": ""}  # nobody else calls it
-            backend = LocalBackend(replace(settings, max_waiting=_ANY_NUMBER, **owners))
+            # Nobody but the owner calls it, whoever may open a page here.
+            own = replace(settings, host=Settings().host, proxies=(), root_path="")
+            backend = LocalBackend(replace(own, max_waiting=_ANY_NUMBER))
         model = backend.models()[0].name if name is None else _name_of(name)
         loaded = cls(backend, model)
         for update in backend.load(model):
