@@ -76,7 +76,7 @@ class TextToMusic:
     ``stop``: once it is set, from any thread, what was made so far is the take. ``report`` is
     called in the calling thread with ``Loading``, ``Waiting`` and ``Progress``.
 
-    Threads may share one object: takes are made in turn.
+    Threads may share one object: ``MusicGen`` makes their takes at once.
     """
 
     def __init__(self, backend: Backend, model: str) -> None:
@@ -246,9 +246,9 @@ class MusicGen(TextToMusic):
         from musicgen_space.backends.local.backend import LocalBackend
 
         with _settings(device=device, dtype=dtype, quantize=quantize, threads=threads) as settings:
-            backend = LocalBackend(
-                replace(settings, max_waiting=_ANY_NUMBER, visitor_waiting=_ANY_NUMBER)
-            )
+            # Nobody but the owner calls it, whoever may open a page here.
+            own = replace(settings, host=Settings().host, proxies=(), root_path="")
+            backend = LocalBackend(replace(own, max_waiting=_ANY_NUMBER))
         model = backend.models()[0].name if name is None else _name_of(name)
         loaded = cls(backend, model)
         for update in backend.load(model):

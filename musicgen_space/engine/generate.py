@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 
 from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.scheduler.events import Failed, Generated, Made
-from musicgen_space.engine.scheduler.scheduler import Scheduler
+from musicgen_space.engine.scheduler.scheduler import REPORT_EVERY, Scheduler
 from musicgen_space.request import MusicRequest
 
 __all__ = ["Generated", "MusicGen", "generate"]
-
-_REPORT_EVERY = 5  # steps; a tenth of a second of music
 
 
 def generate(
@@ -19,7 +17,7 @@ def generate(
     request: MusicRequest,
     stopped: Callable[[], bool] = lambda: False,
     *,
-    report_every: int = _REPORT_EVERY,
+    report_every: int = REPORT_EVERY,
 ) -> Iterator[Generated]:
     """Generate ``request``, whose seed must not be −1 (see ``MusicRequest.with_seed_drawn``).
 

@@ -25,10 +25,10 @@ from musicgen_space.engine.scheduler.sound import CodecThread, Sound
 from musicgen_space.engine.scheduler.turns import choose
 from musicgen_space.request import MusicRequest
 
-__all__ = ["Making", "Scheduler"]
+__all__ = ["REPORT_EVERY", "Making", "Scheduler"]
 
 _WAIT_SECONDS = 0.1  # at most, where there is nothing to advance
-_REPORT_EVERY = 5  # steps; a tenth of a second of music
+REPORT_EVERY = 5  # steps; a tenth of a second of music
 
 
 class Making:
@@ -81,7 +81,7 @@ class Scheduler:
         self,
         model: MusicGen,
         *,
-        report_every: int = _REPORT_EVERY,
+        report_every: int = REPORT_EVERY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model, self._report_every, self._clock = model, report_every, clock
@@ -90,6 +90,7 @@ class Scheduler:
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._joining: list[Making] = []
         self._making: list[Making] = []
+        self._steps = 0
 
     @property
     def busy(self) -> bool:
@@ -130,7 +131,9 @@ class Scheduler:
         """
         self._awake.clear()
         events: list[Event] = [*self._join(), *self._open()]
-        turns = choose([each for each in self._making if not each.predicted], self._clock())
+        unfinished = [each for each in self._making if not each.predicted]
+        turns = choose(unfinished, self._clock(), self._steps)
+        self._steps += 1
         if turns:
             events += self._advance(turns)
         events += self._told()

@@ -33,15 +33,19 @@ class Turn(Protocol):
 _T = TypeVar("_T", bound=Turn)
 
 
-def choose(candidates: Sequence[_T], now: float) -> list[tuple[_T, int]]:
-    """Who reads how many columns next; whoever has the least sound ahead comes first.
+def choose(candidates: Sequence[_T], now: float, step: int) -> list[tuple[_T, int]]:
+    """Who reads how many columns in step number ``step``; who has the least sound ahead is first.
 
     All together cost little more than one, so everybody takes part. But while somebody hears
-    nothing yet, whoever is far ahead waits: that is a second or so, and they have more.
+    nothing yet, whoever is far ahead waits: that is a second or so, and they have more. The
+    others then take part in every second step, unless the newcomer still reads a prompt.
     """
     order = sorted(candidates, key=lambda each: each.ahead(now))
-    if order and order[0].ahead(now) == -math.inf:
+    new = [each for each in order if each.ahead(now) == -math.inf]
+    if new:
         order = [each for each in order if each.ahead(now) < FAR_AHEAD]
+        if step % 2 and all(each.columns == 1 for each in new):
+            order = new
     spare = _BESIDE if any(each.columns == 1 for each in order) else _ALONE
     turns = []
     for each in order:
