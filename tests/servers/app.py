@@ -36,6 +36,7 @@ def serving(
     ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "files")}
     # Never those of whoever runs the tests.
     ours["MUSICGEN_LIBRARY"] = str(folder / "library")
+    ours["MUSICGEN_DATABASE"] = f"sqlite:///{folder}/server.db"
     ours["XDG_CONFIG_HOME"] = str(folder / "config")
     with log.open("wb") as output:
         process = subprocess.Popen(

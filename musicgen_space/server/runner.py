@@ -1,0 +1,213 @@
+"""Makes the jobs of the database with a backend, one after the other, and keeps what is made alive.
+
+Two threads: one makes, the other renews leases, takes up what other servers have left, and ends
+what takes too long or is no longer this server's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from musicgen_space.audio.files import encode, formats_for
+from musicgen_space.backends.base import Backend, Update
+from musicgen_space.errors import DatabaseUnavailable, MusicGenSpaceError, QueueFull
+from musicgen_space.server.database import Database, Job
+from musicgen_space.server.jobs import Jobs
+from musicgen_space.server.metrics import Metrics
+from musicgen_space.server.orders import Order
+from musicgen_space.take import Take
+
+__all__ = ["WENT", "Runner"]
+
+log = logging.getLogger(__name__)
+
+WENT = "The client went away."
+
+_LOOK_SECONDS = 1.0  # between looks for jobs that other servers were given
+_INTERNAL = "The server failed to make the music; its log says why."
+_TOO_LONG = "Making the music took longer than this server allows."
+_NO_SOUND = "The model made no sound."
+
+
+class _Ends(threading.Event):
+    """Set to end a take, for a reason; None: it is to be made again later."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self.deadline = deadline
+        self.reason: str | None = None
+
+    def end(self, reason: str | None) -> None:
+        self.reason = reason
+        self.set()
+
+
+class Runner:
+    """Makes the jobs in ``database``; ``tell`` learns the id of each one that is done.
+
+    ``seconds`` is the most that one may take, ``beat`` is how often leases are renewed.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        database: Database,
+        jobs: Jobs,
+        metrics: Metrics,
+        *,
+        tell: Callable[[str], None],
+        seconds: float,
+        beat: float = 5.0,
+    ) -> None:
+        self._backend, self._database, self._jobs = backend, database, jobs
+        self._metrics, self._tell, self._seconds, self._beat = metrics, tell, seconds, beat
+        self._news, self._closed = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._made: dict[str, _Ends] = {}
+        self._threads = [
+            threading.Thread(target=each, name=f"api-{each.__name__.strip('_')}", daemon=True)
+            for each in (self._make_all, self._keep)
+        ]
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs are made."""
+        return not self._closed.is_set() and all(each.is_alive() for each in self._threads)
+
+    def start(self) -> None:
+        """Begin to make jobs."""
+        for thread in self._threads:
+            thread.start()
+
+    def look(self) -> None:
+        """There is a job to be made."""
+        self._news.set()
+
+    def stop(self, id: str, reason: str) -> None:
+        """End a job, if it is made here now."""
+        with self._lock:
+            ends = self._made.get(id)
+        if ends is not None:
+            ends.end(reason)
+
+    def close(self, patience: float = 10.0) -> None:
+        """Make no more; what isn't done after ``patience`` seconds is made after the next start."""
+        self._closed.set()
+        self._news.set()
+        maker, keeper = self._threads
+        if maker.is_alive():
+            maker.join(patience)
+        with self._lock:
+            for ends in self._made.values():
+                ends.end(None)
+        for thread in (maker, keeper):
+            if thread.is_alive():
+                thread.join(60)
+
+    @contextmanager
+    def making(self, job: Job) -> Iterator[threading.Event]:
+        """The event that ends this job of this server, which is kept alive in the block."""
+        ends = _Ends(time.monotonic() + self._seconds)
+        with self._lock:
+            self._made[job.id] = ends
+        try:
+            yield ends
+        finally:
+            with self._lock:
+                del self._made[job.id]
+            self._tell(job.id)
+
+    def updates(self, job: Job, stop: threading.Event) -> Iterator[Update]:
+        """What comes while a job is made; waits for a place in the backend's own queue."""
+        request = Order.request_of(job.model, job.fields)
+        while True:
+            try:
+                yield from self._backend.generate(request, stop, f"api-{job.account}")
+                return
+            except QueueFull:
+                if stop.wait(_LOOK_SECONDS):
+                    return
+
+    def settle(self, job: Job, take: Take | None, stop: threading.Event) -> bool:
+        """Keep what was made of a job, or end it without; → whether it is complete."""
+        if take is not None and not take.stopped and job.format in formats_for(take):
+            kept = self._jobs.complete(job, encode(take, job.format))
+            if kept:
+                self._metrics.made(take)
+            return kept
+        assert isinstance(stop, _Ends)
+        if stop.is_set() and stop.reason is None:
+            self._jobs.give_back(job)
+        elif stop.reason == WENT:
+            self._jobs.cancel(job.id)
+        else:
+            self.fail(job, stop.reason or _NO_SOUND)
+        return False
+
+    def fail(self, job: Job, reason: str) -> None:
+        """End a job of this server without a take."""
+        if self._jobs.fail(job, reason):
+            self._metrics.failed()
+
+    # The thread that makes.
+
+    def _make_all(self) -> None:
+        while not self._closed.is_set():
+            job = self._next()
+            if job is None:
+                self._news.wait(_LOOK_SECONDS)
+                self._news.clear()
+                continue
+            with contextlib.suppress(DatabaseUnavailable), self.making(job) as stop:
+                self._make(job, stop)
+
+    def _next(self) -> Job | None:
+        try:
+            return self._jobs.claim() if self._database.is_there else None
+        except DatabaseUnavailable as error:
+            log.warning("%s", error)
+            return None
+
+    def _make(self, job: Job, stop: threading.Event) -> None:
+        take = None
+        try:
+            for update in self.updates(job, stop):
+                if isinstance(update, Take):
+                    take = update
+        except MusicGenSpaceError as error:
+            self.fail(job, str(error))
+            return
+        except Exception as error:  # one job's end is not the thread's
+            log.error("Job %s failed: %s", job.id, type(error).__name__, exc_info=error)
+            self.fail(job, _INTERNAL)
+            return
+        self.settle(job, take, stop)
+
+    # The thread that keeps.
+
+    def _keep(self) -> None:
+        while not self._closed.wait(self._beat) or self._made:
+            try:
+                if self._database.is_there:
+                    self._look_after()
+            except DatabaseUnavailable as error:
+                log.warning("%s", error)
+            if self._closed.is_set():
+                time.sleep(0.1)
+
+    def _look_after(self) -> None:
+        with self._lock:
+            made = {**self._made}
+        mine = self._jobs.renew()
+        for id, ends in made.items():
+            if id not in mine:
+                ends.end("It is another server's job by now.")
+            elif time.monotonic() > ends.deadline:
+                ends.end(_TOO_LONG)
+        self._jobs.recover()
+        self._news.set()
