@@ -151,7 +151,7 @@ def _serve(words: list[str]) -> int:
 
 def _keys(words: list[str]) -> int:
     parser = _Parser(prog=f"{_PROGRAM} keys", description="The keys of this machine's HTTP API.")
-    from musicgen_space.server import command  # not before: it imports SQLAlchemy
+    from musicgen_space.server.accounts import command  # not before: it imports SQLAlchemy
 
     command.add_options(parser)
     try:

@@ -136,7 +136,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
 
 def _api_beside(settings: Settings, backends: dict[str, Backend]) -> Service | None:
     """The API's service, begun; None where there is to be none, or nothing to make music with."""
-    from musicgen_space.server.catalogue import backend_for_api
+    from musicgen_space.server.api.catalogue import backend_for_api
     from musicgen_space.server.service import Service  # not before: the command line needs none
 
     backend = backend_for_api(backends) if settings.api else None

@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from musicgen_space import __version__
 from musicgen_space.errors import DatabaseUnavailable
-from musicgen_space.server import contract
-from musicgen_space.server.contract import Refused
-from musicgen_space.server.operating import operating_routes
-from musicgen_space.server.segmind_api import segmind_routes
+from musicgen_space.server.api import contract
+from musicgen_space.server.api.contract import Refused
+from musicgen_space.server.api.operating import operating_routes
+from musicgen_space.server.api.segmind import segmind_routes
 from musicgen_space.server.service import Service
 from musicgen_space.server.watched import Watched
 

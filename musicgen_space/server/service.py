@@ -12,17 +12,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from musicgen_space.backends.base import Backend
-from musicgen_space.server import contract
-from musicgen_space.server.access import Access
-from musicgen_space.server.bell import Bell
-from musicgen_space.server.catalogue import Catalogue
-from musicgen_space.server.contract import Refused
+from musicgen_space.server.accounts.access import Access
+from musicgen_space.server.accounts.keys import Keys, as_credits
+from musicgen_space.server.api import contract
+from musicgen_space.server.api.catalogue import Catalogue
+from musicgen_space.server.api.contract import Refused
 from musicgen_space.server.database import CREDIT, OWNER, PIECE, Database, Job
-from musicgen_space.server.jobs import OPEN, Jobs, NoCredits, OtherOrder, Terms, TooMany
-from musicgen_space.server.keys import Keys, as_credits
+from musicgen_space.server.jobs.bell import Bell
+from musicgen_space.server.jobs.order import Order
+from musicgen_space.server.jobs.runner import WENT, Runner
+from musicgen_space.server.jobs.store import OPEN, Jobs, NoCredits, OtherOrder, Terms, TooMany
 from musicgen_space.server.metrics import Metrics
-from musicgen_space.server.orders import Order
-from musicgen_space.server.runner import WENT, Runner
 from musicgen_space.settings import Settings
 
 __all__ = ["Service"]

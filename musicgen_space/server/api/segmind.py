@@ -10,13 +10,13 @@ from starlette.responses import JSONResponse, Response
 from musicgen_space.audio.files import FORMATS
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import MusicRequest
-from musicgen_space.server import contract, schema
-from musicgen_space.server.access import fields_of, job_name
-from musicgen_space.server.contract import Refused
+from musicgen_space.server.accounts.access import fields_of, job_name
+from musicgen_space.server.accounts.keys import as_credits
+from musicgen_space.server.api import contract, schema
+from musicgen_space.server.api.contract import Refused
 from musicgen_space.server.database import Job
-from musicgen_space.server.jobs import COMPLETED, OPEN
-from musicgen_space.server.keys import as_credits
-from musicgen_space.server.orders import Order
+from musicgen_space.server.jobs.order import Order
+from musicgen_space.server.jobs.store import COMPLETED, OPEN
 from musicgen_space.server.service import Service
 
 __all__ = ["format_accepted", "segmind_routes"]

@@ -6,8 +6,8 @@ import argparse
 import time
 from collections.abc import Callable
 
+from musicgen_space.server.accounts.keys import PER_MINUTE, SCOPES, Keys, as_credits
 from musicgen_space.server.database import Account, Database
-from musicgen_space.server.keys import PER_MINUTE, SCOPES, Keys, as_credits
 from musicgen_space.settings import Settings
 
 __all__ = ["add_options", "run"]

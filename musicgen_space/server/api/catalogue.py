@@ -9,8 +9,8 @@ from typing import Any
 from musicgen_space.backends.base import Backend, HostedBackend
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import DOCUMENTED_DURATION, MusicRequest, checked_number
-from musicgen_space.server.contract import MODEL
-from musicgen_space.server.orders import FIELDS
+from musicgen_space.server.api.contract import MODEL
+from musicgen_space.server.jobs.order import FIELDS
 
 __all__ = ["Catalogue", "backend_for_api"]
 

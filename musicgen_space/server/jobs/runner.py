@@ -17,9 +17,9 @@ from musicgen_space.audio.files import encode, formats_for
 from musicgen_space.backends.base import Backend, Update
 from musicgen_space.errors import DatabaseUnavailable, MusicGenSpaceError, QueueFull
 from musicgen_space.server.database import Database, Job
-from musicgen_space.server.jobs import Jobs
+from musicgen_space.server.jobs.order import Order
+from musicgen_space.server.jobs.store import Jobs
 from musicgen_space.server.metrics import Metrics
-from musicgen_space.server.orders import Order
 from musicgen_space.take import Take
 
 __all__ = ["WENT", "Runner"]

@@ -6,8 +6,8 @@ from typing import Any
 
 from musicgen_space.audio.files import FORMATS
 from musicgen_space.request import ABOUT, LIMITS, MAX_PROMPT_CHARACTERS, TEXTS
-from musicgen_space.server.contract import media_type
-from musicgen_space.server.orders import FIELDS
+from musicgen_space.server.api.contract import media_type
+from musicgen_space.server.jobs.order import FIELDS
 
 __all__ = [
     "CREDITS",

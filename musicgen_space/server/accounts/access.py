@@ -9,10 +9,10 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from musicgen_space.process.addresses import is_loopback
-from musicgen_space.server import contract
-from musicgen_space.server.contract import Refused
+from musicgen_space.server.accounts.keys import Keys
+from musicgen_space.server.api import contract
+from musicgen_space.server.api.contract import Refused
 from musicgen_space.server.database import OWNER, Account
-from musicgen_space.server.keys import Keys
 
 __all__ = ["Access", "fields_of", "job_name"]
 

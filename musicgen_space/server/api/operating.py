@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from musicgen_space.server import contract, schema
+from musicgen_space.server.api import contract, schema
 from musicgen_space.server.service import Service
 
 __all__ = ["operating_routes"]

@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from musicgen_space.server.database import OWNER, PIECE, Account, Database, Job, Output, Piece
-from musicgen_space.server.orders import Order
+from musicgen_space.server.jobs.order import Order
 
 __all__ = [
     "CANCELLED",
