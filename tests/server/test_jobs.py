@@ -209,7 +209,7 @@ def test_what_a_server_leaves_behind_is_made_by_another_once(world: World) -> No
     assert second.id == job.id
     assert second.fields["seed"] == first.fields["seed"]
     assert not dead.complete(first, b"of the dead")  # it was only slow
-    assert dead.renew() == set()
+    assert dead.renew([job.id]) == set()
     assert other.complete(second, b"sound")
     assert world.money == (8, 0)
 
@@ -232,9 +232,14 @@ def test_a_server_that_renews_keeps_its_job(world: World) -> None:
     server.claim()
     for _ in range(3):
         world.now += LEASE / 2
-        assert server.renew() == {job.id}
+        assert server.renew([job.id]) == {job.id}
         world.server("other").recover()
     assert world.find(job).status == PROCESSING
+    world.now += LEASE / 2
+    assert server.renew([]) == set()  # it no longer makes it
+    world.now += LEASE / 2 + 1
+    world.server("other").recover()
+    assert world.find(job).status == QUEUED
 
 
 def test_a_job_whose_only_client_died_with_its_server_is_dropped(world: World) -> None:

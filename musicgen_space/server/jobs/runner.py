@@ -136,7 +136,7 @@ class Runner:
     def settle(self, job: Job, take: Take | None, stop: threading.Event) -> bool:
         """Keep what was made of a job, or end it without; → whether it is complete."""
         if take is not None and not take.stopped and job.format in formats_for(take):
-            kept = self._jobs.complete(job, encode(take, job.format))
+            kept = self._keep_file(job, encode(take, job.format), stop)
             if kept:
                 self._metrics.made(take)
             return kept
@@ -153,6 +153,15 @@ class Runner:
         """End a job of this server without a take."""
         if self._jobs.fail(job, reason):
             self._metrics.failed()
+
+    def _keep_file(self, job: Job, data: bytes, stop: threading.Event) -> bool:
+        """Keep what was made, and wait for a database that is away: it may be back soon."""
+        while True:
+            try:
+                return self._jobs.complete(job, data)
+            except DatabaseUnavailable:
+                if stop.wait(_LOOK_SECONDS):
+                    raise
 
     # The thread that makes.
 
@@ -203,7 +212,7 @@ class Runner:
     def _look_after(self) -> None:
         with self._lock:
             made = {**self._made}
-        mine = self._jobs.renew()
+        mine = self._jobs.renew(made)
         for id, ends in made.items():
             if id not in mine:
                 ends.end("It is another server's job by now.")

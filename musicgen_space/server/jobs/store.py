@@ -16,7 +16,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,10 +119,10 @@ class Jobs:
                     return session.get_one(Job, id, populate_existing=True)
         return None
 
-    def renew(self) -> set[str]:
-        """Keep what this server makes or waits for; → the ids of what it makes."""
+    def renew(self, made: Collection[str]) -> set[str]:
+        """Keep what of ``made`` still is this server's, and what it waits for; → the former."""
         later = self._now() + self._terms.lease
-        mine = and_(Job.worker == self._worker, Job.status == PROCESSING)
+        mine = and_(Job.worker == self._worker, Job.status == PROCESSING, Job.id.in_(made))
         awaited = and_(Job.waiter == self._worker, Job.status.in_(OPEN))
         with self._database.writing() as session:
             session.execute(update(Job).where(mine).values(lease=later))
