@@ -125,10 +125,10 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 def receipt_headers(
-    cost: float, credits_left: float | None, request_id: str, seconds: float, seed: int | None
+    cost: float, credits_left: float | None, request_id: str, seconds: float, seed: object
 ) -> dict[str, str]:
     """What a billed answer of v1 says about itself; money in credits."""
-    known: dict[str, float | str | None] = {
+    known: dict[str, object] = {
         "x-cost": cost,
         "x-remaining-credits": credits_left,
         "x-request-id": request_id,
