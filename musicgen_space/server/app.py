@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from musicgen_space import __version__
 from musicgen_space.errors import DatabaseUnavailable
 from musicgen_space.server.api import contract
+from musicgen_space.server.api.audio import audio_routes
 from musicgen_space.server.api.contract import Refused
 from musicgen_space.server.api.operating import operating_routes
 from musicgen_space.server.api.segmind import segmind_routes
@@ -38,6 +39,7 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(DatabaseUnavailable, _no_database)
     app.add_exception_handler(Exception, _failed)
     app.include_router(operating_routes(service))
+    app.include_router(audio_routes(service))
     app.include_router(segmind_routes(service))
     return Watched(app, service.metrics)
 

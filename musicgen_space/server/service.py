@@ -25,7 +25,7 @@ from musicgen_space.server.jobs.store import OPEN, Jobs, NoCredits, OtherOrder, 
 from musicgen_space.server.metrics import Metrics
 from musicgen_space.settings import Settings
 
-__all__ = ["Service"]
+__all__ = ["Service", "too_many"]
 
 _LOOK_SECONDS = 0.5  # between looks whether a client is still there
 _POLL_LOOKS = 4  # looks between those at the database, for jobs that other servers make
@@ -35,10 +35,13 @@ _NOT_KEPT = "The file of this request is no longer kept"
 class Service:
     """The parts of one server over ``backend``; raises ``InvalidSetting`` for no database.
 
-    ``beat`` is how often, in seconds, it tells other servers that it is there.
+    Every ``beat`` seconds it tells other servers that it is there; those that hear nothing for the
+    seconds of a ``lease`` take its jobs over.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, *, beat: float = 5.0) -> None:
+    def __init__(
+        self, settings: Settings, backend: Backend, *, beat: float = 5.0, lease: float = 20.0
+    ) -> None:
         self.settings = settings
         self.database = Database(settings.database or "sqlite://")
         self.keys = Keys(self.database)
@@ -46,7 +49,7 @@ class Service:
         self.catalogue = Catalogue(backend)
         self.metrics = Metrics()
         self._worker = uuid.uuid4().hex
-        terms = Terms(settings.api_waiting, settings.api_outputs_mb * 2**20, 4 * beat)
+        terms = Terms(settings.api_waiting, settings.api_outputs_mb * 2**20, lease)
         self.jobs = Jobs(self.database, terms, self._worker)
         self._bell = Bell()
         self.runner = Runner(

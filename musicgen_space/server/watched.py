@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+import traceback
 import uuid
 from typing import Any
 
@@ -14,11 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen_space.server.metrics import Metrics
 
-__all__ = ["Watched"]
+__all__ = ["Cut", "Watched"]
 
 log = logging.getLogger(__name__)
 
 _SEND_SECONDS = 60  # for a client to take a piece of an answer
+
+
+class Cut(Exception):
+    """Ends an answer in the middle, so that its reader sees that it isn't whole."""
 
 
 class Watched:
@@ -35,8 +40,12 @@ class Watched:
         seen = _Seen(send)
         try:
             await self._app(scope, receive, seen.send)
-        except TimeoutError:  # the connection ends in the middle of the answer
+        except Exception as error:  # the connection ends in the middle of the answer
             seen.cut = True
+            if not isinstance(error, TimeoutError | Cut):
+                # Without its words, in which a prompt may be.
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                log.error("Request %s failed: %s\n%s", seen.id, type(error).__name__, frames)
         finally:
             self._note(scope, seen)
 

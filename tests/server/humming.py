@@ -29,7 +29,7 @@ if __name__ == "__main__":
         studio.go.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    service = Service(settings, studio, beat=0.2)
+    service = Service(settings, studio, beat=0.2, lease=3)
     service.start()
     with catch_termination() as told, serve_alone(service):
         print("ready", flush=True)

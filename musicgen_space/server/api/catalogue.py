@@ -39,20 +39,20 @@ class Catalogue:
         """What a model of the backend is called."""
         return next((name for name, each in self._choices().items() if each == choice), MODEL)
 
-    def request(self, model: str, fields: Mapping[str, Any]) -> MusicRequest | None:
-        """The checked request for one take; None for a model that isn't there.
+    def request(self, model: str | None, fields: Mapping[str, Any]) -> MusicRequest | None:
+        """The checked request for one take of ``model``, None: the default.
 
-        Raises ``InvalidRequest``.
+        None for a model that isn't there. Raises ``InvalidRequest``.
         """
         choices = self._choices()
-        if model != MODEL and model not in choices:
+        if model not in (None, MODEL, *choices):
             return None
         for name, value in fields.items():
             if name not in FIELDS:
                 raise InvalidRequest(name, value, "is no parameter of this model")
         if model == MODEL and "duration" in fields:
             checked_number("duration", fields["duration"], DOCUMENTED_DURATION)
-        choice = choices.get(model) or self._backend.models()[0].name
+        choice = choices.get(model or "") or self._backend.models()[0].name
         return self._backend.request({**fields, "model": choice})
 
     def _choices(self) -> dict[str, str]:

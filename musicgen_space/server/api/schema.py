@@ -10,8 +10,10 @@ from musicgen_space.server.api.contract import media_type
 from musicgen_space.server.jobs.order import FIELDS
 
 __all__ = [
+    "AUDIO",
     "CREDITS",
     "FILE",
+    "MODELS",
     "RESULT",
     "STATUS",
     "SUBMISSION",
@@ -47,12 +49,15 @@ _LINKS = ("poll_url", "status_url", "response_url")
 _ABOUT = {
     400: "The body is no JSON object, or a field is missing",
     401: "There is no key, or none that may be used",
+    402: "There are too few credits",
     403: "The key may not be used for this",
     404: "There is no such model, request, file or balance",
     405: "Another verb",
     406: "The type of the body, a parameter, or too few credits",
+    409: "The request of this Idempotency-Key is being made",
     408: "The body did not come in time",
     413: "The body is too large",
+    415: "The type of the body",
     429: "Too many jobs, in this minute or waiting",
     500: "The music could not be made; nothing is billed",
     503: "The server is stopping, or its database is away; nothing is billed",
@@ -159,5 +164,73 @@ CREDITS = described(
         "What the key can spend",
         *_KEY,
         404,
+    )
+)
+
+_OPENAI_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "anyOf": [
+                _TEXT,  # where the request came to no endpoint
+                {
+                    "type": "object",
+                    "required": ["message", "type", "param", "code"],
+                    "properties": {
+                        "message": _TEXT,
+                        "type": _TEXT,
+                        "param": {"type": ["string", "null"]},
+                        "code": {"type": "integer"},
+                    },
+                },
+            ]
+        }
+    },
+}
+_NULL = {"type": "null"}
+
+
+def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, _NULL]}
+
+
+_AUDIO_FIELDS = {
+    "input": _field("prompt"),
+    "model": _optional({**_TEXT, "description": "See /v1/models"}),
+    "response_format": _optional({"enum": ["wav", "pcm", "flac", "ogg", "mp3"], "default": "wav"}),
+    "stream_format": _optional(
+        {
+            "enum": ["audio", "sse"],
+            "default": "audio",
+            "description": "wav and pcm are sent while they are made: as they are, or in events",
+        }
+    ),
+    "audio_length": _optional(_field("duration")),
+    **{name: _optional(_field(name)) for name in FIELDS if name not in ("prompt", "duration")},
+    "speed": _optional({"const": 1}),
+    "audio_start": _optional({"const": 0}),
+    "num_inference_steps": _NULL,
+}
+AUDIO = described(
+    responses(
+        sound("audio/pcm", "text/event-stream"),
+        "The sound, while it is made",
+        *(400, *_KEY, 402, 404, 408, 409, 413, 415, 429, 500),
+        envelope=_OPENAI_ERROR,
+    ),
+    {
+        "type": "object",
+        "required": ["input"],
+        "additionalProperties": False,
+        "properties": _AUDIO_FIELDS,
+    },
+)
+MODELS = described(
+    responses(
+        json_of({"type": "object", "required": ["object", "data"]}),
+        "The models",
+        *_KEY,
+        envelope=_OPENAI_ERROR,
     )
 )

@@ -10,12 +10,13 @@ import contextlib
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from musicgen_space.audio.files import encode, formats_for
 from musicgen_space.backends.base import Backend, Update
-from musicgen_space.errors import DatabaseUnavailable, MusicGenSpaceError, QueueFull
+from musicgen_space.errors import BackendError, DatabaseUnavailable, MusicGenSpaceError, QueueFull
 from musicgen_space.server.database import Database, Job
 from musicgen_space.server.jobs.order import Order
 from musicgen_space.server.jobs.store import Jobs
@@ -109,8 +110,36 @@ class Runner:
             if thread.is_alive():
                 thread.join(60)
 
+    def make(self, job: Job, hear: Callable[[Update], None] | None = None) -> bool:
+        """Make a job of this server, now; → whether it is complete.
+
+        Whoever can ``hear`` it does, and learns at once if the backend's queue is full. Raises
+        ``BackendError``, when the job has ended by it, and ``DatabaseUnavailable``.
+        """
+        with self._making(job) as stop:
+            try:
+                take = None
+                for update in self._updates(job, stop, patient=hear is None):
+                    if hear is not None:
+                        hear(update)
+                    if isinstance(update, Take):
+                        take = update
+            except QueueFull:
+                self._jobs.cancel(job.id)
+                raise
+            except MusicGenSpaceError as error:
+                self._fail(job, str(error))
+                raise
+            except Exception as error:
+                # Without its words, in which a prompt may be.
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                log.error("Job %s failed: %s\n%s", job.id, type(error).__name__, frames)
+                self._fail(job, _INTERNAL)
+                raise BackendError(_INTERNAL) from None
+            return self._settle(job, take, stop)
+
     @contextmanager
-    def making(self, job: Job) -> Iterator[threading.Event]:
+    def _making(self, job: Job) -> Iterator[_Ends]:
         """The event that ends this job of this server, which is kept alive in the block."""
         ends = _Ends(time.monotonic() + self._seconds)
         with self._lock:
@@ -122,35 +151,35 @@ class Runner:
                 del self._made[job.id]
             self._tell(job.id)
 
-    def updates(self, job: Job, stop: threading.Event) -> Iterator[Update]:
-        """What comes while a job is made; waits for a place in the backend's own queue."""
+    def _updates(self, job: Job, stop: threading.Event, *, patient: bool) -> Iterator[Update]:
+        """What comes while a job is made; the ``patient`` wait for a place in the queue."""
         request = Order.request_of(job.model, job.fields)
         while True:
             try:
                 yield from self._backend.generate(request, stop, f"api-{job.account}")
                 return
             except QueueFull:
+                if not patient:
+                    raise
                 if stop.wait(_LOOK_SECONDS):
                     return
 
-    def settle(self, job: Job, take: Take | None, stop: threading.Event) -> bool:
+    def _settle(self, job: Job, take: Take | None, stop: _Ends) -> bool:
         """Keep what was made of a job, or end it without; → whether it is complete."""
         if take is not None and not take.stopped and job.format in formats_for(take):
             kept = self._keep_file(job, encode(take, job.format), stop)
             if kept:
                 self._metrics.made(take)
             return kept
-        assert isinstance(stop, _Ends)
         if stop.is_set() and stop.reason is None:
             self._jobs.give_back(job)
         elif stop.reason == WENT:
             self._jobs.cancel(job.id)
         else:
-            self.fail(job, stop.reason or _NO_SOUND)
+            self._fail(job, stop.reason or _NO_SOUND)
         return False
 
-    def fail(self, job: Job, reason: str) -> None:
-        """End a job of this server without a take."""
+    def _fail(self, job: Job, reason: str) -> None:
         if self._jobs.fail(job, reason):
             self._metrics.failed()
 
@@ -172,8 +201,8 @@ class Runner:
                 self._news.wait(_LOOK_SECONDS)
                 self._news.clear()
                 continue
-            with contextlib.suppress(DatabaseUnavailable), self.making(job) as stop:
-                self._make(job, stop)
+            with contextlib.suppress(MusicGenSpaceError):  # the job tells of it
+                self.make(job)
 
     def _next(self) -> Job | None:
         try:
@@ -181,21 +210,6 @@ class Runner:
         except DatabaseUnavailable as error:
             log.warning("%s", error)
             return None
-
-    def _make(self, job: Job, stop: threading.Event) -> None:
-        take = None
-        try:
-            for update in self.updates(job, stop):
-                if isinstance(update, Take):
-                    take = update
-        except MusicGenSpaceError as error:
-            self.fail(job, str(error))
-            return
-        except Exception as error:  # one job's end is not the thread's
-            log.error("Job %s failed: %s", job.id, type(error).__name__, exc_info=error)
-            self.fail(job, _INTERNAL)
-            return
-        self.settle(job, take, stop)
 
     # The thread that keeps.
 
