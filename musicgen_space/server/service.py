@@ -95,7 +95,7 @@ class Service:
             raise Refused(too_many(error.seconds)) from None
         except OtherOrder:
             words = "Idempotency-Key was used for another request before"
-            raise Refused(contract.error(400, words)) from None
+            raise Refused(contract.error(409, words)) from None
         if new:
             self.runner.look()
         return job, new

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ import pytest
 
 from musicgen_space.server.accounts.keys import Keys
 from musicgen_space.server.database import Database
-from tests.server.fixtures import PRICE, serving_api, settings_in
+from tests.server.fixtures import PRICE, free_port, serving_api, settings_in
 from tests.servers.app import ROOT
 
 MODEL = "meta-musicgen-medium"
@@ -27,9 +26,7 @@ WISH = {"prompt": "#hold", "duration": 1}
 
 @contextmanager
 def humming(folder: Path, go: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"sqlite:///{folder}/server.db"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.server.humming", str(port), str(go)],

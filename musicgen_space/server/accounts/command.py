@@ -50,7 +50,8 @@ def run(options: argparse.Namespace, settings: Settings, say: Callable[[str], No
 def _run(options: argparse.Namespace, keys: Keys, say: Callable[[str], None]) -> None:
     if options.command == "add":
         id, key = keys.add(options.name, options.scope, options.credits, options.rate)
-        say(f"{key}\nIts id is {id}. The key isn't shown again: only a digest of it is kept.")
+        say(key)
+        say(f"Its id is {id}. The key isn't shown again: only a digest of it is kept.")
     elif options.command == "revoke":
         keys.revoke(options.id)
         say(f"{options.id} is revoked.")

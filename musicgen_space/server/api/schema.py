@@ -45,6 +45,8 @@ _STATUS = {
         "metrics": {"type": "object", "additionalProperties": _NUMBER},
     },
 }
+_PLAIN = r"[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*"  # no control characters
+_VISIBLE = r"[^\s\u0000-\u001f\u007f-\u009f]"
 _LINKS = ("poll_url", "status_url", "response_url")
 _ABOUT = {
     400: "The body is no JSON object, or a field is missing",
@@ -54,7 +56,7 @@ _ABOUT = {
     404: "There is no such model, request, file or balance",
     405: "Another verb",
     406: "The type of the body, a parameter, or too few credits",
-    409: "The request of this Idempotency-Key is being made",
+    409: "The Idempotency-Key is another request's, or of one that is being made",
     408: "The body did not come in time",
     413: "The body is too large",
     415: "The type of the body",
@@ -110,8 +112,9 @@ def described(
 def _field(name: str) -> dict[str, Any]:
     about = {"description": ABOUT[name]}
     if name in TEXTS:
-        least = {"minLength": 1} if name == "prompt" else {}
-        return {"type": "string", "maxLength": MAX_PROMPT_CHARACTERS, **least, **about}
+        most = {"maxLength": MAX_PROMPT_CHARACTERS}
+        pattern = f"^{_PLAIN}{_VISIBLE}{_PLAIN}$" if name == "prompt" else f"^{_PLAIN}$"
+        return {"type": "string", "pattern": pattern, **most, **about}
     limit = LIMITS[name]
     kind = "integer" if limit.whole else "number"
     bounds = {"minimum": limit.minimum, "maximum": limit.maximum, "default": limit.default}
@@ -125,7 +128,7 @@ _WISH = {
     "properties": {name: _field(name) for name in FIELDS},
 }
 _KEY = (401, 403)
-_ORDERED = (*_KEY, 400, 404, 406, 408, 413, 429)
+_ORDERED = (*_KEY, 400, 404, 406, 408, 409, 413, 429)
 
 
 def generation(about: str) -> dict[str, Any]:
@@ -188,6 +191,14 @@ _OPENAI_ERROR = {
         }
     },
 }
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["speech.audio.delta", "speech.audio.done", "error"]},
+        "data": {**_TEXT, "description": "JSON: the event's type, audio in base64, error"},
+    },
+}
 _NULL = {"type": "null"}
 
 
@@ -214,7 +225,7 @@ _AUDIO_FIELDS = {
 }
 AUDIO = described(
     responses(
-        sound("audio/pcm", "text/event-stream"),
+        sound("audio/pcm") | {"text/event-stream": {"schema": _EVENT}},
         "The sound, while it is made",
         *(400, *_KEY, 402, 404, 408, 409, 413, 415, 429, 500),
         envelope=_OPENAI_ERROR,
