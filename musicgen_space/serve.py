@@ -125,7 +125,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                 **launch_options(),
             )
             print(f"The page is on {settings.url}", flush=True)
-            wait_for_the_end(page, told)
+            wait_for_the_end(page, service, told)
         return told.code
     finally:
         if service is not None:
@@ -154,22 +154,21 @@ def _serve_api(settings: Settings, backends: dict[str, Backend]) -> int:
     service = _api_beside(dataclasses.replace(settings, api=True), backends)
     if service is None:
         raise InvalidSetting("--api-only needs a model on this machine: install torch.")
-    try:
-        with catch_termination() as told, serve_alone(service):
-            print(f"The API is on {settings.url}", flush=True)
-            while not told.is_set():
-                time.sleep(0.1)
-        return told.code
-    finally:
-        service.close()
+    with catch_termination() as told, serve_alone(service):
+        print(f"The API is on {settings.url}", flush=True)
+        while not told.is_set():
+            time.sleep(0.1)
+    return told.code
 
 
-def wait_for_the_end(page: Any, told: Termination) -> None:
-    """Until a signal came; then nobody new is served."""
+def wait_for_the_end(page: Any, service: Service | None, told: Termination) -> None:
+    """Until a signal came; then nobody new is served, and who waits for the API's music gets it."""
     from musicgen_space.page.gradio_compat import stop_serving  # not before: it imports Gradio
 
     while not told.is_set():
         time.sleep(0.1)
+    if service is not None:
+        service.close()
     stop_serving(page)
 
 

@@ -20,7 +20,7 @@ _GRACE_SECONDS = 20  # for answers that are under way at the end
 
 @contextmanager
 def serve_alone(service: Service) -> Iterator[None]:
-    """Serve ``service`` in the block, by a thread; at its end answers are finished."""
+    """Serve ``service`` in the block, by a thread; at its end both end, in good order."""
     settings = service.settings
     config = uvicorn.Config(
         create_app(service),
@@ -43,6 +43,6 @@ def serve_alone(service: Service) -> Iterator[None]:
     try:
         yield
     finally:
-        service.closing = True
+        service.close()  # while it still answers whoever waits
         server.should_exit = True
         thread.join()

@@ -185,7 +185,9 @@ def _engine_of(url: str) -> Engine:
             options = {"pool_pre_ping": True, "pool_timeout": _BUSY_SECONDS}
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed, hide_parameters=True, max_overflow=20, **options)
+        engine = create_engine(
+            parsed, hide_parameters=True, pool_size=10, max_overflow=40, **options
+        )
     except (ArgumentError, ImportError) as error:
         why = "is not one that SQLAlchemy reads"
         if isinstance(error, ImportError):

@@ -21,7 +21,15 @@ from musicgen_space.server.database import CREDIT, OWNER, PIECE, Database, Job
 from musicgen_space.server.jobs.bell import Bell
 from musicgen_space.server.jobs.order import Order
 from musicgen_space.server.jobs.runner import WENT, Runner
-from musicgen_space.server.jobs.store import OPEN, Jobs, NoCredits, OtherOrder, Terms, TooMany
+from musicgen_space.server.jobs.store import (
+    OPEN,
+    QUEUED,
+    Jobs,
+    NoCredits,
+    OtherOrder,
+    Terms,
+    TooMany,
+)
 from musicgen_space.server.metrics import Metrics
 from musicgen_space.settings import Settings
 
@@ -106,18 +114,20 @@ class Service:
         One that nobody else may ask for ends with its client.
         """
         deadline = time.monotonic() + self.settings.api_seconds
-        looks = 0
+        looks, stopping = 0, False
         with self._bell.heard(job.id) as listener:
             while job.status in OPEN:
-                if await request.is_disconnected() or self.closing:
+                if stopping or await request.is_disconnected():
                     await self.leave(job)
                     raise Refused(contract.error(503, "The server is stopping"))
                 if time.monotonic() > deadline:
                     await self.leave(job)
                     raise Refused(contract.page(504))
                 looks += 1
-                if await listener.rung(_LOOK_SECONDS) or looks % _POLL_LOOKS == 0:
+                rung = await listener.rung(_LOOK_SECONDS)
+                if rung or self.closing or looks % _POLL_LOOKS == 0:
                     job = await self.found(job.id, job.account)
+                    stopping = self.closing and job.status == QUEUED
         return job
 
     async def leave(self, job: Job) -> None:

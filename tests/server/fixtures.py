@@ -143,7 +143,6 @@ def serving_api(settings: Settings, beat: float = 0.05) -> Iterator[Api]:
         finally:
             client.close()
             studio.go.set()
-    service.close()
 
 
 @pytest.fixture

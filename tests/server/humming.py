@@ -35,4 +35,3 @@ if __name__ == "__main__":
         print("ready", flush=True)
         while not told.is_set():
             time.sleep(0.02)
-    service.close()

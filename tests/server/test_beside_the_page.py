@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,8 @@ def test_the_api_is_where_the_page_is(tmp_path: Path) -> None:
         assert "MusicGen" in client.get("/").text
         assert not database.exists()  # whoever has a page only has no database
         assert client.get("/readyz").json() == {"status": "ready"}
-        key = Keys(Database(f"sqlite:///{database}")).add("tests")[1]
+        with closing(Database(f"sqlite:///{database}")) as opened:
+            key = Keys(opened).add("tests")[1]
         client.headers["x-api-key"] = key
         wish = {"prompt": "jazz, a secret", "duration": 2}
         answer = client.post("/v1/musicgen-tuneful", json=wish, headers={"accept": "audio/flac"})

@@ -9,14 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from musicgen_space.server.accounts.keys import Keys
-from musicgen_space.server.database import Database
+from musicgen_space.server.database import Database, Job
 from tests.server.fixtures import PRICE, free_port, serving_api, settings_in
 from tests.servers.app import ROOT
 
@@ -56,6 +57,13 @@ def until(client: httpx.Client, id: str, wanted: str) -> None:
     while status(client, id) != wanted:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def statuses(folder: Path) -> list[str]:
+    """Of all jobs, in order of the alphabet."""
+    with closing(Database(f"sqlite:///{folder}/server.db")) as database:
+        with database.reading() as session:
+            return sorted(session.scalars(select(Job.status)))
 
 
 def test_jobs_survive_the_kill_of_their_server_and_are_paid_once(tmp_path: Path) -> None:
@@ -118,6 +126,26 @@ def test_several_servers_make_a_job_of_one_name_once(tmp_path: Path) -> None:
         assert answers[0].headers["x-request-id"] == answers[1].headers["x-request-id"]
         assert len(first.studio.asked) + len(second.studio.asked) == 1
         assert first.credits == pytest.approx(10 - PRICE)
+
+
+def test_a_server_that_is_told_to_end_answers_who_waits_for_what_it_makes(tmp_path: Path) -> None:
+    go, answers = tmp_path / "go", []
+    with humming(tmp_path, go) as (process, client):
+
+        def ask() -> None:
+            answers.append(client.post(f"/v1/{MODEL}", json=WISH))
+
+        first, second = (threading.Thread(target=ask) for _ in range(2))
+        for thread, known in ((first, ["PROCESSING"]), (second, ["PROCESSING", "QUEUED"])):
+            thread.start()
+            while statuses(tmp_path) != known:
+                time.sleep(0.02)
+        process.terminate()
+        second.join()  # it had not begun
+        go.touch()
+        first.join()
+        assert process.wait(30) == 0
+    assert [answer.status_code for answer in answers] == [503, 200]
 
 
 def test_a_server_that_ends_leaves_its_job_to_the_next(tmp_path: Path) -> None:

@@ -97,16 +97,19 @@ class Runner:
             ends.end(reason)
 
     def close(self, patience: float = 10.0) -> None:
-        """Make no more; what isn't done after ``patience`` seconds is made after the next start."""
+        """Make no more; what isn't done after ``patience`` seconds is made after the next start.
+
+        Again it does nothing.
+        """
         self._closed.set()
         self._news.set()
-        maker, keeper = self._threads
-        if maker.is_alive():
-            maker.join(patience)
+        deadline = time.monotonic() + patience
+        while self._made and time.monotonic() < deadline:
+            time.sleep(0.05)
         with self._lock:
             for ends in self._made.values():
                 ends.end(None)
-        for thread in (maker, keeper):
+        for thread in self._threads:
             if thread.is_alive():
                 thread.join(60)
 
@@ -171,9 +174,9 @@ class Runner:
             if kept:
                 self._metrics.made(take)
             return kept
-        if stop.is_set() and stop.reason is None:
+        if stop.is_set() and stop.reason is None and job.waiter is None:
             self._jobs.give_back(job)
-        elif stop.reason == WENT:
+        elif stop.is_set() and stop.reason in (None, WENT):
             self._jobs.cancel(job.id)
         else:
             self._fail(job, stop.reason or _NO_SOUND)
