@@ -61,9 +61,9 @@ def until(client: httpx.Client, id: str, wanted: str) -> None:
 
 def statuses(folder: Path) -> list[str]:
     """Of all jobs, in order of the alphabet."""
-    with closing(Database(f"sqlite:///{folder}/server.db")) as database:
-        with database.reading() as session:
-            return sorted(session.scalars(select(Job.status)))
+    database = Database(f"sqlite:///{folder}/server.db")
+    with closing(database), database.reading() as session:
+        return sorted(session.scalars(select(Job.status)))
 
 
 def test_jobs_survive_the_kill_of_their_server_and_are_paid_once(tmp_path: Path) -> None:
