@@ -30,10 +30,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from musicgen_space.errors import DatabaseUnavailable, InvalidSetting
 
-__all__ = ["CREDIT", "OWNER", "PIECE", "Account", "Database", "Job", "Output", "Piece"]
+__all__ = ["CLIP", "CREDIT", "OWNER", "PIECE", "Account", "Database", "Job", "Output", "Piece"]
 
 CREDIT = 1_000_000  # millionths in one
 OWNER = "owner"  # the account of whoever needs no key
+CLIP = "clip"
 PIECE = 2**18  # bytes of a file in one row: a reader needs memory for one at a time
 
 _BUSY_SECONDS = 30.0
@@ -77,7 +78,8 @@ class Job(_Base):
 
     ``idempotency`` and ``fingerprint`` are digests of what the client named the job and of what it
     asked for. ``worker`` makes it and has it until ``lease``, which it renews; whoever is to get
-    the answer waits at ``waiter``, in the same way. ``output`` names its file.
+    the answer waits at ``waiter``, in the same way. ``output`` names its file, ``clips`` those
+    that it is made with, by field.
     """
 
     __tablename__ = "jobs"
@@ -92,6 +94,7 @@ class Job(_Base):
     fingerprint: Mapped[str]
     model: Mapped[str]
     fields: Mapped[dict[str, Any]] = mapped_column(JSON)
+    clips: Mapped[dict[str, str]] = mapped_column(JSON)
     format: Mapped[str]
     price: Mapped[int]
     status: Mapped[str]
@@ -108,7 +111,10 @@ class Job(_Base):
 
 
 class Output(_Base):
-    """A file of sound, by an unguessable name; ``size`` is in bytes."""
+    """A file of sound, by an unguessable name; ``size`` is in bytes.
+
+    ``format`` is that of a take, or ``CLIP`` for what a job is made with, as its client sent it.
+    """
 
     __tablename__ = "outputs"
 

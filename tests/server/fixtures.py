@@ -46,7 +46,8 @@ class Hum(Backend):
         self.stopped = 0
 
     def models(self) -> list[ModelChoice]:
-        return [ModelChoice("musicgen-nano", ""), ModelChoice("facebook/musicgen-small", "")]
+        names = ("musicgen-nano", "facebook/musicgen-small")
+        return [*(ModelChoice(name, "") for name in names), ModelChoice("my/melody", "", True)]
 
     def generate(
         self, request: MusicRequest, stop: threading.Event, visitor: str = ""

@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis
 import schemathesis
 
+from musicgen_space.request import CLIP_LIMITS
 from tests.server.fixtures import serving_api, settings_in
 
 BOUNDED = hypothesis.settings(
@@ -21,11 +22,22 @@ def test_every_answer_is_as_described(tmp_path: Path) -> None:
         api.studio.most_seconds = 1.0
         api.studio.go.set()
         key = api.service.keys.add("anything", ["music", "metrics"], per_minute=10_000)[1]
-        described = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
+        document = api.get("/openapi.json").json()
+        without_clips(document)
+        described = schemathesis.openapi.from_dict(document)
+        described.config.update(base_url=api.url)
         operations = [each.ok() for each in described.get_all_operations()]
         for operation in operations:
             check(operation, {"x-api-key": key})
         assert len(operations) == 11
+
+
+def without_clips(document: dict[str, Any]) -> None:
+    """No text that is made up is a sound file."""
+    for path in document["paths"].values():
+        for content in path.get("post", {}).get("requestBody", {}).get("content", {}).values():
+            for name in CLIP_LIMITS:
+                del content["schema"]["properties"][name]
 
 
 def check(operation: Any, headers: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from sqlalchemy import select
 
 from musicgen_space import errors
 from musicgen_space.backends.segmind import SegmindBackend
 from musicgen_space.key import ApiKey
 from musicgen_space.request import MusicRequest
+from musicgen_space.server.database import Output
 from tests.segmind.fixtures import HURRIED, take_of
 from tests.server.fixtures import (
     PRICE,
@@ -26,6 +29,7 @@ from tests.server.fixtures import (
     settings_in,
     until,
 )
+from tests.servers.segmind import sound_file
 
 __all__ = ["api", "one_api"]
 
@@ -129,6 +133,26 @@ def test_a_body_that_makes_no_sense_is_refused_by_the_field(
     assert len(one_api.studio.asked) == asked
 
 
+def test_a_clip_comes_as_base64_and_is_forgotten_with_its_job(api: Api) -> None:
+    file = base64.b64encode(sound_file(2.0, 3, "ogg")).decode()
+    wish = {"prompt": "#fail", "duration": 1, "continue_from": file}
+    melody = {"prompt": "lo-fi", "duration": 1, "melody": f"data:audio/ogg;base64,{file}"}
+    assert api.result(api.post("/v2/musicgen-melody", wish).json()).status_code == 422
+    assert api.post("/v1/musicgen-melody", melody).status_code == 200
+    continued, followed = api.studio.asked
+    assert continued.continue_from is not None
+    assert continued.continue_from.duration == pytest.approx(2, abs=0.01)
+    assert followed.melody is not None
+    with api.service.database.reading() as session:
+        assert [*session.scalars(select(Output.format))] == ["wav"]
+    for given, words in (("~", "base64"), (7, "base64"), ("AAAA", "melody: ")):
+        refused = api.post("/v1/musicgen-melody", melody | {"melody": given})
+        assert refused.status_code == 406
+        assert words in refused.json()["error"]
+    plain = api.post("/v1/musicgen-nano", melody)
+    assert "needs a melody model" in plain.json()["error"]
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"prompt": NaN}', b"[" * 60_000, b"\xff"])
 def test_a_body_that_is_no_json_object_is_malformed(one_api: Api, body: bytes) -> None:
     headers = {"content-type": "application/json"}
@@ -150,7 +174,7 @@ def test_the_other_refusals_are_segminds(api: Api) -> None:
     assert api.get("/v2/outputs/unknown.wav").status_code == 404
     bearer = httpx.post(api.url + path, json=wish, headers={"authorization": f"Bearer {api.key}"})
     assert bearer.status_code == 401
-    large = api.client.post(path, json={"prompt": "x" * 70_000})
+    large = api.client.post(path, json={"prompt": "x" * (8 * 2**20)})
     assert large.status_code == 413
 
 

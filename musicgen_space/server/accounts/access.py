@@ -16,7 +16,7 @@ from musicgen_space.server.database import OWNER, Account
 
 __all__ = ["Access", "fields_of", "job_name"]
 
-_MOST_BYTES = 2**16  # of a body: ten times the longest
+_MOST_BYTES = 8 * 2**20  # of a body: clips are in it
 _BODY_SECONDS = 30
 _NAME_CHARACTERS = 255
 
@@ -71,9 +71,10 @@ async def fields_of(request: Request) -> dict[str, Any]:
         raise Refused(contract.wrong_content_type())
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            return contract.parsed(await _body(request))
+            body = await _body(request)
     except TimeoutError:
         raise Refused(contract.error(408, "The body did not come in time")) from None
+    return await run_in_threadpool(contract.parsed, body)
 
 
 async def _body(request: Request) -> bytes:

@@ -10,11 +10,10 @@ import base64
 import json
 import struct
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -24,10 +23,16 @@ from musicgen_space.audio.clips import decode
 from musicgen_space.audio.files import FORMATS
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.backends.base import Chunk
-from musicgen_space.errors import InvalidRequest, MusicGenSpaceError, QueueFull
-from musicgen_space.request import RANDOM_SEED, MusicRequest
+from musicgen_space.errors import (
+    InvalidRequest,
+    MusicGenSpaceError,
+    QueueFull,
+    UnreadableAudio,
+)
+from musicgen_space.request import CLIP_LIMITS, RANDOM_SEED
 from musicgen_space.server.accounts.access import fields_of, job_name
 from musicgen_space.server.api import schema
+from musicgen_space.server.api.catalogue import Wish
 from musicgen_space.server.api.contract import Refused, media_type
 from musicgen_space.server.database import Job
 from musicgen_space.server.jobs.live import Live
@@ -62,7 +67,7 @@ _LOOK_SECONDS = 0.5  # between looks whether a client is still there
 class _Wish:
     """What is asked for: the music, and how it is sent."""
 
-    request: MusicRequest
+    music: Wish
     format: str
     events: bool
 
@@ -97,11 +102,20 @@ def audio_routes(service: Service) -> APIRouter:
 
     async def ordered(request: Request) -> tuple[_Wish, Job, bool]:
         account = await service.access.account(request, "music", bearer=True)
-        fields = await fields_of(request)
         await service.access.count(account)
-        wish = _wish(service, fields)
+        fields = await fields_of(request)
+        wish = await run_in_threadpool(_wish, service, fields)
         price, name = service.price(account.id), job_name(request)
-        order = Order(account.id, wish.request, wish.kept_as, price, name, awaited=True, live=True)
+        order = Order(
+            account.id,
+            wish.music.request,
+            wish.kept_as,
+            price,
+            name,
+            awaited=True,
+            live=True,
+            clips=wish.music.clips,
+        )
         return (wish, *await service.submit(order))
 
     async def begin(request: Request, wish: _Wish, job: Job) -> Response:
@@ -175,10 +189,12 @@ class _Sent:
     async def _bytes(self) -> AsyncIterator[bytes]:
         if self._wish.format == "wav":
             yield _wav_header(self._first.sample_rate, self._first.samples.shape[0])
-        yield _pcm(self._first.samples)
+        for piece in _pieces(self._first):
+            yield piece
         try:
             while self._live is not None and (chunk := await self._live.next()) is not None:
-                yield _pcm(chunk.samples)
+                for piece in _pieces(chunk):
+                    yield piece
         except MusicGenSpaceError:
             raise Cut from None
 
@@ -216,6 +232,8 @@ def _wish(service: Service, fields: Mapping[str, Any]) -> _Wish:
         return _checked_wish(service, fields)
     except InvalidRequest as error:
         raise Refused(_error(400, str(error), error.field)) from None
+    except UnreadableAudio as error:
+        raise Refused(_error(400, str(error), str(error).partition(":")[0])) from None
 
 
 def _checked_wish(service: Service, fields: Mapping[str, Any]) -> _Wish:
@@ -234,18 +252,18 @@ def _checked_wish(service: Service, fields: Mapping[str, Any]) -> _Wish:
     model = given.pop("model", None)
     asked: dict[str, Any] = {"seed": RANDOM_SEED, "prompt": ""}
     for name, value in given.items():
-        if name not in {*_NAMES, *FIELDS} - {*_NAMES.values()}:
+        if name not in {*_NAMES, *FIELDS, *CLIP_LIMITS} - {*_NAMES.values()}:
             raise InvalidRequest(name, value, "is no field of a request")
         asked[_NAMES.get(name, name)] = value
     try:
-        request = service.catalogue.request(_text("model", model), asked)
+        music = service.catalogue.wish(_text("model", model), asked)
     except InvalidRequest as error:
         theirs = {ours: name for name, ours in _NAMES.items()}
         field = theirs.get(error.field, error.field)
         raise InvalidRequest(field, error.value, error.limit) from None
-    if request is None:
+    if music is None:
         raise Refused(_error(404, "The model does not exist: see /v1/models", "model"))
-    return _Wish(request, chosen["response_format"], events)
+    return _Wish(music, chosen["response_format"], events)
 
 
 def _choice(name: str, value: object) -> str:
@@ -274,9 +292,10 @@ def _type_of(format_name: str) -> str:
     return "audio/pcm" if format_name == "pcm" else media_type(format_name)
 
 
-def _pcm(samples: np.ndarray) -> bytes:
-    """16-bit little-endian samples, the channels in turns."""
-    return to_int16(samples).T.tobytes()
+def _pieces(chunk: Chunk) -> Iterator[bytes]:
+    """16-bit little-endian samples, the channels in turns: a second or less at a time."""
+    for start in range(0, chunk.samples.shape[1], chunk.sample_rate):
+        yield to_int16(chunk.samples[:, start : start + chunk.sample_rate]).T.tobytes()
 
 
 def _wav_header(sample_rate: int, channels: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from musicgen_space.audio.files import FORMATS
-from musicgen_space.request import ABOUT, LIMITS, MAX_PROMPT_CHARACTERS, TEXTS
+from musicgen_space.request import ABOUT, CLIP_LIMITS, LIMITS, MAX_PROMPT_CHARACTERS, TEXTS
 from musicgen_space.server.api.contract import media_type
 from musicgen_space.server.jobs.order import FIELDS
 
@@ -111,6 +111,8 @@ def described(
 
 def _field(name: str) -> dict[str, Any]:
     about = {"description": ABOUT[name]}
+    if name in CLIP_LIMITS:
+        return {"type": "string", "contentEncoding": "base64", **about}
     if name in TEXTS:
         most = {"maxLength": MAX_PROMPT_CHARACTERS}
         pattern = f"^{_PLAIN}{_VISIBLE}{_PLAIN}$" if name == "prompt" else f"^{_PLAIN}$"
@@ -125,7 +127,7 @@ _WISH = {
     "type": "object",
     "required": ["prompt"],
     "additionalProperties": False,
-    "properties": {name: _field(name) for name in FIELDS},
+    "properties": {name: _field(name) for name in (*FIELDS, *CLIP_LIMITS)},
 }
 _KEY = (401, 403)
 _ORDERED = (*_KEY, 400, 404, 406, 408, 409, 413, 429)
@@ -218,7 +220,11 @@ _AUDIO_FIELDS = {
         }
     ),
     "audio_length": _optional(_field("duration")),
-    **{name: _optional(_field(name)) for name in FIELDS if name not in ("prompt", "duration")},
+    **{
+        name: _optional(_field(name))
+        for name in (*FIELDS, *CLIP_LIMITS)
+        if name not in ("prompt", "duration")
+    },
     "speed": _optional({"const": 1}),
     "audio_start": _optional({"const": 0}),
     "num_inference_steps": _NULL,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from musicgen_space.audio.files import FORMATS
-from musicgen_space.errors import InvalidRequest
-from musicgen_space.request import MusicRequest
+from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.server.accounts.access import fields_of, job_name
 from musicgen_space.server.accounts.keys import as_credits
 from musicgen_space.server.api import contract, schema
+from musicgen_space.server.api.catalogue import Wish
 from musicgen_space.server.api.contract import Refused
 from musicgen_space.server.database import Job
 from musicgen_space.server.jobs.order import Order
@@ -34,15 +35,17 @@ def segmind_routes(service: Service) -> APIRouter:
 
     async def ordered(request: Request, model: str, *, awaited: bool) -> Job:
         account = await service.access.account(request, "music")
-        fields = await fields_of(request)
         await service.access.count(account)
+        fields = await fields_of(request)
+        wish = await run_in_threadpool(_wish, service, model, fields)
         order = Order(
             account.id,
-            _request(service, model, fields),
+            wish.request,
             format_accepted(request.headers.get("accept", "")),
             service.price(account.id),
             name := job_name(request),
             awaited=awaited and name is None,
+            clips=wish.clips,
         )
         return (await service.submit(order))[0]
 
@@ -117,17 +120,17 @@ def _quality(parameters: list[str]) -> float:
         return 0.0
 
 
-def _request(service: Service, model: str, fields: dict[str, Any]) -> MusicRequest:
-    """The request that a body is; raises ``Refused``."""
+def _wish(service: Service, model: str, fields: dict[str, Any]) -> Wish:
+    """What a body asks for; raises ``Refused``."""
     if fields.get("prompt", "") in ("", None):
         raise Refused(contract.missing_field("prompt"))
     try:
-        request = service.catalogue.request(model, fields)
-    except InvalidRequest as error:
+        wish = service.catalogue.wish(model, fields)
+    except (InvalidRequest, UnreadableAudio) as error:
         raise Refused(contract.invalid_value(str(error))) from None
-    if request is None:
+    if wish is None:
         raise Refused(contract.unknown_model(model))
-    return request
+    return wish
 
 
 def _took(job: Job) -> float:

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from musicgen_space.audio.clips import read_clip
 from musicgen_space.audio.files import encode, formats_for
 from musicgen_space.backends.base import Backend, Update
 from musicgen_space.errors import BackendError, DatabaseUnavailable, MusicGenSpaceError, QueueFull
@@ -121,12 +122,7 @@ class Runner:
         """
         with self._making(job) as stop:
             try:
-                take = None
-                for update in self._updates(job, stop, patient=hear is None):
-                    if hear is not None:
-                        hear(update)
-                    if isinstance(update, Take):
-                        take = update
+                return self._settle(job, self._take(job, stop, hear), stop)
             except QueueFull:
                 self._jobs.cancel(job.id)
                 raise
@@ -139,7 +135,15 @@ class Runner:
                 log.error("Job %s failed: %s\n%s", job.id, type(error).__name__, frames)
                 self._fail(job, _INTERNAL)
                 raise BackendError(_INTERNAL) from None
-            return self._settle(job, take, stop)
+
+    def _take(self, job: Job, stop: _Ends, hear: Callable[[Update], None] | None) -> Take | None:
+        take = None
+        for update in self._updates(job, stop, patient=hear is None):
+            if hear is not None:
+                hear(update)
+            if isinstance(update, Take):
+                take = update
+        return take
 
     @contextmanager
     def _making(self, job: Job) -> Iterator[_Ends]:
@@ -156,7 +160,8 @@ class Runner:
 
     def _updates(self, job: Job, stop: threading.Event, *, patient: bool) -> Iterator[Update]:
         """What comes while a job is made; the ``patient`` wait for a place in the queue."""
-        request = Order.request_of(job.model, job.fields)
+        clips = {name: read_clip(self._jobs.clip(file)) for name, file in job.clips.items()}
+        request = Order.request_of(job.model, job.fields, clips)
         while True:
             try:
                 yield from self._backend.generate(request, stop, f"api-{job.account}")

@@ -24,7 +24,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from musicgen_space.server.database import OWNER, PIECE, Account, Database, Job, Output, Piece
+from musicgen_space.server.database import CLIP, OWNER, PIECE, Account, Database, Job, Output, Piece
 from musicgen_space.server.jobs.order import Order
 
 __all__ = [
@@ -131,16 +131,11 @@ class Jobs:
 
     def complete(self, job: Job, data: bytes) -> bool:
         """Keep the file of a job of this server and charge for it; → False if it is another's."""
-        name = f"{secrets.token_urlsafe(24)}.{job.format}"
-        facts = {"format": job.format, "size": len(data), "created": self._now()}
+        name = _new_name(job.format)
         with self._database.writing() as session:
-            if not self._end(session, self._still_mine(job), COMPLETED, output=name):
+            if not self._end(session, job, self._still_mine(job), COMPLETED, output=name):
                 return False
-            session.add(Output(name=name, **facts))
-            session.flush()
-            for number, start in enumerate(range(0, len(data), PIECE)):
-                part = data[start : start + PIECE]
-                session.add(Piece(output=name, number=number, data=part))
+            self._store(session, name, job.format, data)
             paid = Account.credits - job.price, Account.reserved - job.price
             _change(session, job.account, credits=paid[0], reserved=paid[1])
             self._prune(session)
@@ -190,9 +185,16 @@ class Jobs:
             return _waiting(session)
 
     def output(self, name: str) -> Output | None:
-        """What is known of a kept file; ``piece`` has its bytes."""
+        """What is known of a take's file; ``piece`` has its bytes."""
         with self._database.reading() as session:
-            return session.get(Output, name)
+            output = session.get(Output, name)
+            return output if output is not None and output.format != CLIP else None
+
+    def clip(self, name: str) -> bytes:
+        """A file that a job is made with; empty if it is no longer there."""
+        whole = select(Piece.data).where(Piece.output == name).order_by(Piece.number)
+        with self._database.reading() as session:
+            return b"".join(session.scalars(whole))
 
     def piece(self, name: str, number: int) -> bytes:
         """One of the pieces of a file, counted from 0; none once it is deleted."""
@@ -220,6 +222,9 @@ class Jobs:
         job = before or Job(id=uuid.uuid4().hex, account=order.account, idempotency=order.named)
         for name, value in self._new(order).items():
             setattr(job, name, value)
+        job.clips = {field: _new_name(CLIP) for field in order.clips}
+        for field, name in job.clips.items():
+            self._store(session, name, CLIP, order.clips[field])
         session.add(job)
         session.flush()
         return job
@@ -262,14 +267,27 @@ class Jobs:
         mine = and_(Job.worker == self._worker, Job.started == job.started)
         return and_(Job.id == job.id, Job.status == PROCESSING, mine)
 
-    def _end(self, session: Session, still: ColumnElement[bool], status: str, **facts: str) -> bool:
+    def _store(self, session: Session, name: str, format_name: str, data: bytes) -> None:
+        facts = {"format": format_name, "size": len(data), "created": self._now()}
+        session.add(Output(name=name, **facts))
+        session.flush()
+        for number, start in enumerate(range(0, len(data), PIECE)):
+            session.add(Piece(output=name, number=number, data=data[start : start + PIECE]))
+
+    def _end(
+        self, session: Session, job: Job, still: ColumnElement[bool], status: str, **facts: str
+    ) -> bool:
         ended = {"status": status, "finished": self._now(), "lease": None, "waiter_lease": None}
-        return bool(_rows(session, update(Job).where(still).values(**ended, **facts)))
+        if not _rows(session, update(Job).where(still).values(**ended, **facts)):
+            return False
+        if job.clips:
+            session.execute(delete(Output).where(Output.name.in_(job.clips.values())))
+        return True
 
     def _end_unpaid(
         self, session: Session, job: Job, still: ColumnElement[bool], status: str, error: str
     ) -> bool:
-        if not self._end(session, still, status, error=error):
+        if not self._end(session, job, still, status, error=error):
             return False
         _change(session, job.account, reserved=Account.reserved - job.price)
         return True
@@ -279,13 +297,18 @@ class Jobs:
         before = self._now() - KEPT_SECONDS
         session.execute(delete(Output).where(Output.created < before))
         session.execute(delete(Job).where(Job.status.not_in(OPEN), Job.finished < before))
-        total = session.scalar(select(func.coalesce(func.sum(Output.size), 0))) or 0
-        oldest = select(Output.name, Output.size).order_by(Output.created)
+        takes = Output.format != CLIP
+        total = session.scalar(select(func.coalesce(func.sum(Output.size), 0)).where(takes)) or 0
+        oldest = select(Output.name, Output.size).where(takes).order_by(Output.created)
         for name, size in session.execute(oldest).all() if total > self._terms.most_bytes else ():
             if total <= self._terms.most_bytes:
                 break
             session.execute(delete(Output).where(Output.name == name))
             total -= size
+
+
+def _new_name(ending: str) -> str:
+    return f"{secrets.token_urlsafe(24)}.{ending}"
 
 
 def _waiting(session: Session) -> int:
