@@ -82,8 +82,8 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     from musicgen_space.page.visitors.sign_in import sign_in_routes
     from musicgen_space.page.visitors.uploads import Uploads
 
-    library = open_library(settings)
     service = _api_beside(settings, backends)
+    library = open_library(settings)
 
     audience = Audience(patience=_PATIENCE)
     uploads = Uploads()

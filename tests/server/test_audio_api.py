@@ -159,7 +159,7 @@ def test_one_name_is_made_and_paid_once(api: Api, wish: dict[str, str]) -> None:
 
 
 def test_a_slow_reader_holds_up_nobody(api: Api) -> None:
-    """It reads nothing of ten minutes of music, which are made all the same."""
+    """It reads nothing of five minutes of music, which are made all the same."""
     with api.client.stream("POST", PATH, json={"input": "x", "audio_length": 300}):
         with httpx.Client(base_url=api.url, headers=api.client.headers, timeout=30) as other:
             assert other.post(PATH, json=WISH).status_code == 200

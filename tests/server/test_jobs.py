@@ -37,8 +37,8 @@ PRICE = 2 * CREDIT
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    with postgres() as url:
-        yield url
+    with postgres() as server:
+        yield server.url
 
 
 @dataclass

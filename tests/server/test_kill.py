@@ -20,6 +20,7 @@ from musicgen_space.server.accounts.keys import Keys
 from musicgen_space.server.database import Database, Job
 from tests.server.fixtures import PRICE, free_port, serving_api, settings_in
 from tests.servers.app import ROOT
+from tests.servers.postgres import postgres, programs
 
 MODEL = "meta-musicgen-medium"
 WISH = {"prompt": "#hold", "duration": 1}
@@ -98,6 +99,21 @@ def test_jobs_survive_the_kill_of_their_server_and_are_paid_once(tmp_path: Path)
     assert left.reserved == 0
     assert left.credits == pytest.approx(10e6 - 3 * PRICE * 1e6)
     database.close()
+
+
+@pytest.mark.skipif(programs() is None, reason="needs postgresql")
+def test_a_job_outlives_a_crash_of_its_database(tmp_path: Path) -> None:
+    with postgres() as database, serving_api(settings_in(tmp_path, database=database.url)) as api:
+        links = api.post(f"/v2/{MODEL}", {"prompt": "#hold", "duration": 1}).json()
+        api.studio.begun.acquire()
+        database.crash()
+        assert api.get(links["status_url"]).status_code == 503
+        assert api.get("/readyz").status_code == 503
+        api.studio.go.set()
+        database.start()
+        assert api.result(links).json()["status"] == "COMPLETED"
+        assert api.credits == pytest.approx(10 - PRICE)
+        assert len(api.studio.asked) == 1
 
 
 def test_several_servers_make_a_job_of_one_name_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -17,31 +18,55 @@ _USER = "postgres"  # who runs it where the tests are root's: it refuses to be
 def programs() -> Path | None:
     """The folder of its programs; None where there is none."""
     found = shutil.which("initdb")
-    folders = [*([Path(found).parent] if found else []), *Path("/usr/lib").glob("postgresql/*/bin")]
-    return next((each for each in folders if (each / "postgres").exists()), None)
+    folders = [*Path("/usr/lib").glob("postgresql/*/bin")]
+    if found:
+        folders.insert(0, Path(found).resolve().parent)
+    return next((each for each in folders if (each / "pg_isready").exists()), None)
+
+
+class Postgres:
+    """One in ``folder``, at ``url``; it begins with ``start`` and ends with ``crash``."""
+
+    def __init__(self, folder: Path) -> None:
+        bin_folder = programs()
+        assert bin_folder is not None
+        self.url = f"postgresql://{_USER}@/{_USER}?host={folder}"
+        self._folder, self._programs = folder, bin_folder
+        self._user = _USER if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(folder, self._user)
+        options = ["-A", "trust", "-N", "-E", "UTF8", "--locale=C", "-U", _USER]
+        self._run("initdb", *options).wait()
+        self.start()
+
+    def start(self) -> None:
+        """Until it takes connections."""
+        self._process = self._run("postgres", "-k", str(self._folder), "-h", "", "-F")
+        command = [self._programs / "pg_isready", "-q", "-h", self._folder, "-U", _USER]
+        while subprocess.run(command, check=False).returncode:
+            assert self._process.poll() is None, "PostgreSQL ended"
+            time.sleep(0.02)
+
+    def crash(self) -> None:
+        """End at once, in the middle of everything."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(60)
+
+    def _run(self, program: str, *options: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [self._programs / program, "-D", self._folder / "data", *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            user=self._user,
+        )
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Run one; yields the address of its database."""
-    bin_folder = programs()
-    assert bin_folder is not None
-    user = _USER if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as name:
-        folder = Path(name)
-        if user:
-            shutil.chown(folder, user)
-        data = folder / "data"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "user": user}
-        options = ["-A", "trust", "-N", "-E", "UTF8", "--locale=C", "-U", _USER]
-        subprocess.run([bin_folder / "initdb", "-D", data, *options], check=True, **quiet)  # type: ignore[call-overload]
-        command = [bin_folder / "postgres", "-D", data, "-k", folder, "-h", "", "-F"]
-        process = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+def postgres() -> Iterator[Postgres]:
+    """Run one."""
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
+        server = Postgres(Path(folder))
         try:
-            while not (folder / ".s.PGSQL.5432").exists():
-                assert process.poll() is None, "PostgreSQL ended"
-                time.sleep(0.02)
-            yield f"postgresql://{_USER}@/{_USER}?host={folder}"
+            yield server
         finally:
-            process.send_signal(2)  # without waiting for its clients
-            process.wait(30)
+            server.crash()

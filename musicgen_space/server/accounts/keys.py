@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import case, select, update
@@ -42,8 +43,8 @@ def as_credits(millionths: int) -> float:
 class Keys:
     """The keys in a ``Database``."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._database, self._now = database, now
 
     def add(
         self,
@@ -65,7 +66,7 @@ class Keys:
             scopes=" ".join(scopes or ["music"]),
             credits=_millionths(balance),
             per_minute=int(checked_number("rate", per_minute, PER_MINUTE)),
-            created=time.time(),
+            created=self._now(),
         )
         with self._database.writing() as session:
             session.add(account)
@@ -80,7 +81,7 @@ class Keys:
     def revoke(self, id: str) -> None:
         """End a key; its jobs that are not done are made all the same. ``InvalidRequest``."""
         with self._database.writing() as session:
-            _existing(session, id).revoked = time.time()
+            _existing(session, id).revoked = self._now()
 
     def grant(self, id: str, more: float) -> float:
         """Give a key credits, or take some; → its balance. Raises ``InvalidRequest``."""
@@ -103,7 +104,7 @@ class Keys:
 
     def count(self, id: str) -> Minute:
         """Count one more job of this minute."""
-        minute = int(time.time() // 60)
+        minute = int(self._now() // 60)
         used = case((Account.minute == minute, Account.used + 1), else_=1)
         with self._database.writing() as session:
             count = update(Account).where(Account.id == id)
