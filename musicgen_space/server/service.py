@@ -51,7 +51,7 @@ class Service:
         self, settings: Settings, backend: Backend, *, beat: float = 5.0, lease: float = 20.0
     ) -> None:
         self.settings = settings
-        self.database = Database(settings.database or "sqlite://")
+        self.database = Database(settings.database or "")
         self.keys = Keys(self.database)
         self.access = Access(self.keys, open_here=not settings.strangers)
         self.catalogue = Catalogue(backend)
@@ -65,7 +65,7 @@ class Service:
             self.database,
             self.jobs,
             self.metrics,
-            tell=self._bell.ring,
+            bell=self._bell,
             seconds=settings.api_seconds,
             beat=beat,
         )

@@ -244,6 +244,12 @@ def test_a_server_that_renews_keeps_its_job(world: World) -> None:
 
 def test_a_job_whose_only_client_died_with_its_server_is_dropped(world: World) -> None:
     job, _ = world.server("dead").submit(world.order(awaited=True))
+    world.now += LEASE - 1
+    world.server("dead").renew([], [job.id])
+    world.now += LEASE - 1
+    world.server("other").recover()
+    assert world.find(job).status == QUEUED
+    world.server("dead").renew([])  # whose client it no longer answers
     kept, _ = world.server("dead").submit(world.order())
     world.now += LEASE + 1
     world.server("other").recover()

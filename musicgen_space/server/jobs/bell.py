@@ -53,6 +53,12 @@ class Bell:
                 if not self._listeners[id]:
                     del self._listeners[id]
 
+    @property
+    def awaited(self) -> set[str]:
+        """The jobs that somebody listens for."""
+        with self._lock:
+            return {*self._listeners}
+
     def ring(self, id: str) -> None:
         """Tell all who listen for a job."""
         with self._lock:

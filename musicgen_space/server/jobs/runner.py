@@ -19,6 +19,7 @@ from musicgen_space.audio.files import encode, formats_for
 from musicgen_space.backends.base import Backend, Update
 from musicgen_space.errors import BackendError, DatabaseUnavailable, MusicGenSpaceError, QueueFull
 from musicgen_space.server.database import Database, Job
+from musicgen_space.server.jobs.bell import Bell
 from musicgen_space.server.jobs.order import Order
 from musicgen_space.server.jobs.store import Jobs
 from musicgen_space.server.metrics import Metrics
@@ -50,7 +51,7 @@ class _Ends(threading.Event):
 
 
 class Runner:
-    """Makes the jobs in ``database``; ``tell`` learns the id of each one that is done.
+    """Makes the jobs in ``database``, and rings ``bell`` for each one that is done.
 
     ``seconds`` is the most that one may take, ``beat`` is how often leases are renewed.
     """
@@ -62,12 +63,12 @@ class Runner:
         jobs: Jobs,
         metrics: Metrics,
         *,
-        tell: Callable[[str], None],
+        bell: Bell,
         seconds: float,
         beat: float = 5.0,
     ) -> None:
         self._backend, self._database, self._jobs = backend, database, jobs
-        self._metrics, self._tell, self._seconds, self._beat = metrics, tell, seconds, beat
+        self._metrics, self._bell, self._seconds, self._beat = metrics, bell, seconds, beat
         self._news, self._closed = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._made: dict[str, _Ends] = {}
@@ -156,7 +157,7 @@ class Runner:
         finally:
             with self._lock:
                 del self._made[job.id]
-            self._tell(job.id)
+            self._bell.ring(job.id)
 
     def _updates(self, job: Job, stop: threading.Event, *, patient: bool) -> Iterator[Update]:
         """What comes while a job is made; the ``patient`` wait for a place in the queue."""
@@ -234,7 +235,7 @@ class Runner:
     def _look_after(self) -> None:
         with self._lock:
             made = {**self._made}
-        mine = self._jobs.renew(made)
+        mine = self._jobs.renew(made, self._bell.awaited)
         for id, ends in made.items():
             if id not in mine:
                 ends.end("It is another server's job by now.")

@@ -119,14 +119,17 @@ class Jobs:
                     return session.get_one(Job, id, populate_existing=True)
         return None
 
-    def renew(self, made: Collection[str]) -> set[str]:
-        """Keep what of ``made`` still is this server's, and what it waits for; → the former."""
+    def renew(self, made: Collection[str], awaited: Collection[str] = ()) -> set[str]:
+        """Keep what of ``made`` still is this server's, and what clients wait for; → the former."""
         later = self._now() + self._terms.lease
         mine = and_(Job.worker == self._worker, Job.status == PROCESSING, Job.id.in_(made))
-        awaited = and_(Job.waiter == self._worker, Job.status.in_(OPEN))
+        heard = and_(Job.waiter == self._worker, Job.id.in_([*made, *awaited]))
+        heard = and_(heard, Job.status.in_(OPEN))
         with self._database.writing() as session:
             session.execute(update(Job).where(mine).values(lease=later))
-            session.execute(update(Job).where(awaited).values(waiter_lease=later))
+            session.execute(
+                update(Job).where(heard).values(waiter_lease=later)
+            )
             return {*session.scalars(select(Job.id).where(mine))}
 
     def complete(self, job: Job, data: bytes) -> bool:
