@@ -27,9 +27,17 @@ from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.settings import Settings
 
 if TYPE_CHECKING:
+    from musicgen_space.server.cluster import Replicas
     from musicgen_space.server.service import Service
 
-__all__ = ["check_address", "check_folder", "on_one_line", "open_library", "serve"]
+__all__ = [
+    "check_address",
+    "check_folder",
+    "on_one_line",
+    "open_library",
+    "serve",
+    "serve_replicas",
+]
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +163,26 @@ def _serve_api(settings: Settings, backends: dict[str, Backend]) -> int:
     if service is None:
         raise InvalidSetting("--api-only needs a model on this machine: install torch.")
     with catch_termination() as told, serve_alone(service):
+        print(f"The API is on {settings.url}", flush=True)
+        while not told.is_set():
+            time.sleep(0.1)
+    return told.code
+
+
+def serve_replicas(settings: Settings, replicas: Replicas) -> int:
+    """Serve the API by several servers, until told to end; → the exit code.
+
+    Raises ``InvalidSetting`` where that can't be.
+    """
+    from musicgen_space.server.cluster import serve_cluster  # not before: it imports Ray
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    check_address(settings)
+    with (
+        prepare_environment(settings),
+        catch_termination() as told,
+        serve_cluster(settings, replicas),
+    ):
         print(f"The API is on {settings.url}", flush=True)
         while not told.is_set():
             time.sleep(0.1)

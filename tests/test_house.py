@@ -30,6 +30,7 @@ ONLY = {
     "huggingface_hub": ["engine/", "deploy/hub.py", "deploy/wish.py"],
     "sqlalchemy": ["library/", "server/"],
     "uvicorn": ["server/alone.py"],
+    "ray": ["server/cluster.py"],
     "prometheus_client": ["server/metrics.py", "server/api/operating.py"],
     "soundfile": ["audio/files.py", "audio/clips.py", "audio/reader.py"],
     "imageio_ffmpeg": ["audio/ffmpeg.py"],

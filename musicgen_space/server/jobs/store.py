@@ -127,9 +127,7 @@ class Jobs:
         heard = and_(heard, Job.status.in_(OPEN))
         with self._database.writing() as session:
             session.execute(update(Job).where(mine).values(lease=later))
-            session.execute(
-                update(Job).where(heard).values(waiter_lease=later)
-            )
+            session.execute(update(Job).where(heard).values(waiter_lease=later))
             return {*session.scalars(select(Job.id).where(mine))}
 
     def complete(self, job: Job, data: bytes) -> bool:
