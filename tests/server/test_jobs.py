@@ -326,6 +326,13 @@ def test_after_a_week_nothing_is_left_of_a_job(world: World) -> None:
         world.now += KEPT_SECONDS + 1
         server.submit(world.order("later"))
     assert server.find(job.id, world.account) is None
+    last = server.claim()
+    assert last is not None
+    assert server.complete(last, b"sound")
+    name = str(world.find(last).output)
+    world.now += KEPT_SECONDS + 1
+    server.prune()
+    assert server.output(name) is None
 
 
 def test_keys_are_kept_as_digests_and_can_be_revoked(world: World) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 WENT = "The client went away."
 
 _LOOK_SECONDS = 1.0  # between looks for jobs that other servers were given
+_PRUNE_SECONDS = 3600.0
 _INTERNAL = "The server failed to make the music; its log says why."
 _TOO_LONG = "Making the music took longer than this server allows."
 _NO_SOUND = "The model made no sound."
@@ -72,6 +73,7 @@ class Runner:
         self._news, self._closed = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._made: dict[str, _Ends] = {}
+        self._prune_at = 0.0
         self._threads = [
             threading.Thread(target=each, name=f"api-{each.__name__.strip('_')}", daemon=True)
             for each in (self._make_all, self._keep)
@@ -242,4 +244,7 @@ class Runner:
             elif time.monotonic() > ends.deadline:
                 ends.end(_TOO_LONG)
         self._jobs.recover()
+        if time.monotonic() > self._prune_at:
+            self._prune_at = time.monotonic() + _PRUNE_SECONDS
+            self._jobs.prune()
         self._news.set()

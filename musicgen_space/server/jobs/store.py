@@ -180,6 +180,11 @@ class Jobs:
                     again = update(Job).where(still)
                     session.execute(again.values(status=QUEUED, worker=None, lease=None))
 
+    def prune(self) -> None:
+        """Forget jobs and files that have been kept for their time."""
+        with self._database.writing() as session:
+            self._prune(session)
+
     def waiting(self) -> int:
         """How many jobs wait."""
         with self._database.reading() as session:
