@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sqlalchemy import (
     event,
     make_url,
 )
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from musicgen_space.errors import DatabaseUnavailable, InvalidSetting
@@ -38,6 +39,8 @@ CLIP = "clip"
 PIECE = 2**18  # bytes of a file in one row: a reader needs memory for one at a time
 
 _BUSY_SECONDS = 30.0
+_CONNECT_SECONDS = 10
+_TRIES = 20  # to make the tables
 
 
 class _Base(DeclarativeBase):
@@ -191,6 +194,8 @@ def _engine_of(url: str) -> Engine:
             options = {"pool_pre_ping": True, "pool_timeout": _BUSY_SECONDS}
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
+            if parsed.drivername == "postgresql+psycopg":
+                options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
         engine = create_engine(
             parsed, hide_parameters=True, pool_size=10, max_overflow=40, **options
         )
@@ -209,7 +214,6 @@ def _engine_of(url: str) -> Engine:
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # _begin starts transactions, not the driver
-    connection.execute("PRAGMA journal_mode = WAL")  # who reads doesn't wait for who writes
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
@@ -219,11 +223,14 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
+def _writer(engine: Engine) -> Engine:
+    """SQLite: a reader that becomes a writer later can't wait for its turn."""
+    return engine.execution_options(begin="IMMEDIATE")
+
+
 @contextmanager
 def _transaction(engine: Engine) -> Iterator[Session]:
-    # SQLite: a reader that becomes a writer later can't wait for its turn.
-    writer = engine.execution_options(begin="IMMEDIATE")
-    with Session(writer, expire_on_commit=False) as session, session.begin():
+    with Session(_writer(engine), expire_on_commit=False) as session, session.begin():
         yield session
 
 
@@ -231,17 +238,40 @@ def _create(engine: Engine) -> None:
     """Make what tables are missing, and the owner's account."""
     if engine.dialect.name == "sqlite" and engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-    owner = Account(id=OWNER, name=OWNER, scopes="music metrics", per_minute=0, created=0.0)
-    for last in (False, True):
+        _write_ahead(engine)
+    for tries_left in reversed(range(_TRIES)):
         try:
-            _Base.metadata.create_all(engine)
+            _Base.metadata.create_all(_writer(engine))
             with _transaction(engine) as session:
                 if session.get(Account, OWNER) is None:
-                    session.add(owner)
+                    session.add(_owner())
             return
-        except (SQLAlchemyError, sqlite3.Error):  # another server makes them at the same time
-            if last:
+        except (
+            IntegrityError,
+            ProgrammingError,
+        ):  # on PostgreSQL, where another server makes them just now
+            if not tries_left:
                 raise
+            time.sleep(0.05)
+
+
+def _owner() -> Account:
+    return Account(id=OWNER, name=OWNER, scopes="music metrics", per_minute=0, created=0.0)
+
+
+def _write_ahead(engine: Engine) -> None:
+    """Let readers not wait for writers; said once, it is in the file."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    with closing(engine.raw_connection()) as connection:
+        while True:
+            try:
+                connection.cursor().execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:  # SQLite itself doesn't wait for this
+                busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -251,6 +281,6 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         cause = type(getattr(error, "orig", None) or error).__name__
         raise DatabaseUnavailable(f"The server's database can't be used: {cause}.") from None

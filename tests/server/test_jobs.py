@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -78,22 +79,25 @@ class World:
         ),
     ]
 )
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database that nobody has used."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/server.db"
-    else:
-        server = make_url(request.getfixturevalue("postgresql"))
-        name = f"test_{uuid.uuid4().hex}"
-        engine = create_engine(
-            server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-        )
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        url = str(server.set(database=name))
-    database = Database(url)
-    yield World(database, Keys(database).add("tests", balance=10)[0])
-    database.close()
+        return f"sqlite:///{tmp_path}/new/server.db"
+    server = make_url(request.getfixturevalue("postgresql"))
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(
+        server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return str(server.set(database=name))
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    with closing(Database(url)) as database:
+        yield World(database, Keys(database).add("tests", balance=10)[0])
 
 
 def test_a_job_is_reserved_made_charged_and_kept(world: World) -> None:
@@ -355,6 +359,22 @@ def test_keys_are_kept_as_digests_and_can_be_revoked(world: World) -> None:
             keys.revoke(wrong)
     with pytest.raises(InvalidRequest, match="scope"):
         keys.add("x", ["admin"])
+
+
+def test_many_can_begin_with_a_new_database_at_once(url: str) -> None:
+    ready, added = threading.Barrier(8), []
+
+    def begin() -> None:
+        with closing(Database(url)) as database:
+            ready.wait()
+            added.append(Keys(database).add("one of many"))
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(added) == 8
 
 
 def test_a_database_that_makes_no_sense_is_a_setting() -> None:
