@@ -141,11 +141,40 @@ def _serve(words: list[str]) -> int:
     options = parser.parse_args(words)
     from musicgen_space.serve import serve  # not before: it imports a web server
 
-    chosen = {VARIABLES[name].name: value for name, value in vars(options).items() if value}
+    chosen = _chosen(options)
     try:
-        return serve(Settings.from_environment(chosen=chosen))
+        return serve(Settings.from_environment(chosen=chosen), api_only=options.api_only)
     except InvalidSetting as error:
         parser.error(_as_given(str(error), chosen))
+
+
+def _cluster(words: list[str]) -> int:
+    parser = _cluster_parser()
+    options = parser.parse_args(words)
+    from musicgen_space.serve import serve_replicas  # not before: they import a web server
+    from musicgen_space.server.cluster import Replicas
+
+    chosen = _chosen(options)
+    try:
+        replicas = Replicas(options.replicas, options.gpus, options.address)
+        return serve_replicas(Settings.from_environment(chosen=chosen), replicas)
+    except (InvalidRequest, InvalidSetting) as error:
+        parser.error(_as_given(str(error), chosen))
+
+
+def _keys(words: list[str]) -> int:
+    parser = _Parser(prog=f"{_PROGRAM} keys", description="The keys of this machine's HTTP API.")
+    from musicgen_space.server.accounts import command  # not before: it imports SQLAlchemy
+
+    command.add_options(parser)
+    try:
+        command.run(parser.parse_args(words), Settings.from_environment(), _say)
+    except (InvalidRequest, InvalidSetting) as error:
+        parser.error(str(error))
+    except MusicGenSpaceError as error:
+        _say(f"{_PROGRAM}: {error}", sys.stderr)
+        return FAILED
+    return OK
 
 
 def _deploy(words: list[str]) -> int:
@@ -171,8 +200,14 @@ def _deploy(words: list[str]) -> int:
 
 _COMMANDS = {
     **{"generate": _generate, "replace": _replace},
-    **{"serve": _serve, "models": _models, "deploy": _deploy},
+    **{"serve": _serve, "cluster": _cluster, "keys": _keys, "models": _models, "deploy": _deploy},
 }
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, str]:
+    """The variables that options of the command line go before."""
+    given = {name: getattr(options, name) for name in _OPTIONS}
+    return {VARIABLES[name].name: value for name, value in given.items() if value}
 
 
 def _as_given(complaint: str, chosen: Collection[str]) -> str:
@@ -284,9 +319,11 @@ def _generate_parser() -> argparse.ArgumentParser:
         prog=_PROGRAM,
         usage="%(prog)s [generate] PROMPT [options]\n"
         "       %(prog)s replace FILE@FROM-TO [PROMPT] [options]\n"
-        "       %(prog)s serve | models | deploy [--help]",
+        "       %(prog)s serve | cluster | keys | models | deploy [--help]",
         description="Turn a line of text into music. `replace` makes a stretch of a file anew, "
-        "`serve` shows the page instead, `models` lists the models, `deploy` makes a Space; "
+        "`serve` shows the page instead, `cluster` serves its HTTP API by several servers, `keys` "
+        "are for that, `models` lists the models, "
+        "`deploy` makes a Space; "
         "`generate` goes before a prompt of one of these words.",
         epilog="Exit codes: 0 done, 1 the music could not be made, 2 wrong usage, 130 interrupted, "
         "143 ended by SIGTERM. After one of the last two what was made by then is written.",
@@ -348,17 +385,42 @@ def _add_wish(parser: argparse.ArgumentParser, limits: dict[str, Limit], output:
 def _serve_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"{_PROGRAM} serve",
-        description="Serve the page, until Ctrl-C or SIGTERM.",
+        description="Serve the page, and the HTTP API beside it, until Ctrl-C or SIGTERM.",
         epilog=f"The environment sets the rest:\n\n{_other_settings()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_address(parser)
+    parser.add_argument("--api-only", action="store_true", help="the HTTP API without the page")
+    return parser
+
+
+def _cluster_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"{_PROGRAM} cluster",
+        description="Serve the HTTP API by several servers behind one address, with Ray Serve, "
+        "until Ctrl-C or SIGTERM. On several machines MUSICGEN_DATABASE must be PostgreSQL.",
+    )
+    _add_address(parser)
+    parser.add_argument(
+        "--replicas", type=int, default=1, metavar="N", help="servers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--gpus", type=float, default=0.0, metavar="N", help="of each (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT",
+        help="the Ray cluster that they join, `auto` for this machine's (default: a new one)",
+    )  # fmt: skip
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
     for option in _OPTIONS:
         each = VARIABLES[option]
         parser.add_argument(
             f"--{option}",
             help=f"{each.about} (default: {each.name}, else {default_of(option)})",
         )
-    return parser
 
 
 def _other_settings() -> str:

@@ -14,6 +14,7 @@ one of these at a single boundary, the file that calls the foreign library.
     │   ├── LibraryTooNew       a later version of this program wrote them
     │   └── LibraryDamaged      their index makes no sense; the files tell what was in it
     ├── DeployFailed            the hub has not made or changed a Space, or not all of it
+    ├── DatabaseUnavailable     the HTTP API's accounts and jobs can't be read or written now
     └── BackendError            the request was fine, making the music was not
         ├── ModelUnavailable    the checkpoint is neither here nor reachable
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
@@ -66,6 +67,7 @@ __all__ = [
     "AllowanceSpent",
     "BackendError",
     "ContentTypeRefused",
+    "DatabaseUnavailable",
     "DeployFailed",
     "GatewayFailed",
     "GenerationFailed",
@@ -183,6 +185,10 @@ class LibraryDamaged(LibraryUnavailable):
 
 class DeployFailed(MusicGenSpaceError):
     """The hub has not made or changed a Space, or not all of it."""
+
+
+class DatabaseUnavailable(MusicGenSpaceError):
+    """The database of the HTTP API can't be reached, read or written; nothing was changed."""
 
 
 class BackendError(MusicGenSpaceError):

@@ -1,14 +1,15 @@
-"""Serve the page: settings → environment → backends → page."""
+"""Serve the page and the API: settings → environment → backends → both of them."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import socket
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
@@ -25,7 +26,18 @@ from musicgen_space.process.environment import prepare_environment
 from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.settings import Settings
 
-__all__ = ["check_address", "check_folder", "on_one_line", "open_library", "serve"]
+if TYPE_CHECKING:
+    from musicgen_space.server.cluster import Replicas
+    from musicgen_space.server.service import Service
+
+__all__ = [
+    "check_address",
+    "check_folder",
+    "on_one_line",
+    "open_library",
+    "serve",
+    "serve_replicas",
+]
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +45,15 @@ _PATIENCE = 15  # seconds that a take is made or waits while nobody listens
 
 
 def serve(
-    settings: Settings, opened: Callable[[Settings], dict[str, Backend]] = open_backends
+    settings: Settings,
+    opened: Callable[[Settings], dict[str, Backend]] = open_backends,
+    *,
+    api_only: bool = False,
 ) -> int:
     """Serve the page over the backends that are ``opened``, until told to end; → the exit code.
 
-    Raises ``InvalidSetting`` where it can't be served as the settings say.
+    The API is beside it, or alone where ``api_only``. Raises ``InvalidSetting`` where they can't
+    be served as the settings say.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "mcp"):  # a line or more for each call of a program
@@ -46,7 +62,14 @@ def serve(
     check_address(settings)
     check_folder(settings)
     with prepare_environment(settings):
-        return _show(settings, opened(settings))
+        backends = opened(settings)
+        for backend in backends.values():
+            backend.warm_up()
+        try:
+            return _serve_api(settings, backends) if api_only else _show(settings, backends)
+        finally:
+            for backend in backends.values():
+                backend.close()
 
 
 def on_one_line(record: logging.LogRecord) -> bool:
@@ -57,7 +80,7 @@ def on_one_line(record: logging.LogRecord) -> bool:
 
 
 def _show(settings: Settings, backends: dict[str, Backend]) -> int:
-    """Show the page, and close everything at the end; → the exit code."""
+    """Show the page, with the API beside it; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
     from musicgen_space.page.embedding.component import component_route
     from musicgen_space.page.page import build_page, launch_options
@@ -67,9 +90,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     from musicgen_space.page.visitors.sign_in import sign_in_routes
     from musicgen_space.page.visitors.uploads import Uploads
 
-    for backend in backends.values():
-        backend.warm_up()
-
+    service = _api_beside(settings, backends)
     library = open_library(settings)
 
     audience = Audience(patience=_PATIENCE)
@@ -79,6 +100,12 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "backends": [*backends]})
+
+    beside = []
+    if service is not None:
+        from musicgen_space.server.app import create_app, in_front_of
+
+        beside.append(Middleware(in_front_of(create_app(service))))
 
     try:
         page = build_page(backends, settings, library, audience)
@@ -95,6 +122,7 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                         *signing_in,
                     ],
                     "middleware": [
+                        *beside,
                         Middleware(Gate, more=[route.path for route in signing_in]),
                         Middleware(audience.in_front_of),
                         Middleware(page.plain_form.in_front_of),
@@ -105,21 +133,70 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
                 **launch_options(),
             )
             print(f"The page is on {settings.url}", flush=True)
-            wait_for_the_end(page, told)
+            wait_for_the_end(page, service, told)
         return told.code
     finally:
-        for backend in backends.values():
-            backend.close()
+        if service is not None:
+            service.close()
         if library is not None:
             library.close()
 
 
-def wait_for_the_end(page: Any, told: Termination) -> None:
-    """Until a signal came; then nobody new is served."""
+def _api_beside(settings: Settings, backends: dict[str, Backend]) -> Service | None:
+    """The API's service, begun; None where there is to be none, or nothing to make music with."""
+    from musicgen_space.server.api.catalogue import backend_for_api
+    from musicgen_space.server.service import Service  # not before: the command line needs none
+
+    backend = backend_for_api(backends) if settings.api else None
+    if backend is None:
+        return None
+    service = Service(settings, backend)
+    service.start()
+    return service
+
+
+def _serve_api(settings: Settings, backends: dict[str, Backend]) -> int:
+    """Serve the API alone; → the exit code."""
+    from musicgen_space.server.alone import serve_alone
+
+    service = _api_beside(dataclasses.replace(settings, api=True), backends)
+    if service is None:
+        raise InvalidSetting("--api-only needs a model on this machine: install torch.")
+    with catch_termination() as told, serve_alone(service):
+        print(f"The API is on {settings.url}", flush=True)
+        while not told.is_set():
+            time.sleep(0.1)
+    return told.code
+
+
+def serve_replicas(settings: Settings, replicas: Replicas) -> int:
+    """Serve the API by several servers, until told to end; → the exit code.
+
+    Raises ``InvalidSetting`` where that can't be.
+    """
+    from musicgen_space.server.cluster import serve_cluster  # not before: it imports Ray
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    check_address(settings)
+    with (
+        prepare_environment(settings),
+        catch_termination() as told,
+        serve_cluster(settings, replicas),
+    ):
+        print(f"The API is on {settings.url}", flush=True)
+        while not told.is_set():
+            time.sleep(0.1)
+    return told.code
+
+
+def wait_for_the_end(page: Any, service: Service | None, told: Termination) -> None:
+    """Until a signal came; then nobody new is served, and who waits for the API's music gets it."""
     from musicgen_space.page.gradio_compat import stop_serving  # not before: it imports Gradio
 
     while not told.is_set():
         time.sleep(0.1)
+    if service is not None:
+        service.close()
     stop_serving(page)
 
 

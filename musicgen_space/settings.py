@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ class Settings:
     library_bucket: bool = False
     library_mb: int = 2000
     visitor_mb: int = 200
+    api: bool = True
+    database: str | None = field(default=None, repr=False)  # it may hold a password
+    api_price: float = 0.0
+    api_waiting: int = 32
+    api_seconds: int = 900
+    api_outputs_mb: int = 2000
     segmind_key: ApiKey | None = None
     segmind_api: str = "v1"
     segmind_base_url: str = "https://api.segmind.com"
@@ -152,7 +158,7 @@ def default_of(field: str) -> str:
 
 def environment_without_keys(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a process of somebody else's code is started with: all but what can be spent."""
-    kept_back = ("SEGMIND_", "OAUTH_")
+    kept_back = ("SEGMIND_", "OAUTH_", "MUSICGEN_DATABASE")
     return {name: value for name, value in environ.items() if not name.startswith(kept_back)}
 
 
@@ -279,6 +285,18 @@ def _library(environ: _Environ, name: str, default: Path | None) -> Path | None:
 def _data_folder(environ: _Environ) -> Path:
     """Where programs keep data: specifications.freedesktop.org/basedir."""
     return _base_folder(environ, "XDG_DATA_HOME", "~/.local/share") / "musicgen-space"
+
+
+def _database(environ: _Environ, name: str, default: str | None) -> str:
+    """A URL as SQLAlchemy reads it, which is checked where the database is opened."""
+    return environ.get(name, "").strip() or f"sqlite:///{_data_folder(environ) / 'server.db'}"
+
+
+def _price(environ: _Environ, name: str, default: float) -> float:
+    text = environ.get(name, "").strip() or str(default)
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text, re.ASCII):
+        raise InvalidSetting(f"{name} must be credits, such as 0.037, got {text!r}.")
+    return float(text)
 
 
 def _bucket(environ: _Environ, name: str, default: bool) -> bool:
@@ -432,6 +450,26 @@ VARIABLES: dict[str, Variable] = {
     "visitor_mb": Variable(
         "MUSICGEN_VISITOR_MB", _whole(1, 10**8),
         "the most for each visitor, where others can open the page"),
+    "api": Variable(
+        "MUSICGEN_API", _switch,
+        "0: no HTTP API beside the page"),
+    "database": Variable(
+        "MUSICGEN_DATABASE", _database,
+        "where the HTTP API has its keys, jobs and their files: a URL such as "
+        "`postgresql://user:password@host/name`, which several servers may share",
+        "SQLite in ~/.local/share/musicgen-space/server.db"),
+    "api_price": Variable(
+        "MUSICGEN_API_PRICE", _price,
+        "credits of a key that a take costs"),
+    "api_waiting": Variable(
+        "MUSICGEN_API_WAITING", _whole(1, 10**4),
+        "the API's jobs that may wait"),
+    "api_seconds": Variable(
+        "MUSICGEN_API_SECONDS", _whole(10, 10**5),
+        "seconds after which a job of the API is given up"),
+    "api_outputs_mb": Variable(
+        "MUSICGEN_API_OUTPUTS_MB", _whole(1, 10**8),
+        "the most that its files may take, which are kept for 7 days; the oldest go first"),
     "segmind_key": Variable(
         "SEGMIND_API_KEY", _key,
         "the owner's key"),

@@ -65,7 +65,7 @@ def test_whoever_stops_reading_the_list_of_models_sees_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("prompt", ["serve", "models", "generate", "replace"])
+@pytest.mark.parametrize("prompt", ["serve", "cluster", "keys", "models", "generate", "replace"])
 def test_a_prompt_may_be_called_like_a_command(prompt: str, studio: Studio) -> None:
     assert main(["generate", prompt]) == 0
     assert studio.asked[0].prompt == prompt
@@ -75,15 +75,25 @@ def test_help_names_the_commands_and_how_the_page_is_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = {}
-    for command in ((), ("serve",), ("models",), ("deploy",), ("replace",)):
+    for command in (
+        (),
+        ("serve",),
+        ("models",),
+        ("deploy",),
+        ("replace",),
+        ("keys",),
+        ("cluster",),
+    ):
         with pytest.raises(SystemExit, match="0"):
             main([*command, "--help"])
         told[command] = capsys.readouterr().out
-    assert "serve | models | deploy" in told[()]
+    assert "serve | cluster | keys | models | deploy" in told[()]
     assert "replace FILE@FROM-TO" in told[()]
     assert "1 to 28 seconds" in told["replace",]
     assert "list the models" in told["models",].lower()
     assert "zero-gpu" in told["deploy",]
+    assert "revoke" in told["keys",]
+    assert "Ray" in told["cluster",]
     options = {"--host", "--port", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"}
     variables = {each.name for each in VARIABLES.values()}
     assert VARIABLES.keys() == Settings.__dataclass_fields__.keys()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import soundfile
 
 from tests.servers.app import ROOT, serving
 from tests.servers.segmind import KEY, Segmind, running
@@ -136,6 +137,12 @@ def test_curl_works_as_written(address: str, number: int, tmp_path: Path) -> Non
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, cwd=tmp_path)
     assert "event: complete" in done.stdout, done.stderr
     assert '"status": "Done"' in done.stdout
+
+
+def test_the_http_api_works_as_written(address: str, tmp_path: Path) -> None:
+    script = snippets("server.md", "sh")[1].replace(HOME, address)
+    subprocess.run(["bash", "-euc", script], check=True, cwd=tmp_path)
+    assert soundfile.info(tmp_path / "take.wav").duration == 12
 
 
 def ran(command: list[str], folder: Path, hub: str) -> str:

@@ -28,7 +28,10 @@ ONLY = {
     "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/", "deploy/hub.py", "deploy/wish.py"],
-    "sqlalchemy": ["library/"],
+    "sqlalchemy": ["library/", "server/"],
+    "uvicorn": ["server/alone.py"],
+    "ray": ["server/cluster.py"],
+    "prometheus_client": ["server/metrics.py", "server/api/operating.py"],
     "soundfile": ["audio/files.py", "audio/clips.py", "audio/reader.py"],
     "imageio_ffmpeg": ["audio/ffmpeg.py"],
     "mutagen": ["audio/files.py", "audio/loops/marks.py", "library/tags.py"],
@@ -38,10 +41,19 @@ ONLY = {
 }
 # A room → what it must not import.
 NEVER = {
-    "audio/": ["engine", "backends", "page", "library"],
-    "engine/": ["backends", "page", "library", "audio.files", "audio.reader", "audio.clips"],
-    "backends/": ["page", "library"],
-    "library/": ["backends", "page", "engine"],
+    "audio/": ["engine", "backends", "page", "library", "server"],
+    "engine/": [
+        "backends",
+        "page",
+        "library",
+        "server",
+        "audio.files",
+        "audio.reader",
+        "audio.clips",
+    ],
+    "backends/": ["page", "library", "server"],
+    "library/": ["backends", "page", "engine", "server"],
+    "server/": ["engine", "page", "library"],
 }
 # These import only the standard library, numpy and each other; but for, within a function,
 # what reads and writes files of sound.

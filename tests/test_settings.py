@@ -12,7 +12,9 @@ def test_an_empty_environment_gives_the_defaults_and_a_library() -> None:
     library, config = (
         Path.home() / folder / "musicgen-space" for folder in (".local/share", ".config")
     )
-    assert Settings.from_environment({}) == Settings(library=library, config=config)
+    settings = Settings.from_environment({})
+    assert settings == Settings(library=library, config=config, database=settings.database)
+    assert settings.database == f"sqlite:///{library}/server.db"
 
 
 def test_a_space_listens_on_every_address() -> None:

@@ -21,13 +21,14 @@ def serving(
     log: Path,
     *command: str,
     host: str = "127.0.0.1",
+    path: str = "",
     python: Path = Path(sys.executable),
     cwd: Path = ROOT,
     **environment: str,
 ) -> Iterator[str]:
     """Run ``app.py`` as a user would, or another command; yields the page's address.
 
-    ``host`` is where it is looked for, IPv6 in brackets; ``tree`` is the working tree it is of.
+    ``host`` and ``path`` are where it is looked for, IPv6 in brackets.
     """
     folder = log.parent
     with socket.socket() as probe:
@@ -36,6 +37,7 @@ def serving(
     ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "files")}
     # Never those of whoever runs the tests.
     ours["MUSICGEN_LIBRARY"] = str(folder / "library")
+    ours["MUSICGEN_DATABASE"] = f"sqlite:///{folder}/server.db"
     ours["XDG_CONFIG_HOME"] = str(folder / "config")
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -48,7 +50,7 @@ def serving(
     address = f"http://{host}:{port}"
     try:
         deadline = time.monotonic() + 120
-        while not answers(address):
+        while not answers(address + path):
             assert process.poll() is None, "the app ended before it served its page"
             assert time.monotonic() < deadline, "the app did not serve its page in time"
             time.sleep(0.2)

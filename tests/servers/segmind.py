@@ -34,7 +34,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MODEL = "meta-musicgen-medium"
+from musicgen_space.request import DOCUMENTED_DURATION, LIMITS
+from musicgen_space.server.api import contract
+from musicgen_space.server.api.contract import MODEL, Refused, error, unknown_request
+
 PRICE = 0.037
 KEY = "SG_0123456789abcdef"
 POOR_KEY = "SG_00000000000000aa"  # 0.01 credits: less than a take costs
@@ -84,7 +87,6 @@ _MESSAGES = {
     406: "Invalid value for parameter: duration",
     410: "This model has been retired",
     422: "Inference failed",
-    429: "Rate limit exceeded",
     500: "Internal server error",
 }
 
@@ -143,13 +145,6 @@ class Segmind:
         account.credits = round((account.credits or 0.0) - PRICE, 6)
 
 
-class Refused(Exception):
-    """Ends the handling of a request with this response."""
-
-    def __init__(self, response: Response) -> None:
-        self.response = response
-
-
 def chord(duration: float, seed: int, sample_rate: int = 32_000) -> np.ndarray:
     """Three sines over a base note that the seed chooses: float32 [samples]."""
     seconds = np.arange(int(duration * sample_rate)) / sample_rate
@@ -194,7 +189,7 @@ def create_app(state: Segmind) -> FastAPI:
     async def credits_left(request: Request) -> Response:
         balance = state.accounts[authenticated(request, state)].credits
         if balance is None:
-            return error(404, "No credits found for the user")
+            return contract.no_balance()
         return JSONResponse({"credits": balance})
 
     @app.post("/v1/{model}")
@@ -210,10 +205,8 @@ def create_app(state: Segmind) -> FastAPI:
         job_id = uuid.uuid4().hex
         state.jobs[job_id] = Job(key, fields)
         address = f"{request.base_url}v2/requests/{job_id}"
-        status_url = options.get("status-url", f"{address}/status")
-        urls = {"poll_url": status_url, "status_url": status_url, "response_url": address}
         await asyncio.sleep(float(options.get("slow", 0)))
-        return JSONResponse({"request_id": job_id, "status": "QUEUED", **urls})
+        return JSONResponse(contract.job_links(address, options.get("status-url", "")))
 
     @app.get("/v2/requests/{job_id}/status")
     async def status(request: Request, job_id: str) -> Response:
@@ -222,20 +215,18 @@ def create_app(state: Segmind) -> FastAPI:
         if "flaky" in job.options and job.polls % 2:
             await fail_in_passing(request, job.polls // 2 % 3)
         if "failed" in job.options:
-            failure = {"status": "FAILED", "error": "CUDA out of memory", "metrics": {}}
-            return JSONResponse(failure, 422)
+            return contract.failed_job("CUDA out of memory")
         done = job.polls > 2 and "stuck" not in job.options
         phase = "COMPLETED" if done else ("QUEUED", "PROCESSING")[job.polls > 1]
-        return JSONResponse({"status": phase, "request_id": job_id, "metrics": {}})
+        return JSONResponse(contract.job_status(job_id, phase))
 
     @app.get("/v2/requests/{job_id}")
     async def result(request: Request, job_id: str) -> Response:
         job = known_job(request, job_id, state)
         address = file_url(request, job.fields, job.options)
-        metrics = {"cost": PRICE, "remaining_credits": state.accounts[job.key].credits}
-        metrics |= {"inference_time": 21.5, "queue_time": 1.0, "total_time": 22.5}
         output = [address] if "list" in job.options else address
-        return JSONResponse({"status": "COMPLETED", "output": output, "metrics": metrics})
+        left = state.accounts[job.key].credits
+        return JSONResponse(contract.job_result(output, PRICE, left, 21.5, 1.0))
 
     @app.get("/files/{name}")
     async def file(request: Request, name: str) -> Response:
@@ -260,9 +251,9 @@ def authenticated(request: Request, state: Segmind) -> str:
     """The request's key, or one of the two messages of a 401."""
     key = request.headers.get("x-api-key", "")
     if key == EXPIRED_KEY:
-        raise Refused(error(401, "invalid_token", "The API key has expired"))
+        raise Refused(contract.unusable_key("The API key has expired"))
     if key not in state.accounts:
-        raise Refused(error(401, "Invalid or missing API key"))
+        raise Refused(contract.unknown_key())
     return key
 
 
@@ -274,9 +265,9 @@ async def accepted(
     account = state.accounts[key]
     account.posts += 1
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
-        raise Refused(error(406, "Invalid content type"))
+        raise Refused(contract.wrong_content_type())
     if model != MODEL:
-        raise Refused(error(404, f"Model {model} not found"))
+        raise Refused(contract.unknown_model(model))
     fields = await checked_fields(request)
     options = options_in(fields["prompt"])
     state.headers.append(dict(request.headers))
@@ -284,23 +275,21 @@ async def accepted(
     state.seen[fields["prompt"]] += 1
     await misbehave(request, fields["prompt"], options, state, key)
     if (account.credits or 0.0) < PRICE:
-        message = f"Insufficient credits: balance {account.credits or 0}, price {PRICE}"
-        raise Refused(error(406, message))
+        raise Refused(contract.insufficient_credits(account.credits or 0, PRICE))
     state.bill(key)
     return key, fields, options
 
 
 async def checked_fields(request: Request) -> dict[str, Any]:
     """The body's fields with defaults, or a 400 (missing) or 406 (outside its limits)."""
-    try:
-        fields = json.loads(await request.body())
-    except ValueError:
-        raise Refused(error(400, _MESSAGES[400])) from None
-    if not isinstance(fields, dict) or not fields.get("prompt"):
-        raise Refused(error(400, "Missing required field: prompt"))
-    fields = {"duration": 10, "seed": 42} | fields
-    if not 1 <= fields["duration"] <= 30 or not -1 <= fields["seed"] <= 9999:
-        raise Refused(error(406, "Invalid value for parameter: duration or seed"))
+    fields = contract.parsed(await request.body())
+    if not fields.get("prompt"):
+        raise Refused(contract.missing_field("prompt"))
+    limits = {"duration": DOCUMENTED_DURATION, "seed": LIMITS["seed"]}
+    fields = {name: limit.default for name, limit in limits.items()} | fields
+    for name, limit in limits.items():
+        if not limit.minimum <= fields[name] <= limit.maximum:
+            raise Refused(contract.invalid_value(f"{name} {limit}"))
     return fields
 
 
@@ -347,36 +336,25 @@ def known_job(request: Request, job_id: str, state: Segmind) -> Job:
     key = authenticated(request, state)
     job = state.jobs.get(job_id)
     if job is None or job.key != key or "expired" in job.options:
-        raise Refused(error(404, "Request not found"))
+        raise Refused(unknown_request())
     return job
-
-
-def error(status: int, message: str, description: str | None = None) -> Response:
-    """The error envelope; with a description, the auth surface's."""
-    document: dict[str, Any] = {"error": message}
-    if description:
-        document |= {"error_description": description, "status_code": status}
-    return JSONResponse(document, status)
 
 
 def status_page(status: int, resets_in: float = 34) -> Response:
     """The answer that the contract gives for a status; gateways answer with HTML."""
     if status in (405, 502, 503, 504):
-        return HTMLResponse(f"<html><h1>{status}</h1></html>", status)
-    response = error(status, _MESSAGES.get(status, "Something else"))
+        return contract.page(status)
     if status == 429:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + resets_in))
-        response.headers["x-rate-limit-reset-at-utc"] = moment
-    return response
+        return contract.rate_limited(time.time() + resets_in)
+    return error(status, _MESSAGES.get(status, "Something else"))
 
 
 def v1_headers(state: Segmind, key: str, options: dict[str, str]) -> dict[str, str]:
     """What a billed v1 answer says about itself."""
     if "bare" in options:
         return {}
-    headers = {"x-cost": str(PRICE), "x-remaining-credits": str(state.accounts[key].credits)}
-    headers |= {"x-request-id": uuid.uuid4().hex, "x-generation-time": "21.5"}
-    return headers | ({"x-seed-value": options["seed"]} if "seed" in options else {})
+    left, seed = state.accounts[key].credits, options.get("seed")
+    return contract.receipt_headers(PRICE, left, uuid.uuid4().hex, 21.5, seed)
 
 
 def sound_response(
@@ -385,7 +363,7 @@ def sound_response(
     """The sound in the way that the scenario wants it."""
     kind = options.get("format", "wav")
     sound = sound_file(fields["duration"], fields["seed"], kind)
-    media_type = options.get("type", {"mp3": "audio/mpeg"}.get(kind, f"audio/{kind}"))
+    media_type = options.get("type", contract.media_type(kind))
     if "json" in options:
         name = options["json"]
         url = file_url(request, fields, options)

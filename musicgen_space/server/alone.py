@@ -1,0 +1,48 @@
+"""The API in a server of its own, without the page."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from musicgen_space.server.app import create_app
+from musicgen_space.server.service import Service
+
+__all__ = ["serve_alone"]
+
+_MOST_CONNECTIONS = 1000
+_GRACE_SECONDS = 20  # for answers that are under way at the end
+
+
+@contextmanager
+def serve_alone(service: Service) -> Iterator[None]:
+    """Serve ``service`` in the block, by a thread; at its end both end, in good order."""
+    settings = service.settings
+    config = uvicorn.Config(
+        create_app(service),
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path if settings.root_path.startswith("/") else "",
+        lifespan="off",
+        ws="none",
+        log_level="warning",
+        access_log=False,  # it would have addresses in it
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="api")
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        service.close()  # while it still answers whoever waits
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,1 @@
+"""The endpoints, and what Segmind and others say of the same ones."""

@@ -1,0 +1,81 @@
+"""Around every request: an id, a line in the log, a count, and an end to who reads too slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import traceback
+import uuid
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from musicgen_space.server.metrics import Metrics
+
+__all__ = ["Cut", "Watched"]
+
+log = logging.getLogger(__name__)
+
+_SEND_SECONDS = 60  # for a client to take a piece of an answer
+
+
+class Cut(Exception):
+    """Ends an answer in the middle, so that its reader sees that it isn't whole."""
+
+
+class Watched:
+    """``app``, watched. The log has no key, prompt or address: only what is ours."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = _Seen(send)
+        try:
+            await self._app(scope, receive, seen.send)
+        except Exception as error:  # the connection ends in the middle of the answer
+            seen.cut = True
+            if not isinstance(error, TimeoutError | Cut):
+                # Without its words, in which a prompt may be.
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                log.error("Request %s failed: %s\n%s", seen.id, type(error).__name__, frames)
+        finally:
+            self._note(scope, seen)
+
+    def _note(self, scope: Scope, seen: _Seen) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self._metrics.answered(route, seen.status)
+        if route in ("/healthz", "/readyz", "/metrics"):
+            return
+        facts: dict[str, Any] = {
+            "request": seen.id,
+            "method": scope["method"] if scope["method"].isalpha() else "?",
+            "route": route,
+            "status": seen.status,
+            "seconds": round(time.monotonic() - seen.began, 3),
+        }
+        log.info("%s", json.dumps(facts | ({"cut": True} if seen.cut else {})))
+
+
+class _Seen:
+    """What is seen of an answer while it is sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.id, self.status, self.cut = uuid.uuid4().hex, 0, False
+        self.began = time.monotonic()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            self.id = headers.setdefault("x-request-id", self.id)
+        async with asyncio.timeout(_SEND_SECONDS):
+            await self._send(message)
