@@ -67,6 +67,7 @@ class Service:
             self.metrics,
             bell=self._bell,
             seconds=settings.api_seconds,
+            at_once=settings.at_once,
             beat=beat,
         )
         self.closing = False

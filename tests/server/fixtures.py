@@ -125,8 +125,9 @@ def free_port() -> int:
 
 
 def settings_in(folder: Path, **fields: Any) -> Settings:
+    """Of a server that makes one job at a time, so that others wait."""
     given = {"database": f"sqlite:///{folder}/server.db", "api_price": PRICE, "port": free_port()}
-    return Settings(**{**given, **fields})
+    return Settings(**{**given, "at_once": 1, **fields})
 
 
 @contextmanager

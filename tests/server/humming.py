@@ -20,7 +20,7 @@ from tests.server.fixtures import PRICE, Hum
 if __name__ == "__main__":
     port, go = sys.argv[1:]
     database = os.environ["MUSICGEN_DATABASE"]
-    settings = Settings(database=database, api_price=PRICE, port=int(port))
+    settings = Settings(database=database, api_price=PRICE, port=int(port), at_once=1)
     studio = Hum()
 
     def watch() -> None:

@@ -221,6 +221,16 @@ def test_a_job_and_its_file_are_for_who_asked(api: Api) -> None:
     assert httpx.get(links["response_url"], headers={"x-api-key": other}).status_code == 404
 
 
+def test_several_jobs_are_made_at_once(tmp_path: Path) -> None:
+    with serving_api(settings_in(tmp_path, at_once=3)) as api:
+        for seed in range(3):
+            api.post(f"/v2/{MODEL}", {"prompt": "#hold", "duration": 1, "seed": seed})
+        for _ in range(3):
+            assert api.studio.begun.acquire(timeout=20)
+        api.studio.go.set()
+        until(lambda: api.credits == pytest.approx(10 - 3 * PRICE))
+
+
 def test_who_waits_in_vain_gives_the_place_back(api: Api) -> None:
     api.post(f"/v2/{MODEL}", {"prompt": "#hold", "duration": 1})
     api.studio.begun.acquire()

@@ -1,7 +1,7 @@
-"""Makes the jobs of the database with a backend, one after the other, and keeps what is made alive.
+"""Makes the jobs of the database with a backend, several at once, and keeps what is made alive.
 
-Two threads: one makes, the other renews leases, takes up what other servers have left, and ends
-what takes too long or is no longer this server's.
+One thread renews leases, takes up what other servers have left, and ends what takes too long or is
+no longer this server's; the others make.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class _Ends(threading.Event):
 class Runner:
     """Makes the jobs in ``database``, and rings ``bell`` for each one that is done.
 
-    ``seconds`` is the most that one may take, ``beat`` is how often leases are renewed.
+    ``at_once`` jobs are made at a time, where the backend makes so many. ``seconds`` is the most
+    that one may take, ``beat`` is how often leases are renewed.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Runner:
         *,
         bell: Bell,
         seconds: float,
+        at_once: int = 1,
         beat: float = 5.0,
     ) -> None:
         self._backend, self._database, self._jobs = backend, database, jobs
@@ -76,7 +78,7 @@ class Runner:
         self._prune_at = 0.0
         self._threads = [
             threading.Thread(target=each, name=f"api-{each.__name__.strip('_')}", daemon=True)
-            for each in (self._make_all, self._keep)
+            for each in (self._keep, *[self._make_all] * at_once)
         ]
 
     @property
@@ -203,7 +205,7 @@ class Runner:
                 if stop.wait(_LOOK_SECONDS):
                     raise
 
-    # The thread that makes.
+    # The threads that make.
 
     def _make_all(self) -> None:
         while not self._closed.is_set():
