@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
@@ -61,15 +62,17 @@ def serve(
     logging.getLogger().addFilter(on_one_line)
     check_address(settings)
     check_folder(settings)
-    with prepare_environment(settings):
+    with prepare_environment(settings), ExitStack() as ending:
+        library = None if api_only else open_library(settings)
+        if library is not None:  # it closes last: what the backends made till then is kept
+            ending.callback(library.close)
         backends = opened(settings)
         for backend in backends.values():
+            ending.callback(backend.close)
             backend.warm_up()
-        try:
-            return _serve_api(settings, backends) if api_only else _show(settings, backends)
-        finally:
-            for backend in backends.values():
-                backend.close()
+        if api_only:
+            return _serve_api(settings, backends)
+        return _show(settings, backends, library)
 
 
 def on_one_line(record: logging.LogRecord) -> bool:
@@ -79,7 +82,7 @@ def on_one_line(record: logging.LogRecord) -> bool:
     return True
 
 
-def _show(settings: Settings, backends: dict[str, Backend]) -> int:
+def _show(settings: Settings, backends: dict[str, Backend], library: Library | None) -> int:
     """Show the page, with the API beside it; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
     from musicgen_space.page.embedding.component import component_route
@@ -91,8 +94,6 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     from musicgen_space.page.visitors.uploads import Uploads
 
     service = _api_beside(settings, backends)
-    library = open_library(settings)
-
     audience = Audience(patience=_PATIENCE)
     uploads = Uploads()
     bound_named_files(uploads)
@@ -138,8 +139,6 @@ def _show(settings: Settings, backends: dict[str, Backend]) -> int:
     finally:
         if service is not None:
             service.close()
-        if library is not None:
-            library.close()
 
 
 def _api_beside(settings: Settings, backends: dict[str, Backend]) -> Service | None:

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_library_page import number
-from tests.browser.test_own_sound_page import bring, hum, more_control, riff
-from tests.browser.test_page import PLAYING, ask, finished
+from tests.browser.test_own_sound_page import bring, hum, riff
+from tests.browser.test_page import PLAYING, ask, finished, more_control
 from tests.browser.test_segmind_page import choose_segmind
 
 ACTIVE = "document.activeElement.outerHTML"

@@ -12,7 +12,15 @@ import soundfile
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from musicgen_space.audio.files import read_settings
-from tests.browser.test_page import DECODE, PLAYING, ask, download_as, finished, generate
+from tests.browser.test_page import (
+    DECODE,
+    PLAYING,
+    ask,
+    download_as,
+    finished,
+    generate,
+    more_control,
+)
 from tests.browser.test_segmind_page import choose_segmind
 
 RATE = 32000
@@ -61,14 +69,6 @@ def ends(page: Page) -> tuple[Locator, Locator]:
 def stretch(page: Page) -> tuple[float, float]:
     first, last = (end.get_attribute("aria-valuenow") for end in ends(page))
     return float(first or -1), float(last or -1)
-
-
-def more_control(page: Page, **numbers: float) -> None:
-    page.get_by_text("More control").click()
-    for field, value in numbers.items():
-        number = page.locator(f"#{field} input[type=number]")
-        number.fill(str(value))
-        number.blur()
 
 
 def hum(page: Page, prompt: str, seconds: float = 3, seed: int = 42) -> None:

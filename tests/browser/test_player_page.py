@@ -21,10 +21,18 @@ from tests.browser.test_own_sound_page import (
     UNPLAYABLE,
     bring,
     hum,
-    more_control,
     riff,
 )
-from tests.browser.test_page import PHASE, PLAYING, ask, begin, download_as, finished, generate
+from tests.browser.test_page import (
+    PHASE,
+    PLAYING,
+    ask,
+    begin,
+    download_as,
+    finished,
+    generate,
+    more_control,
+)
 
 # Which sounds of the player run, noted with the time at which that changed.
 NOTE = """() => {
