@@ -73,7 +73,8 @@ class Runner:
         self._backend, self._database, self._jobs = backend, database, jobs
         self._metrics, self._bell, self._seconds, self._beat = metrics, bell, seconds, beat
         self._news, self._closed = threading.Event(), threading.Event()
-        self._lock = threading.Lock()
+        self._lock, self._looking = threading.Lock(), threading.Lock()
+        self._away = False
         self._made: dict[str, _Ends] = {}
         self._prune_at = 0.0
         self._threads = [
@@ -209,30 +210,42 @@ class Runner:
 
     def _make_all(self) -> None:
         while not self._closed.is_set():
-            job = self._next()
-            if job is None:
-                self._news.wait(_LOOK_SECONDS)
-                self._news.clear()
-                continue
-            with contextlib.suppress(MusicGenSpaceError):  # the job tells of it
-                self.make(job)
+            with self._looking:  # the others make, or look after this one
+                job = self._next()
+            if job is not None:
+                with contextlib.suppress(MusicGenSpaceError):  # the job tells of it
+                    self.make(job)
 
     def _next(self) -> Job | None:
-        try:
-            return self._jobs.claim() if self._database.is_there else None
-        except DatabaseUnavailable as error:
-            log.warning("%s", error)
+        """A job, now or as soon as there is one; None after a while without."""
+        if self._closed.is_set():
             return None
+        job = None
+        with self._noted():
+            job = self._jobs.claim() if self._database.is_there else None
+        if job is None:
+            self._news.wait(_LOOK_SECONDS)
+            self._news.clear()
+        return job
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """A database that is away is noted in the log, once till it is back."""
+        try:
+            yield
+            self._away = False
+        except DatabaseUnavailable as error:
+            if not self._away:
+                log.warning("%s", error)
+            self._away = True
 
     # The thread that keeps.
 
     def _keep(self) -> None:
         while not self._closed.wait(self._beat) or self._made:
-            try:
+            with self._noted():
                 if self._database.is_there:
                     self._look_after()
-            except DatabaseUnavailable as error:
-                log.warning("%s", error)
             if self._closed.is_set():
                 time.sleep(0.1)
 
