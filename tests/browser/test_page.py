@@ -212,16 +212,15 @@ def test_another_is_made_with_a_new_seed_which_may_leave_the_fields_alone(page: 
 def test_a_second_visitor_need_not_wait_for_the_first(
     page: Page, browser: Browser, address: str
 ) -> None:
-    more_control(page, variations=4)
-    generate(page, "jazz", seconds=30)
-    page.wait_for_function("window.heard.length > 0")
-    other = browser.new_page()
-    other.goto(address)
-    generate(other, "techno", seconds=1)
-    finished(other)
-    assert page.evaluate(PHASE) == "busy"
-    page.click("#stop")
-    other.close()
+    with opened(browser, address, 90_000) as other:
+        ask(other, "techno", seconds=1)
+        more_control(page, variations=4)
+        generate(page, "jazz", seconds=30)
+        page.wait_for_function("window.heard.length > 0")
+        begin(other, "#generate")
+        finished(other)
+        assert page.evaluate(PHASE) == "busy"
+        page.click("#stop")
 
 
 def test_closing_the_tab_stops_the_take(page: Page, browser: Browser, address: str) -> None:
