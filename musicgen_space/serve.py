@@ -7,7 +7,6 @@ import errno
 import logging
 import socket
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -163,8 +162,7 @@ def _serve_api(settings: Settings, backends: dict[str, Backend]) -> int:
         raise InvalidSetting("--api-only needs a model on this machine: install torch.")
     with catch_termination() as told, serve_alone(service):
         print(f"The API is on {settings.url}", flush=True)
-        while not told.is_set():
-            time.sleep(0.1)
+        told.awaited()
     return told.code
 
 
@@ -183,8 +181,7 @@ def serve_replicas(settings: Settings, replicas: Replicas) -> int:
         serve_cluster(settings, replicas),
     ):
         print(f"The API is on {settings.url}", flush=True)
-        while not told.is_set():
-            time.sleep(0.1)
+        told.awaited()
     return told.code
 
 
@@ -192,8 +189,7 @@ def wait_for_the_end(page: Any, service: Service | None, told: Termination) -> N
     """Until a signal came; then nobody new is served, and who waits for the API's music gets it."""
     from musicgen_space.page.gradio_compat import stop_serving  # not before: it imports Gradio
 
-    while not told.is_set():
-        time.sleep(0.1)
+    told.awaited()
     if service is not None:
         service.close()
     stop_serving(page)

@@ -106,7 +106,7 @@ class Studio:
         visit = self._visit(request)
         made = visit.made.get(job.fingerprint)
         if made is None:
-            yield from self.make_again(request, whose, *wish)
+            yield from self._make_all(request, whose, wish, job)
         else:
             yield *(gr.skip(),) * _MAKING, visit.next.shown(made)
 
@@ -168,18 +168,27 @@ class Studio:
         the note about wishes. What was finished is kept for ``whose`` it is, even if something
         fails after it.
         """
-        shown = yield from self._make(request, whose, wish)
+        with _told():
+            job = self._understood(*wish)
+        yield from self._make_all(request, whose, wish, job)
+
+    def _make_all(
+        self, request: gr.Request, whose: Any, wish: Sequence[Any], job: Job
+    ) -> Iterator[tuple[Any, ...]]:
+        """Make ``job``, which is the wish as it was understood, then what waits."""
+        shown = yield from self._make(request, whose, wish, job)
         waiting = self._visit(request).next
         while shown and (wanted := waiting.take()):
-            shown = yield from self._make(request, wanted.whose, wanted.fields)
+            with _told():
+                job = self._understood(*wanted.fields)
+            shown = yield from self._make(request, wanted.whose, wanted.fields, job)
 
     def _make(
-        self, request: gr.Request, whose: Any, wish: Sequence[Any]
+        self, request: gr.Request, whose: Any, wish: Sequence[Any], job: Job
     ) -> Generator[tuple[Any, ...], None, bool]:
         """Make one wish; → whether the page still shows it, and not another one."""
         visit, visitor = self._visit(request), address_of(request)
         with _told():
-            job = self._understood(*wish)
             self._check_money(visit, job.backend, wish[1], request)
         visit.stop.set()
         stop = visit.stop = threading.Event()

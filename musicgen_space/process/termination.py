@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -18,6 +19,7 @@ from typing import NoReturn
 __all__ = ["SIGNALS", "Termination", "catch_termination", "exit_now", "exit_on_signals"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_POLL_SECONDS = 0.1
 
 
 def exit_on_signals() -> None:
@@ -33,6 +35,11 @@ class Termination(threading.Event):
     """Set once the process should terminate, with the exit ``code`` to use."""
 
     code = 0
+
+    def awaited(self) -> None:
+        """Return once it is set; for the main thread, see ``catch_termination``."""
+        while not self.is_set():
+            time.sleep(_POLL_SECONDS)
 
 
 @contextmanager

@@ -33,5 +33,4 @@ if __name__ == "__main__":
     service.start()
     with catch_termination() as told, serve_alone(service):
         print("ready", flush=True)
-        while not told.is_set():
-            time.sleep(0.02)
+        told.awaited()

@@ -17,11 +17,12 @@ from musicgen_space.audio.peaks import waveform
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.message import Message, as_json
 from musicgen_space.page.player.shelf import Shelf
+from musicgen_space.request import LIMITS
 from musicgen_space.take import Finish, Loop, Take
 
 __all__ = ["MOST_TAKES", "Finishing", "finish_of"]
 
-MOST_TAKES = 4
+MOST_TAKES = int(LIMITS["variations"].maximum)  # heard together: as many as are made so
 _BYTES_KEPT = 128 * 2**20  # a five-minute take in stereo is 77 MB
 
 # A take that is hardly heard must not silence the others: no more than 20 dB are taken off.

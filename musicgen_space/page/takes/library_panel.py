@@ -18,8 +18,9 @@ from musicgen_space.page.clip.picker import OwnSound
 from musicgen_space.page.form.fields import QUIET
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.gradio_compat import serve_file, served_folder
+from musicgen_space.page.player.finishing import MOST_TAKES
 from musicgen_space.page.session import Studio
-from musicgen_space.page.takes.own_takes import MOST_AT_ONCE, Answer, OwnTakes
+from musicgen_space.page.takes.own_takes import Answer, OwnTakes
 from musicgen_space.page.visitors.made_files import MadeFiles
 from musicgen_space.page.visitors.sign_in import SIGN_IN, SIGN_OUT
 from musicgen_space.page.widget import widget
@@ -113,7 +114,7 @@ def build_library_panel(takes: OwnTakes, *, wanted: bool, uses: Sequence[str] = 
         there=takes.are_kept,
         about=as_json(about),
         uses=[*uses],
-        most=MOST_AT_ONCE,
+        most=MOST_TAKES,
         visible=wanted,
         elem_id="library",
     )

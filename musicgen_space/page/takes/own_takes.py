@@ -19,6 +19,7 @@ from musicgen_space.errors import InvalidRequest, LibraryUnavailable, MusicGenSp
 from musicgen_space.library import Entry, Library
 from musicgen_space.message import Message, Text, as_json
 from musicgen_space.page.form.links import query_of
+from musicgen_space.page.player.finishing import MOST_TAKES
 from musicgen_space.page.player.player import (
     clip_facts,
     file_name,
@@ -28,11 +29,11 @@ from musicgen_space.page.player.player import (
 )
 from musicgen_space.page.visitors.account import Asking
 from musicgen_space.page.visitors.identity import Visitors
-from musicgen_space.request import CLIP_LIMITS, LIMITS
+from musicgen_space.request import CLIP_LIMITS
 from musicgen_space.settings import Settings
 from musicgen_space.take import OWN_SOUNDS, Replaced, Take
 
-__all__ = ["MOST_AT_ONCE", "PAGE", "Answer", "OwnTakes", "Row"]
+__all__ = ["PAGE", "Answer", "OwnTakes", "Row"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ Row = dict[str, Any]
 Answer = dict[str, Any]
 
 PAGE = 30  # rows that are sent at a time
-MOST_AT_ONCE = int(LIMITS["variations"].maximum)  # opened together: as many as are made so
 
 _MOST_IDS = 100
 _LONGEST = 200  # characters of an id or of search words that are looked at
@@ -134,7 +134,7 @@ class OwnTakes:
             log.exception("Takes were not kept")
             return [], Message("Not kept in your takes, so download it.")
 
-    def takes(self, sent: object, most: int = MOST_AT_ONCE) -> dict[str, Take]:
+    def takes(self, sent: object, most: int = MOST_TAKES) -> dict[str, Take]:
         """The first takes that are asked for as ``ids``, in that order; raises our errors."""
         visitor, library = self._known(sent)
         ids = _ids(sent)[:most]
@@ -345,7 +345,7 @@ def _text(sent: object, name: str) -> str:
 def _marked(sent: object) -> list[str]:
     """The ids that are ``marked``, as far as they can be."""
     marked = _field(sent, "marked")
-    few = marked[:MOST_AT_ONCE] if isinstance(marked, list) else []
+    few = marked[:MOST_TAKES] if isinstance(marked, list) else []
     return [id for id in few if isinstance(id, str) and len(id) <= _LONGEST]
 
 
