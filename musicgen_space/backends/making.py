@@ -65,7 +65,7 @@ class Told:
     """
 
     def __init__(self, request: MusicRequest, maker: Maker, stopped: Callable[[], bool]) -> None:
-        self._request, self._maker, self._stopped = request, maker, stopped
+        self.request, self._maker, self._stopped = request, maker, stopped
         self._started = time.perf_counter()
         self._lately: deque[tuple[float, float]] = deque()  # seconds taken, and made by then
         self._chunks: list[np.ndarray] = []
@@ -78,18 +78,18 @@ class Told:
                 yield Chunk(samples, self._maker.sample_rate, variation)
         taken = self._seconds_taken
         yield Progress(
-            piece.seconds, self._request.duration, taken, self._pace(taken, piece.seconds)
+            piece.seconds, self.request.duration, taken, self._pace(taken, piece.seconds)
         )
 
     def takes(self) -> Iterator[Take]:
         """Once there are no more pieces."""
         whole = np.concatenate(self._chunks, axis=-1) if self._chunks else ()
-        wanted = int(self._request.total_seconds * self._maker.sample_rate)
+        wanted = int(self.request.total_seconds * self._maker.sample_rate)
         for variation, samples in enumerate(whole):
             yield Take(
                 samples=samples,
                 sample_rate=self._maker.sample_rate,
-                request=self._request.variation(variation),
+                request=self.request.variation(variation),
                 backend=self._maker.backend,
                 model=self._maker.model,
                 base_model=self._maker.base_model,
@@ -103,7 +103,7 @@ class Told:
         while self._lately[0][0] < taken - _LATELY:
             self._lately.popleft()
         since, before = self._lately[0]
-        settled = taken > _LATELY and made < self._request.duration
+        settled = taken > _LATELY and made < self.request.duration
         return (made - before) / (taken - since) if settled and made > before else None
 
     @property

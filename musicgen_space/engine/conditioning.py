@@ -56,18 +56,18 @@ class Conditioning:
         """The condition of a window that starts ``seconds`` into the take."""
         return Condition(self._text, self.rows, self._chroma(seconds))
 
-    def merge(self, logits: torch.Tensor, progress: float) -> torch.Tensor:
+    def merge(self, logits: torch.Tensor, blend: float, guidance_scale: float) -> torch.Tensor:
         """Logits of all branches [R, K, V] → of the takes [B, K, V].
 
-        ``progress``, 0 … 1, is the weight of the blend prompt. Logits are log-probabilities
+        ``blend``, 0 … 1, is the weight of the blend prompt. Logits are log-probabilities
         up to a constant, so at 0 and at 1 exactly one prompt counts.
         """
         branches = logits.view(self._branches, -1, *logits.shape[1:])
         merged = branches[0]
         if self._blends:
-            merged = torch.lerp(merged, branches[1], progress)
+            merged = torch.lerp(merged, branches[1], blend)
         if self._guided:
-            merged = apply_guidance(merged, branches[-1], self._request.guidance_scale)
+            merged = apply_guidance(merged, branches[-1], guidance_scale)
         return merged
 
     def _mono(self, clip: Clip) -> torch.Tensor:

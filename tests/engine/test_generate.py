@@ -222,7 +222,7 @@ def test_a_blend_starts_as_one_prompt_and_ends_as_the_other(
     logits = torch.randn(3, 4, 64)
     first, second, empty = logits
     for progress, prompt in ((0.0, first), (1.0, second)):
-        merged = blend.merge(logits, progress)[0]
+        merged = blend.merge(logits, progress, request.guidance_scale)[0]
         assert torch.allclose(merged, empty + (prompt - empty) * 2, atol=1e-5)
     swapped = MusicRequest("slow sad piano", blend_prompt="jazz", top_k=1, duration=4)
     there = codes_of(tiny, monkeypatch, swapped)

@@ -180,8 +180,8 @@ def test_each_of_many_is_heard_as_it_is_alone(tiny: MusicGen) -> None:
     with Scheduler(tiny) as scheduler:
         makings = [scheduler.add(request) for request in REQUESTS]
         together = sounds(run(scheduler))
-    for making in makings:
-        assert np.array_equal(together[making], heard_alone(tiny, making.request))
+    for making, request in zip(makings, REQUESTS, strict=True):
+        assert np.array_equal(together[making], heard_alone(tiny, request))
 
 
 # Who is served when.
@@ -301,7 +301,7 @@ def test_one_that_fails_takes_no_other_with_it(tiny: MusicGen, error: type[Excep
         good, bad = (scheduler.add(REQUESTS[index]) for index in (0, 7))
         while not (good.steps > 10 and bad.steps > 10):
             scheduler.step()
-        decoder.broken.append(bad.generation.state)
+        decoder.broken.append(bad.generation.sequence.state)
         events = run(scheduler)
     assert [type(e.error) for e in events if isinstance(e, Failed)] == [error]
     assert [e.making for e in events if isinstance(e, Done)] == [good]
@@ -353,7 +353,7 @@ def crowd(model: MusicGen, count: int, decoder: Broken) -> Iterator[tuple[int, s
                     if fate == "stop":
                         stop.set()
                     elif fate == "fail":
-                        decoder.broken.append(making.generation.state)
+                        decoder.broken.append(making.generation.sequence.state)
                     elif fate == "drop":
                         scheduler.cancel(making)
                 dropped = fate == "drop" and making.steps > 10 + number

@@ -90,7 +90,7 @@ class Batch:
     def _measure(self, event: Made) -> None:
         takes, _, samples = event.piece.samples.shape
         if samples:
-            together = sum(making.request.variations for making in self._jobs)
+            together = sum(told.request.variations for _, told in self._jobs.values())
             self._pace.made(together, takes * samples / self.maker.sample_rate)
 
     def _end(self, making: Making, error: BaseException | None = None) -> None:

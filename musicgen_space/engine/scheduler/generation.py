@@ -6,19 +6,18 @@ Its takes (variations) go in step: they have one state of the decoder, of severa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from musicgen_space.audio.resample import convert
 from musicgen_space.clip import Clip
 from musicgen_space.engine.conditioning import Conditioning
-from musicgen_space.engine.delay import UNKNOWN, DelayPattern
+from musicgen_space.engine.delay import UNKNOWN
 from musicgen_space.engine.given import Beginning, heard
-from musicgen_space.engine.model import Columns
 from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.sampling import Knobs
 from musicgen_space.engine.scheduler.events import Generated
+from musicgen_space.engine.scheduler.sequence import WindowSequence
 from musicgen_space.engine.windows import context_seconds, windows
 from musicgen_space.request import MusicRequest
 
@@ -29,14 +28,15 @@ class Generation:
     """The codes [B, K, T] of a request, filled in step by step after the ``known`` frames.
 
     To make one encodes the request's texts and clip, which takes a while, in any thread. Then
-    ``open``, read the ``unread`` columns into ``state``, and ``put`` the codes that are drawn
-    from the logits, until it is ``done``.
+    ``open``, have the ``sequence`` read, and ``put`` the codes that are drawn from the logits,
+    until it is ``done``.
 
     Raises ``InvalidRequest`` for a melody on a checkpoint that can't follow one.
     """
 
-    state: Any = None  # of the decoder; None before a window begins
-    unread: Columns
+    sequence: WindowSequence | None = None  # of the window that is being predicted
+    chunk_seconds = 1.0  # of sound
+    decoded_from = 0  # the first frame whose sound is wanted
 
     @torch.inference_mode()
     def __init__(self, model: MusicGen, request: MusicRequest) -> None:
@@ -56,6 +56,16 @@ class Generation:
         self._window = next(self._windows, None)
 
     @property
+    def takes(self) -> int:
+        """B."""
+        return len(self.codes)
+
+    @property
+    def total(self) -> int:
+        """T."""
+        return self.codes.shape[-1]
+
+    @property
     def done(self) -> bool:
         """Whether all codes are there."""
         return self._window is None
@@ -70,6 +80,10 @@ class Generation:
         """The same with what the model hears of a clip."""
         return self.frames / self._model.codec.frame_rate
 
+    def between(self, start: int, end: int) -> torch.Tensor:
+        """The codes of complete frames ``start`` … ``end`` − 1: [B, K, end − start]."""
+        return self.codes[..., start:end].clone()
+
     def begun(self, piece: Generated) -> Iterator[Generated]:
         """``piece`` after whatever of a clip comes before it."""
         if self._beginning is None:
@@ -78,42 +92,35 @@ class Generation:
             yield from self._beginning.push(piece)
 
     def open(self) -> None:
-        """Where a window begins, a state of its own; the memory of the one before is free."""
-        if self.state is not None or self._window is None:
+        """Where a window begins, a sequence of its own; the memory of the one before is free."""
+        window = self._window
+        if self.sequence is not None or window is None:
             return
-        window, config = self._window, self._model.decoder.config
         given = self._request.given_seconds
         unheard = given - context_seconds(given, self._request.duration)
         condition = self._conditioning.at(unheard + window.start / self._model.codec.frame_rate)
-        self._pattern = DelayPattern(config.delays, window.end - window.start)
         known = self.codes[..., window.start : window.start + window.known]
-        self._sequence = self._pattern.build_sequence(known, config.special_token)
-        self._step = window.known + 1
-        self.state, prefix = self._model.decoder.start(condition, self._pattern.steps)
-        self.unread = Columns(self._sequence[..., : self._step], prefix)
+        frames = window.end - window.start
+        self.sequence = WindowSequence(self._model.decoder, condition, known, frames)
 
     def merge(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits of the next step in all branches [R, K, V] → of the takes [B, K, V]."""
-        assert self._window is not None
-        frame, total = self._window.start + self._step - 1, self.codes.shape[-1]
-        progress = (frame - self.known) / max(1, total - self.known - 1)
-        return self._conditioning.merge(logits, min(1.0, progress))
+        assert self._window is not None and self.sequence is not None
+        frame, total = self._window.start + self.sequence.frame, self.total
+        progress = (frame - self.known) / max(1, self.total - self.known - 1)
+        scale = self._request.guidance_scale
+        return self._conditioning.merge(logits, min(1.0, progress), scale)
 
     def put(self, drawn: torch.Tensor) -> None:
-        """Go on by a step of codes [B, K], where they are not known."""
-        window, step = self._window, self._step
-        assert window is not None
-        current = self._sequence[..., step]
-        self._sequence[..., step] = torch.where(current == UNKNOWN, drawn, current)
-        complete = self._pattern.complete_frames(step)
-        if complete > window.known:
-            frame = self._pattern.revert_sequence(self._sequence, complete - 1, complete)
-            self.codes[..., window.start + complete - 1] = frame[..., 0]
-        self.frames = window.start + max(complete, window.known)
-        self.unread = Columns(self._sequence[..., step : step + 1])
-        self._step += 1
-        if self._step > self._pattern.steps:
-            self._window, self.state = next(self._windows, None), None
+        """Go on by a step of codes [B, K]."""
+        window, sequence = self._window, self.sequence
+        assert window is not None and sequence is not None
+        frame = sequence.put(drawn)
+        self.frames = window.start + sequence.frames
+        if frame is not None:
+            self.codes[..., self.frames - 1] = frame
+        if sequence.done:
+            self._window, self.sequence = next(self._windows, None), None
 
 
 def _init_codes(model: MusicGen, request: MusicRequest) -> tuple[torch.Tensor, int]:

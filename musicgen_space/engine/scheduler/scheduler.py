@@ -21,6 +21,8 @@ from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.sampling import sample
 from musicgen_space.engine.scheduler.events import Done, Event, Failed, Generated, Made
 from musicgen_space.engine.scheduler.generation import Generation
+from musicgen_space.engine.scheduler.piece import Piece
+from musicgen_space.engine.scheduler.sequence import WindowSequence
 from musicgen_space.engine.scheduler.sound import CodecThread, Sound
 from musicgen_space.engine.scheduler.turns import choose
 from musicgen_space.request import MusicRequest
@@ -32,17 +34,18 @@ REPORT_EVERY = 5  # steps; a tenth of a second of music
 
 
 class Making:
-    """A request from ``Scheduler.add`` to its last event: a handle for whoever asked for it."""
+    """A piece from ``Scheduler.begin`` to its last event: a handle for whoever asked for it."""
 
-    def __init__(
-        self, request: MusicRequest, stopped: Callable[[], bool], prepared: Future[Generation]
-    ) -> None:
-        self.request, self.stopped, self.prepared = request, stopped, prepared
+    paused = False  # it is not advanced
+    due_of: Callable[[float], float] | None = None  # when so many seconds of it will be heard
+
+    def __init__(self, stopped: Callable[[], bool], prepared: Future[Piece]) -> None:
+        self.stopped, self.prepared = stopped, prepared
         self.steps = 0
         self.reported = 0  # of these steps
         self.predicted = False  # all that is to be
         self.first_sound: float | None = None  # when it came
-        self.generation: Generation
+        self.generation: Piece
         self.sound: Sound
 
     @property
@@ -53,11 +56,19 @@ class Making:
     @property
     def columns(self) -> int:
         """See ``Turn``."""
-        return len(self.generation.unread)
+        return len(self.sequence.unread)
+
+    @property
+    def sequence(self) -> WindowSequence:
+        """That of the window it is in."""
+        assert self.generation.sequence is not None
+        return self.generation.sequence
 
     @property
     def due(self) -> float:
         """When its listener will have heard all that is predicted; −∞ before any sound."""
+        if self.due_of is not None:
+            return self.due_of(self.generation.total_seconds)
         if self.first_sound is None:
             return -math.inf
         return self.first_sound + self.generation.total_seconds
@@ -103,9 +114,15 @@ class Scheduler:
         ``stopped`` is polled before every step; once it is true, what is predicted so far is
         decoded, and that is all.
         """
-        prepared = self._preparing.submit(Generation, self._model, request)
+        return self.begin(lambda: Generation(self._model, request), stopped)
+
+    def begin(
+        self, prepare: Callable[[], Piece], stopped: Callable[[], bool] = lambda: False
+    ) -> Making:
+        """The same of whatever ``prepare`` returns, which is called in another thread."""
+        prepared = self._preparing.submit(prepare)
         prepared.add_done_callback(lambda _: self._awake.set())
-        making = Making(request, stopped, prepared)
+        making = Making(stopped, prepared)
         self._joining.append(making)
         return making
 
@@ -116,7 +133,7 @@ class Scheduler:
             making.prepared.cancel()
         elif making in self._making:
             self._making.remove(making)
-            making.generation.state = None
+            making.generation.sequence = None
             making.sound.cancel()
 
     def wake(self) -> None:
@@ -131,7 +148,7 @@ class Scheduler:
         """
         self._awake.clear()
         events: list[Event] = [*self._join(), *self._open()]
-        unfinished = [each for each in self._making if not each.predicted]
+        unfinished = [each for each in self._making if not (each.predicted or each.paused)]
         turns = choose(unfinished, self._clock(), self._steps)
         self._steps += 1
         if turns:
@@ -163,8 +180,7 @@ class Scheduler:
             except BaseException as error:  # a panic in Rust, as of a tokenizer, is no Exception
                 yield Failed(making, error)
                 continue
-            codes, known = making.generation.codes, making.generation.known
-            making.sound = Sound(self._model, codes, known, self._codec)
+            making.sound = Sound(self._model, making.generation, self._codec)
             self._making.append(making)
 
     def _open(self) -> Iterator[Event]:
@@ -181,11 +197,12 @@ class Scheduler:
     def _advance(self, turns: Sequence[tuple[Making, int]]) -> Iterator[Event]:
         """Read so many columns of each; draw the next codes of those that have read all."""
         makings = [making for making, _ in turns]
-        slices = [making.generation.unread.split(count) for making, count in turns]
+        sequences = [making.sequence for making in makings]
+        slices = [each.unread.split(now) for each, (_, now) in zip(sequences, turns, strict=True)]
         failure: Exception | None = None
         try:
             logits = self._model.decoder.step(
-                [making.generation.state for making in makings], [now for now, _ in slices]
+                [each.state for each in sequences], [now for now, _ in slices]
             )
         except Exception as error:
             failure = error
@@ -197,8 +214,8 @@ class Scheduler:
             for turn in turns:
                 yield from self._advance([turn])
             return
-        for making, (_, rest) in zip(makings, slices, strict=True):
-            making.generation.unread = rest
+        for sequence, (_, rest) in zip(sequences, slices, strict=True):
+            sequence.unread = rest
         self._draw([each for each in zip(makings, logits, strict=True) if not each[0].columns])
 
     def _draw(self, read: Sequence[tuple[Making, torch.Tensor]]) -> None:
@@ -219,13 +236,13 @@ class Scheduler:
             if making.generation.done:
                 self._finish(making)
             else:
-                making.sound.push(making.generation.frames, making.due)
+                making.sound.push(making.due)
 
     def _finish(self, making: Making) -> None:
         """No more is predicted."""
         making.predicted = True
-        making.generation.state = None
-        making.sound.finish(making.generation.frames, making.due)
+        making.generation.sequence = None
+        making.sound.finish(making.due)
 
     def _told(self) -> Iterator[Event]:
         """Samples that are ready, progress, and who is done."""

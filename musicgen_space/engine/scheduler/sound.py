@@ -16,10 +16,9 @@ import numpy as np
 import torch
 
 from musicgen_space.engine.musicgen import MusicGen
+from musicgen_space.engine.scheduler.piece import Piece
 
-__all__ = ["CHUNK_SECONDS", "CodecThread", "Sound"]
-
-CHUNK_SECONDS = 1
+__all__ = ["CodecThread", "Sound"]
 
 _Work = Callable[[], np.ndarray]
 
@@ -58,43 +57,42 @@ class CodecThread:
 
 
 class Sound:
-    """Decodes the complete frames of ``codes`` [B, K, T] to samples, a chunk at a time.
+    """Decodes the complete frames of ``piece`` to samples, a chunk at a time.
 
-    Starts once a frame after the ``known`` ones is there: a clip alone is not a take.
+    Starts once a frame after the known ones is there: a clip alone is not a take.
     """
 
-    def __init__(
-        self, model: MusicGen, codes: torch.Tensor, known: int, thread: CodecThread
-    ) -> None:
+    def __init__(self, model: MusicGen, piece: Piece, thread: CodecThread) -> None:
         self._stream = model.codec.stream()
-        self._codes, self._channels = codes, model.decoder.config.channels
-        self._known = known
-        self._chunk = CHUNK_SECONDS * model.codec.frame_rate
-        self._pushed, self._next = 0, self._chunk + model.codec.lookahead
+        self._piece, self._channels = piece, model.decoder.config.channels
+        self._chunk = round(piece.chunk_seconds * model.codec.frame_rate)
+        self._pushed = piece.decoded_from
+        self._next = self._pushed + self._chunk + model.codec.lookahead
         self._thread = thread
         self._pending: list[Future[np.ndarray]] = []
 
     @property
     def shape(self) -> tuple[int, int]:
         """B, channels."""
-        return len(self._codes), self._channels
+        return self._piece.takes, self._channels
 
     @property
     def idle(self) -> bool:
         """Whether all that was pushed has been taken."""
         return not self._pending
 
-    def push(self, frames: int, due: float) -> None:
-        """Decode the chunks that the first ``frames`` frames complete."""
+    def push(self, due: float) -> None:
+        """Decode the chunks that are complete."""
+        frames = self._piece.frames
         # The frames of a clip come all at once; decoding four takes of 25 s whole needs 2 GB.
-        while self._known < frames < self._codes.shape[-1] and self._next <= frames:
+        while self._piece.known < frames < self._piece.total and self._next <= frames:
             self._submit(self._next, due, last=False)
             self._next += self._chunk
 
-    def finish(self, frames: int, due: float) -> None:
-        """Decode the rest, where ``frames`` is the final number of frames."""
-        if frames > self._known:
-            self._submit(frames, due, last=True)
+    def finish(self, due: float) -> None:
+        """Decode the rest: there will be no more frames."""
+        if self._piece.frames > self._piece.known:
+            self._submit(self._piece.frames, due, last=True)
 
     def take(self) -> np.ndarray | None:
         """The next chunk [B, channels, n] if it is ready."""
@@ -108,7 +106,7 @@ class Sound:
             future.cancel()
 
     def _submit(self, frames: int, due: float, *, last: bool) -> None:
-        codes = self._codes[..., self._pushed : frames].clone()
+        codes = self._piece.between(self._pushed, frames)
         self._pushed = frames
         self._pending.append(self._thread.submit(due, lambda: self._decode(codes, last)))
 
