@@ -353,7 +353,7 @@ def crowd(model: MusicGen, count: int, decoder: Broken) -> Iterator[tuple[int, s
                     if fate == "stop":
                         stop.set()
                     elif fate == "fail":
-                        decoder.broken.append(making.generation.sequence.state)
+                        decoder.broken.append(making.generation.sequence and making.sequence.state)
                     elif fate == "drop":
                         scheduler.cancel(making)
                 dropped = fate == "drop" and making.steps > 10 + number

@@ -105,8 +105,9 @@ class Generation:
 
     def merge(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits of the next step in all branches [R, K, V] → of the takes [B, K, V]."""
-        assert self._window is not None and self.sequence is not None
-        frame, total = self._window.start + self.sequence.frame, self.total
+        assert self._window is not None
+        assert self.sequence is not None
+        frame = self._window.start + self.sequence.frame
         progress = (frame - self.known) / max(1, self.total - self.known - 1)
         scale = self._request.guidance_scale
         return self._conditioning.merge(logits, min(1.0, progress), scale)
@@ -114,7 +115,8 @@ class Generation:
     def put(self, drawn: torch.Tensor) -> None:
         """Go on by a step of codes [B, K]."""
         window, sequence = self._window, self.sequence
-        assert window is not None and sequence is not None
+        assert window is not None
+        assert sequence is not None
         frame = sequence.put(drawn)
         self.frames = window.start + sequence.frames
         if frame is not None:
