@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from musicgen_space.audio.bands import HOP_SECONDS, attacks, bands, decibels
+
 __all__ = ["AROUND_SECONDS", "FADE_SECONDS", "Joint", "crossfade", "find_joint"]
 
 FADE_SECONDS = 0.08
 AROUND_SECONDS = 0.4  # on each side of a moment, that two sounds are compared over
 
-_WINDOW, _HOP = 0.032, 0.01  # seconds
-_BANDS = 24
-_LOWEST_HZ = 60.0
-_FLOOR = 1e-7  # of the power in a band: silence is as good as any other silence
-_ATTACK = 3.0  # dB, on average over the bands, below which a change is no attack
 _BEAT_WEIGHT = 0.2  # of an attack that both have, against being alike
 _BEFORE_ATTACK = 0.01  # seconds
 
@@ -58,11 +55,11 @@ def find_joint(before: np.ndarray, after: np.ndarray, sample_rate: int) -> Joint
     counts is that the two are alike, in spectrum, rhythm and level, and that both have an
     attack there: the crossfade ends just before it, and the attack hides it.
     """
-    hop, around = round(_HOP * sample_rate), round(AROUND_SECONDS / _HOP)
-    old, new = _bands(before, sample_rate, hop), _bands(after, sample_rate, hop)
+    hop, around = round(HOP_SECONDS * sample_rate), round(AROUND_SECONDS / HOP_SECONDS)
+    old, new = bands(before, sample_rate), bands(after, sample_rate)
     alike, jump = _alike(old, new, around), _level_jump(old, new, around)
     match = alike * 10 ** (-np.abs(jump) / 20)
-    beat = np.sqrt(_attacks(old) * _attacks(new))[around : around + len(match)]
+    beat = np.sqrt(attacks(old) * attacks(new))[around : around + len(match)]
     best = int(np.argmax(match + _BEAT_WEIGHT * beat))
     at = (best + around) * hop - round(_BEFORE_ATTACK * sample_rate)
     return Joint(at, float(match[best]), float(jump[best]))
@@ -74,37 +71,13 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
     return max(0.0, float((one * other).sum()) / power) if power else 0.0
 
 
-def _bands(samples: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
-    """The power in bands of equal width in octaves: [frames, bands], a frame every ``hop``."""
-    window = round(_WINDOW * sample_rate)
-    padded = np.pad(samples.mean(axis=0), window // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
-    weights = np.hanning(window)
-    power = np.abs(np.fft.rfft(frames * weights, axis=1)) ** 2 / weights.sum() ** 2
-    edges = np.geomspace(_LOWEST_HZ, sample_rate / 2, _BANDS + 1)
-    bins = np.unique((edges * window / sample_rate).astype(int))
-    summed: np.ndarray = np.add.reduceat(power[:, : bins[-1]], bins[:-1], axis=1)
-    return summed
-
-
-def _decibels(power: np.ndarray) -> np.ndarray:
-    return np.asarray(10 * np.log10(power + _FLOOR))
-
-
-def _attacks(bands: np.ndarray) -> np.ndarray:
-    """How strong an attack each frame is, 0 … 1 of the strongest one: [frames]."""
-    rise = np.maximum(np.diff(_decibels(bands), axis=0, prepend=_decibels(bands[:1])), 0)
-    strength = rise.mean(axis=1)
-    return np.asarray(strength / max(_ATTACK, strength.max()))
-
-
 def _alike(old: np.ndarray, new: np.ndarray, around: int) -> np.ndarray:
     """The correlation of the two spectrograms around each moment, 0 … 1: [frames − 2 around].
 
     They count as they differ from the mean spectrum of the second, which all of it shares.
     """
-    usual = _decibels(new).mean(axis=0)
-    one, other = _decibels(old) - usual, _decibels(new) - usual
+    usual = decibels(new).mean(axis=0)
+    one, other = decibels(old) - usual, decibels(new) - usual
     both = _around((one * other).sum(axis=1), around)
     power = _around((one**2).sum(axis=1), around) * _around((other**2).sum(axis=1), around)
     return np.asarray(np.clip(both / np.sqrt(np.maximum(power, 1e-9)), 0, 1))
@@ -112,8 +85,8 @@ def _alike(old: np.ndarray, new: np.ndarray, around: int) -> np.ndarray:
 
 def _level_jump(old: np.ndarray, new: np.ndarray, around: int) -> np.ndarray:
     """How much louder the second is around each moment, in dB: [frames − 2 around]."""
-    levels = (_around(bands.sum(axis=1), around) / (2 * around) for bands in (old, new))
-    before, after = (_decibels(level) for level in levels)
+    levels = (_around(each.sum(axis=1), around) / (2 * around) for each in (old, new))
+    before, after = (decibels(level) for level in levels)
     return np.asarray(after - before)
 
 
