@@ -20,6 +20,8 @@ one of these at a single boundary, the file that calls the foreign library.
         ├── InvalidCheckpoint   the files are there but are no MusicGen checkpoint
         ├── OutOfMemory         the model or the take does not fit this machine
         ├── QueueFull           too many takes are waiting already
+        ├── LiveFull            as much live music as may be is playing already
+        ├── LiveOver            a live session has lasted as long as one may
         ├── Stopped             somebody ended it before there was any sound
         ├── AllowanceSpent      a visitor has had all takes on the owner's key
         ├── GpuRefused          Hugging Face's ZeroGPU gave no GPU, or took it back
@@ -87,6 +89,8 @@ __all__ = [
     "LibraryTooNew",
     "LibraryUnavailable",
     "LibraryUnwritable",
+    "LiveFull",
+    "LiveOver",
     "MalformedRequest",
     "ModelRetired",
     "ModelUnavailable",
@@ -222,6 +226,31 @@ class QueueFull(BackendError):
             waiting=waiting,
         )
         super().__init__(yours if own else everybodys)
+
+
+class LiveFull(BackendError):
+    """As much live music as may be is playing already; ``own``: for whoever asks for more."""
+
+    def __init__(self, playing: int, own: bool = False) -> None:
+        yours = Message("You are playing live music already: stop that first.")
+        everybodys = Message(
+            "{playing} are playing live music here, which is the limit. Try again in a minute.",
+            playing=playing,
+        )
+        super().__init__(yours if own else everybodys)
+
+
+class LiveOver(BackendError):
+    """A live session has lasted as long as one may."""
+
+    def __init__(self, minutes: float) -> None:
+        super().__init__(
+            Message(
+                "Live music ends after {minutes:g} minutes here, so that others have their turn. "
+                "Press Play to begin again.",
+                minutes=minutes,
+            )
+        )
 
 
 class Stopped(BackendError):

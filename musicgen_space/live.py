@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,7 +13,7 @@ import numpy as np
 from musicgen_space.errors import InvalidRequest
 from musicgen_space.request import Limit, MusicRequest, checked_number
 
-__all__ = ["BALANCE", "STEERED", "Change", "Heard", "LiveWish"]
+__all__ = ["BALANCE", "STEERED", "Change", "Heard", "LiveControls", "LiveWish"]
 
 Change = Literal["auto", "evolve", "arrive"]
 
@@ -56,9 +58,7 @@ class LiveWish:
         for name, value in fields.items():
             if name not in STEERED:
                 raise InvalidRequest(name, value, "can't be changed while it plays")
-        return dataclasses.replace(
-            self, request=dataclasses.replace(self.request, **fields), **own
-        )
+        return dataclasses.replace(self, request=dataclasses.replace(self.request, **fields), **own)
 
     def same_texts(self, other: LiveWish) -> bool:
         """Whether both are conditioned on the same texts: then only numbers differ."""
@@ -83,3 +83,35 @@ class Heard:
     prompt: str
     coming: str | None = None
     speed: float | None = None
+
+
+class LiveControls:
+    """What somebody has in their hands while live music plays: any thread may use them."""
+
+    def __init__(self, wish: LiveWish) -> None:
+        self._wish, self._changing = wish, threading.Lock()
+        self._stopped = threading.Event()
+        self.fetched = 0.0  # seconds of sound that the listener has
+        self.wake: Callable[[], object] = lambda: None  # let whoever makes the music look
+
+    @property
+    def wish(self) -> LiveWish:
+        """What is to be heard."""
+        return self._wish
+
+    def steer(self, **fields: Any) -> LiveWish:
+        """Change fields of the wish (see ``LiveWish.steered``); raises ``InvalidRequest``."""
+        with self._changing:
+            self._wish = self._wish.steered(**fields)
+        self.wake()
+        return self._wish
+
+    def stop(self) -> None:
+        """End the music; what the listener has is the last of it."""
+        self._stopped.set()
+        self.wake()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was ended."""
+        return self._stopped.is_set()

@@ -48,6 +48,9 @@ class Settings:
     max_models: int = 1
     threads: int = 0
     at_once: int = 8
+    live_sessions: int = 2
+    live_minutes: int = 60
+    live_ahead: float = 1.0
     max_waiting: int = 8
     visitor_waiting: int = 3
     audiocraft_python: str | None = None
@@ -292,6 +295,17 @@ def _database(environ: _Environ, name: str, default: str | None) -> str:
     return environ.get(name, "").strip() or f"sqlite:///{_data_folder(environ) / 'server.db'}"
 
 
+def _seconds(low: float, high: float) -> _Reader:
+    def read(environ: _Environ, name: str, default: float) -> float:
+        text = environ.get(name, "").strip() or str(default)
+        number = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text, re.ASCII)
+        if not number or not low <= float(text) <= high:
+            raise InvalidSetting(f"{name} must be {low:g} to {high:g} seconds, got {text!r}.")
+        return float(text)
+
+    return read
+
+
 def _price(environ: _Environ, name: str, default: float) -> float:
     text = environ.get(name, "").strip() or str(default)
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text, re.ASCII):
@@ -425,6 +439,16 @@ VARIABLES: dict[str, Variable] = {
         "MUSICGEN_AT_ONCE", _whole(1, 64),
         "takes that one model makes at the same time, as far as memory goes and the machine keeps"
         " up with all who listen; 1: one after the other"),
+    "live_sessions": Variable(
+        "MUSICGEN_LIVE_SESSIONS", _whole(0, 64),
+        "live sessions at the same time; 0: no live music"),
+    "live_minutes": Variable(
+        "MUSICGEN_LIVE_MINUTES", _whole(1, 1440),
+        "minutes that a live session may last"),
+    "live_ahead": Variable(
+        "MUSICGEN_LIVE_AHEAD", _seconds(0.3, 10.0),
+        "seconds of live music that a listener has ahead: less is steered sooner, more"
+        " bridges a longer hitch of the network or the machine"),
     "max_waiting": Variable(
         "MUSICGEN_MAX_WAITING", _whole(0, 1000),
         "takes that may wait; turns go round, and short takes go first"),

@@ -16,7 +16,8 @@ import numpy as np
 
 from musicgen_space.clip import Clip
 from musicgen_space.engine.conditioners.alphabet import T5, Knows, remark
-from musicgen_space.errors import InvalidRequest
+from musicgen_space.errors import BackendError, InvalidRequest
+from musicgen_space.live import Heard, LiveControls
 from musicgen_space.message import Message, Text
 from musicgen_space.request import (
     CLIP_LIMITS,
@@ -144,6 +145,7 @@ class Backend(ABC):
     knobs: frozenset[str]
     limits: Mapping[str, Limit] = LIMITS
     upgrade: Upgrade | None = None
+    plays_live = False
 
     @abstractmethod
     def models(self) -> list[ModelChoice]:
@@ -160,6 +162,16 @@ class Backend(ABC):
         or nothing more is yielded when there is no sound yet. Closing the iterator
         stops as well. Raises ``BackendError``.
         """
+
+    def live(
+        self, controls: LiveControls, visitor: str = ""
+    ) -> Iterator[Waiting | Loading | Heard]:
+        """Play the wish of ``controls``, whatever it becomes, until they are stopped.
+
+        Set ``controls.fetched`` as sound arrives at the listener: little is made ahead. Closing
+        the iterator stops as well. Raises ``BackendError``; what ``plays_live`` says no to can't.
+        """
+        raise BackendError(f"Live music can't be made on {self.label}.")
 
     def choice(self, model: str) -> ModelChoice:
         """One of ``models`` by name; raises ``InvalidRequest`` for others."""

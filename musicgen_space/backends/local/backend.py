@@ -7,23 +7,28 @@ waits until the batch is done, and nobody joins it meanwhile.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update
+from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update, Waiting
 from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
 from musicgen_space.backends.local.job import Job, Stopped, failure_of
+from musicgen_space.backends.local.live_room import LiveRoom
 from musicgen_space.backends.local.pace import Pace
 from musicgen_space.backends.making import Maker, check_clips
 from musicgen_space.backends.queue import TakeQueue
 from musicgen_space.backends.upgrade import Upgrade
 from musicgen_space.engine.conditioners.alphabet import Knows
-from musicgen_space.errors import MusicGenSpaceError
+from musicgen_space.engine.windows import WINDOW_SECONDS
+from musicgen_space.errors import LiveOver, MusicGenSpaceError
+from musicgen_space.live import Heard, LiveControls
 from musicgen_space.message import Message
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -66,7 +71,9 @@ class LocalBackend(Backend):
         self._pace = Pace()
         self._batch: Batch | None = None  # the worker's
         self._queue = TakeQueue(settings, self._admits)
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()  # for the worker
+        self._live_room = LiveRoom(settings)
+        self.plays_live = settings.live_sessions > 0
+        self._jobs: queue.SimpleQueue[Job[Any]] = queue.SimpleQueue()  # for the worker
         self._closed = threading.Event()
         self._checkpoints = Checkpoints(settings)  # its models are the worker's
         self.upgrade = better_model(settings, self._checkpoints)
@@ -90,10 +97,10 @@ class LocalBackend(Backend):
 
         Closing the iterator ends a download. Raises ``BackendError``.
         """
-        job = Job(model, None, lambda: job.left.is_set() or self._closed.is_set())
+        job: Job[Loading] = Job(model, None, lambda: job.left.is_set() or self._closed.is_set())
         self._put(job)
         try:
-            yield from (update for update in job.updates() if isinstance(update, Loading))
+            yield from job.updates()
         finally:
             job.left.set()
 
@@ -109,7 +116,7 @@ class LocalBackend(Backend):
         def stopped() -> bool:
             return stop.is_set() or job.left.is_set() or self._closed.is_set()
 
-        job = Job(request.model, request.with_seed_drawn(), stopped)
+        job: Job[Update] = Job(request.model, request.with_seed_drawn(), stopped)
         with self._queue.joined(visitor, request) as job.ticket:
             yield from self._queue.waited(job.ticket, stopped)
             self._put(job)
@@ -117,6 +124,29 @@ class LocalBackend(Backend):
                 yield from job.updates()
             finally:
                 job.left.set()
+
+    def live(
+        self, controls: LiveControls, visitor: str = ""
+    ) -> Iterator[Waiting | Loading | Heard]:
+        """See ``Backend.live``; raises ``LiveFull``, and ``LiveOver`` when its time is up."""
+        request = dataclasses.replace(controls.wish.request, duration=WINDOW_SECONDS)
+        check_clips(request)
+        minutes = self._settings.live_minutes
+        over = time.monotonic() + 60 * minutes
+
+        def stopped() -> bool:
+            ended = controls.stopped or job.left.is_set() or self._closed.is_set()
+            return ended or time.monotonic() > over
+
+        job: Job[Heard] = Job(request.model, request, stopped, live=controls)
+        with self._live_room.joined(visitor, request):
+            self._put(job)
+            try:
+                yield from job.updates()
+            finally:
+                job.left.set()
+        if time.monotonic() > over:
+            raise LiveOver(minutes)
 
     def close(self) -> None:
         """Stop the takes that are made and a download, and free the models."""
@@ -126,13 +156,14 @@ class LocalBackend(Backend):
         if threading.current_thread() is not self._worker:  # which may be what collects garbage
             self._worker.join()
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: Job[Any]) -> None:
         self._jobs.put(job)
         if batch := self._batch:
             batch.wake()
 
     def _admits(self, request: MusicRequest, made: Sequence[MusicRequest]) -> bool:
         """Whether ``request`` can be made beside those that are being made."""
+        made = [*made, *self._live_room.requests]
         if not made:
             return True
         batch, models = self._batch, {self._name(each.model) for each in (request, *made)}
@@ -151,7 +182,7 @@ class LocalBackend(Backend):
     # The worker thread.
 
     def _work(self) -> None:
-        held: list[Job] = []  # until the batch ends
+        held: list[Job[Any]] = []  # until the batch ends
         while not self._closed.is_set() or self._busy:
             job = held.pop(0) if held and not self._busy else self._next_job()
             if job is not None and self._busy and not self._joins(job):
@@ -167,18 +198,18 @@ class LocalBackend(Backend):
     def _busy(self) -> bool:
         return self._batch is not None and self._batch.busy
 
-    def _next_job(self) -> Job | None:
+    def _next_job(self) -> Job[Any] | None:
         """What is to be done; waits for it while nothing is being made."""
         try:
             return self._jobs.get(block=not self._busy)
         except queue.Empty:
             return None
 
-    def _joins(self, job: Job) -> bool:
+    def _joins(self, job: Job[Any]) -> bool:
         """Whether the model of the batch is the job's."""
         return self._batch is not None and self._name(job.model) == self._batch.maker.model
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: Job[Any]) -> None:
         failure: MusicGenSpaceError | None = None
         job.begun = not job.stopped()
         try:
@@ -191,7 +222,7 @@ class LocalBackend(Backend):
         # Outside the handler, so that the traceback no longer holds the take's memory.
         self._ended(job, failure)
 
-    def _start(self, job: Job) -> bool:
+    def _start(self, job: Job[Any]) -> bool:
         """Load the job's model; → whether a take of it is being made now."""
         model = self._model(self._name(job.model), job)
         if job.request is None:
@@ -199,7 +230,7 @@ class LocalBackend(Backend):
         self._batch_of(self._name(job.model), model).add(job)
         return True
 
-    def _model(self, name: str, job: Job) -> MusicGen:
+    def _model(self, name: str, job: Job[Any]) -> MusicGen:
         """The model ``name``, loaded on demand, with memory for the job's take."""
         import torch
 
@@ -219,7 +250,8 @@ class LocalBackend(Backend):
         if self._batch is None or self._batch.model is not model:
             self._end_batch()
             maker = Maker(self.name, name, model.base, model.codec.sample_rate)
-            self._batch = Batch(maker, model, self._pace, self._ended)
+            ahead = self._settings.live_ahead
+            self._batch = Batch(maker, model, self._pace, self._ended, ahead)
         return self._batch
 
     def _end_batch(self) -> None:
@@ -228,7 +260,7 @@ class LocalBackend(Backend):
         if batch is not None:
             batch.close()
 
-    def _ended(self, job: Job, failure: MusicGenSpaceError | None) -> None:
+    def _ended(self, job: Job[Any], failure: MusicGenSpaceError | None) -> None:
         """Tell the listener; the next take need not wait for them to read it."""
         if failure is not None:
             self._release()

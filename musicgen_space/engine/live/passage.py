@@ -24,10 +24,8 @@ from musicgen_space.engine.windows import STRIDE_SECONDS, WINDOW_SECONDS
 from musicgen_space.live import LiveWish
 from musicgen_space.request import LIMITS
 
-__all__ = ["WARM_UP_SECONDS", "Passage"]
+__all__ = ["Passage"]
 
-# What the codec hears of the given frames: its LSTM has settled by then.
-WARM_UP_SECONDS = 1.0
 # How long the music is pushed away from the prompt that it comes from.
 _AGAINST_SECONDS = 4.0
 _GUIDED = LIMITS["guidance_scale"].default  # anything but 1, which would leave a branch out
@@ -36,14 +34,17 @@ _GUIDED = LIMITS["guidance_scale"].default  # anything but 1, which would leave 
 class Passage:
     """A piece for the scheduler that is never done, by ``wish``, whose numbers may change.
 
-    It goes on from ``given`` codes [1, K, P], if any. ``against`` is a prompt that it moves
-    away from at first. To make one encodes the texts, which takes a while, in any thread.
+    It goes on from ``given`` codes [1, K, P], if any, of which the last ``warm_up_seconds`` are
+    decoded, too. ``against`` is a prompt that it moves away from at first. ``shared_seconds`` is
+    what its windows share. To make one encodes the texts, which takes a while, in any thread.
     """
 
     takes = 1
     total = math.inf
     done = False
     chunk_seconds = 0.2
+    warm_up_seconds = 1.0  # of given frames, after which the codec's LSTM has settled
+    shared_seconds: float = WINDOW_SECONDS - STRIDE_SECONDS
 
     @torch.inference_mode()
     def __init__(
@@ -54,7 +55,7 @@ class Passage:
         given: torch.Tensor | None = None,
         *,
         against: str = "",
-        shared_seconds: float = WINDOW_SECONDS - STRIDE_SECONDS,
+        warm_up_seconds: float | None = None,
     ) -> None:
         self.wish, self._model = wish, model
         rate = self._rate = model.codec.frame_rate
@@ -64,8 +65,8 @@ class Passage:
         self._codes = none if given is None else given  # the latest, enough for a window
         self._dropped = 0  # frames before these
         self.known = self.frames = self._codes.shape[-1]
-        self.decoded_from = max(0, self.known - round(WARM_UP_SECONDS * rate))
-        self._shared = round(shared_seconds * rate)
+        warm_up = self.warm_up_seconds if warm_up_seconds is None else warm_up_seconds
+        self.decoded_from = max(0, self.known - round(warm_up * rate))
         self._conditioning = _conditioning(model, wish)
         self._first = _conditioning(model, wish, against) if against else self._conditioning
         self.rows = self._conditioning.rows
@@ -78,6 +79,10 @@ class Passage:
         """As they are wished now."""
         request = self.wish.request
         return [Knobs(request.temperature, request.top_k, request.top_p)]
+
+    def steer(self, wish: LiveWish) -> None:
+        """Go by the numbers of ``wish`` from now on."""
+        self.wish = wish
 
     @property
     def seconds(self) -> float:
@@ -96,7 +101,7 @@ class Passage:
         against = self._windows == 0 and self._first is not self._conditioning
         conditioning = self._first if against else self._conditioning
         self._windows += 1
-        shared = self.known if self._windows == 1 else self._shared
+        shared = self.known if self._windows == 1 else round(self.shared_seconds * self._rate)
         known = self._codes[..., -shared:] if shared else self._codes[..., :0]
         seconds = _AGAINST_SECONDS if against else WINDOW_SECONDS
         frames = round(seconds * self._rate) + (known.shape[-1] if against else 0)
@@ -106,9 +111,7 @@ class Passage:
 
     def merge(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits of the next step in all branches [R, K, V] → [1, K, V], as it is wished now."""
-        return self._conditioning.merge(
-            logits, self.wish.balance, self.wish.request.guidance_scale
-        )
+        return self._conditioning.merge(logits, self.wish.balance, self.wish.request.guidance_scale)
 
     def put(self, drawn: torch.Tensor) -> None:
         """Go on by a step of codes [1, K]."""
@@ -125,9 +128,9 @@ class Passage:
         """The codes of frames ``start`` … ``end`` − 1, which are among the latest."""
         return self._codes[..., start - self._dropped : end - self._dropped].clone()
 
-    def latest(self, seconds: float) -> torch.Tensor:
-        """The codes of up to so many seconds: [1, K, P]."""
-        return self._codes[..., -round(seconds * self._rate) :].clone()
+    def before(self, frame: int, seconds: float) -> torch.Tensor:
+        """The codes of up to so many seconds before ``frame``: [1, K, P]."""
+        return self.between(max(self._dropped, frame - round(seconds * self._rate)), frame)
 
     def begun(self, piece: Generated) -> Iterator[Generated]:
         """``piece``: nothing comes before it."""
