@@ -190,6 +190,8 @@ def test_each_of_many_is_heard_as_it_is_alone(tiny: MusicGen) -> None:
 class Listener:
     """Somebody with so many seconds of sound to hear."""
 
+    paced = False
+
     def __init__(self, ahead: float, columns: int = 1, rows: int = 2) -> None:
         self._ahead, self.columns, self.rows = ahead, columns, rows
 

@@ -65,6 +65,11 @@ class Making:
         return self.generation.sequence
 
     @property
+    def paced(self) -> bool:
+        """See ``Turn``."""
+        return self.due_of is not None
+
+    @property
     def due(self) -> float:
         """When its listener will have heard all that is predicted; −∞ before any sound."""
         if self.due_of is not None:
