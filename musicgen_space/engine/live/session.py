@@ -115,9 +115,10 @@ class Live:
             wanted = min(wanted, _RESERVE_SECONDS + BEAT_SECONDS + SEAM_SECONDS)
         self._plays.making.paused = self._lead >= wanted
         enough = self._samples(_CHANGES_FOR + _JUDGED_SECONDS + self._ahead + _HELD_SECONDS)
-        for track in (self._evolves, self._arrives):
-            if track is not None:
-                track.making.paused = track.made >= enough
+        if self._evolves is not None:
+            self._evolves.making.paused = self._evolves.waiting - self._behind >= enough
+        if self._arrives is not None:
+            self._arrives.making.paused = self._arrives.waiting >= enough
         self._speed.tick(not (self.turning or self._plays.making.paused) and self._told > 0)
 
     def hear(self, events: Sequence[Event]) -> Iterator[Heard]:
@@ -251,14 +252,17 @@ class Live:
 
     def _evolve(self, track: Track) -> None:
         seam = self._samples(SEAM_SECONDS)
-        behind = self._plays.first - self._shift
-        if self._plays.waiting < seam or track.waiting < behind + 2 * seam:
-            return
-        if track.waiting - behind < self._samples(_RESERVE_SECONDS):
+        behind, reserve = self._behind, self._samples(_RESERVE_SECONDS)
+        if self._plays.waiting < seam or track.waiting < behind + reserve:
             return
         joined = evolve(self._plays.sound[:, :seam], track.sound[:, behind:])
         track.replace(joined, behind)
         self._go_over(track)
+
+    @property
+    def _behind(self) -> int:
+        """How much of what evolves lies before what is heard next of the one that plays."""
+        return self._plays.first - self._shift
 
     def _arrive(self, track: Track) -> None:
         beat = self._samples(BEAT_SECONDS)
