@@ -103,11 +103,11 @@ class Checkpoints:
 
     def make_room(self, request: MusicRequest, name: str, model: MusicGen) -> None:
         """Evict other models until a take fits beside its model; raises ``OutOfMemory``."""
-        need = self._take_need(request, model) - model.decoder.spare_bytes
-        if not self._models.make_room(need, keep=name):
+        need, spare = self._take_need(request, model), model.decoder.spare_bytes
+        if not self._models.make_room(need - spare, keep=name):
             raise OutOfMemory(
                 f"This take needs about {gigabytes(need)} besides its model, "
-                f"{gigabytes(self._free())} are free. "
+                f"{gigabytes(self._free() + spare)} are free. "
                 "A shorter length, fewer variations or a smaller model needs less."
             )
 

@@ -31,7 +31,7 @@ class SlotDecoder(Predictor):
         self.config = decoder.config
         self._decoder, self._capture = decoder, capture
         self._steps: dict[tuple[int, int], Step] = {}  # by bucket and reach
-        self._slots = Slots(decoder, slots, before_move=self._steps.clear)
+        self._slots = Slots(decoder, slots, before_growth=self._steps.clear)
         self._turn = threading.Lock()
 
     @property

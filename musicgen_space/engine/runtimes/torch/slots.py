@@ -150,7 +150,7 @@ class SlotsCache:
 
     def next_positions(self, count: int) -> torch.Tensor:
         """See ``Cache``; ``count`` is 1: [R, 1, W]."""
-        return self._positions[self._at, None]
+        return self._positions.index_select(0, self._at)[:, None]
 
     def extend(self, layer: int, new: torch.Tensor) -> Attended:
         """See ``Cache``."""
@@ -163,11 +163,11 @@ class Slots:
     """Which cache has which slots, of at most ``most``.
 
     There are as many as were needed so far. For more, what is in them moves to larger buffers;
-    ``before_move`` has to drop whatever knows the old ones.
+    ``before_growth`` has to drop whatever knows the old ones.
     """
 
-    def __init__(self, decoder: Decoder, most: int, before_move: Callable[[], None]) -> None:
-        self._decoder, self._most, self._before_move = decoder, most, before_move
+    def __init__(self, decoder: Decoder, most: int, before_growth: Callable[[], None]) -> None:
+        self._decoder, self._most, self._before_growth = decoder, most, before_growth
         self._firsts: WeakKeyDictionary[KVCache, int] = WeakKeyDictionary()  # of their rows
         self._buffers: Buffers | None = None
 
@@ -200,15 +200,16 @@ class Slots:
             return None
         if not self._find_room(slot + slots, positions, tokens):
             return None
-        views = self._views(2 * slot, rows, positions)
+        views = self.buffers.self_attn[:, :, 2 * slot : 2 * slot + rows, :, :positions].unbind()
         table = self.buffers.positions[:positions]
         cache = KVCache(views, read.cross_attn, read.cross_attn_mask, table)
-        self.buffers.write_text(2 * slot, cache)
         self._firsts[cache] = 2 * slot
+        self._write(cache)
         return cache
 
     def prepare(self, reads: Mapping[KVCache, Columns]) -> tuple[int, int]:
         """Have the next codes in the buffers; → the bucket of slots, and how far it reaches."""
+        self._move_down()
         lengths = [0] * (2 * self._room.slots)
         for cache in list(self._firsts):
             lengths[self.rows_of(cache)] = [cache.length] * cache.rows
@@ -230,13 +231,30 @@ class Slots:
         slices = map(self.rows_of, list(self._firsts))
         return {row // 2 for rows in slices for row in range(rows.start, rows.stop)}
 
+    def _move_down(self) -> None:
+        """Whoever has the highest slot gets a lower one where that makes the bucket smaller.
+
+        Else a step would compute all that are free below, and read their caches.
+        """
+        cache = max(self._firsts, key=self._firsts.__getitem__)
+        old, slots = self.rows_of(cache), _paired(cache.rows) // 2
+        gap = self._gap(slots)
+        if bucket(gap + slots, self._most) < bucket(_paired(old.stop) // 2, self._most):
+            self._firsts[cache] = 2 * gap
+            self.buffers.self_attn[:, :, self.rows_of(cache)] = self.buffers.self_attn[:, :, old]
+            self._write(cache)
+
+    def _write(self, cache: KVCache) -> None:
+        """Have its views and its text where it is now."""
+        rows, positions = self.rows_of(cache), cache.capacity
+        cache.self_attn = self.buffers.self_attn[:, :, rows, :, :positions].unbind()
+        cache.positions = self.buffers.positions[:positions]
+        self.buffers.write_text(rows.start, cache)
+
     def _gap(self, slots: int) -> int:
         """The first slot from which so many are free, whether or not they are there yet."""
         taken = self._taken()
         return next(slot for slot in count() if taken.isdisjoint(range(slot, slot + slots)))
-
-    def _views(self, first: int, rows: int, positions: int) -> tuple[torch.Tensor, ...]:
-        return self.buffers.self_attn[:, :, first : first + rows, :, :positions].unbind()
 
     def _find_room(self, slots: int, positions: int, tokens: int) -> bool:
         """Whether there is room for so much, with larger buffers where it takes them."""
@@ -244,7 +262,7 @@ class Slots:
         if room == self._room:
             return True
         if not self._firsts:  # nothing has to move: what was needed once is free again
-            self._before_move()
+            self._before_growth()
             self._buffers = None
             room = Room().for_more(slots, positions, tokens, self._most)
         return self._grow(room)
@@ -254,7 +272,7 @@ class Slots:
         device = self._decoder.norm.weight.device
         if Buffers.bytes_for(self._decoder, room) > _SHARE * free_bytes(device):
             return False
-        self._before_move()
+        self._before_growth()
         try:
             buffers = Buffers(self._decoder, room)
         except (MemoryError, RuntimeError) as error:
@@ -266,10 +284,7 @@ class Slots:
             _, _, rows, _, positions, _ = old.self_attn.shape
             buffers.self_attn[:, :, :rows, :, :positions] = old.self_attn
         for cache in list(self._firsts):
-            first = self._firsts[cache]
-            cache.self_attn = self._views(first, cache.rows, cache.capacity)
-            cache.positions = buffers.positions[: cache.capacity]
-            buffers.write_text(first, cache)
+            self._write(cache)
         return True
 
 
