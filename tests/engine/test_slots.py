@@ -234,6 +234,18 @@ def test_more_steps_than_there_are_positions_fail_and_no_other_take_moves_on(
 
 
 @torch.inference_mode()
+def test_a_take_whose_memory_is_full_does_no_harm_beside_others(plain: MusicGen) -> None:
+    decoder = SlotDecoder(plain.decoder, 4)
+    wanted = condition(plain, REQUESTS[0])
+    full, _ = decoder.start(wanted, 16)
+    decoder.step([full], [Columns(codes(plain, 1, 16))])
+    column = Columns(codes(plain, 1, 1))
+    (other, _), (alone, _) = (each.start(wanted, 16) for each in (decoder, plain.decoder))
+    [found], [expected] = decoder.step([other], [column]), plain.decoder.step([alone], [column])
+    assert torch.allclose(found, expected, atol=ROUNDING)
+
+
+@torch.inference_mode()
 def test_a_take_that_is_left_in_a_high_slot_moves_down(plain: MusicGen) -> None:
     """Else a step would compute, and read the caches of, all slots below it."""
     decoder = SlotDecoder(plain.decoder, 8)

@@ -20,6 +20,7 @@ next step, before anything reads it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from musicgen_space.engine.model import Columns, Decoder, Read
 from musicgen_space.errors import is_out_of_memory
 
 __all__ = ["Buffers", "Room", "Slots", "SlotsCache", "bucket"]
+
+log = logging.getLogger(__name__)
 
 # Capacities and reaches are multiples of these. Takes of 10 s have 503 positions, of 30 s 1,503.
 _POSITIONS, _TOKENS = 512, 64
@@ -199,6 +202,7 @@ class Slots:
         if slot + slots > self._most:
             return None
         if not self._find_room(slot + slots, positions, tokens):
+            log.info("There is no memory for %d slots; a take has a cache of its own", slot + slots)
             return None
         views = self.buffers.self_attn[:, :, 2 * slot : 2 * slot + rows, :, :positions].unbind()
         table = self.buffers.positions[:positions]
