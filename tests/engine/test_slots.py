@@ -116,6 +116,21 @@ def test_each_gets_the_logits_of_the_plain_decoder_whoever_else_takes_part(
             here.pop(data.draw(st.integers(0, len(here) - 1)))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_half_precision_is_that_of_the_plain_decoder(tiny_folder: Path, dtype: torch.dtype) -> None:
+    model = load(tiny_folder, replace(TORCH, dtype=dtype))
+    decoder = SlotDecoder(model.decoder, 4)
+    takes = [Take(model, decoder, number) for number in (0, 2)]
+    for _ in range(20):
+        reads = [take.unread.split(1) for take in takes]
+        logits = decoder.step([take.state for take in takes], [now for now, _ in reads])
+        for take, (now, rest), found in zip(takes, reads, logits, strict=True):
+            expected = take.expected(now)
+            assert float((found - expected).abs().max() / expected.abs().max()) < 0.05
+            take.unread = rest
+
+
 def make(model: MusicGen, wanted: list[tuple[MusicRequest, int]]) -> list[Making]:
     """Requests, each some steps after the one before."""
     with Scheduler(model) as scheduler:

@@ -23,8 +23,8 @@ __all__ = ["SlotDecoder"]
 class SlotDecoder(Predictor):
     """``decoder`` with up to ``slots`` slots; ``capture`` makes the graphs, None: there are none.
 
-    A step asks the device nothing: it is queued, and whoever needs its result waits. In any
-    thread, as its takes share memory: one at a time.
+    A step asks the device nothing: it is queued, and whoever needs its result waits for it. Any
+    thread may use this; one at a time does, since takes share memory.
     """
 
     def __init__(self, decoder: Decoder, slots: int, capture: Capture | None = None) -> None:
@@ -52,7 +52,10 @@ class SlotDecoder(Predictor):
 
     @torch.inference_mode()
     def step(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
-        """See ``Predictor.step``; alone, a generation gets the same logits up to rounding."""
+        """See ``Predictor.step``; alone, a generation gets the same logits up to rounding.
+
+        Bit by bit, where the same bucket and reach compute them (on a CPU, where the tests look).
+        """
         reads = dict(zip(states, columns, strict=True))
         with self._turn:
             static = {each: read for each, read in reads.items() if self._is_static(each, read)}

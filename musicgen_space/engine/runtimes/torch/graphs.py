@@ -40,13 +40,14 @@ class CudaCapture:
 
     def __call__(self, step: Step) -> Step:
         """See ``Capture``; raises whatever torch raises."""
-        with torch.cuda.device(self._device):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self._device), _same_stream_afterwards():
             self._warm_up(step)
-            graph = torch.cuda.CUDAGraph()
             # Other threads go on with work of their own, as EnCodec's does.
-            with torch.cuda.graph(
+            recording = torch.cuda.graph(
                 graph, self._pool, self._stream, capture_error_mode="thread_local"
-            ):
+            )
+            with recording:
                 output = step()
 
         def replay() -> torch.Tensor:
@@ -61,6 +62,11 @@ class CudaCapture:
         with torch.cuda.stream(self._stream):
             step()
         torch.cuda.current_stream().wait_stream(self._stream)
+
+
+def _same_stream_afterwards() -> AbstractContextManager[None]:
+    """``torch.cuda.graph`` leaves its own stream as the current one where recording fails."""
+    return torch.cuda.stream(torch.cuda.current_stream())
 
 
 def checked_graph(
