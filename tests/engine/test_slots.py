@@ -155,8 +155,8 @@ def made_in_one_bucket(model: MusicGen, wanted: list[tuple[MusicRequest, int]]) 
 @pytest.fixture(scope="module")
 def alone(plain: MusicGen) -> dict[int, torch.Tensor]:
     """The codes of each request by itself, by its seed."""
-    made = [made_in_one_bucket(plain, [(request, 0)])[0] for request in REQUESTS]
-    return {making.request.seed: making.generation.codes for making in made}
+    made = {each.seed: made_in_one_bucket(plain, [(each, 0)]) for each in REQUESTS}
+    return {seed: making.generation.codes for seed, [making] in made.items()}
 
 
 @settings(max_examples=6)
@@ -167,8 +167,9 @@ def test_takes_that_come_and_go_get_the_codes_that_they_get_alone_bit_by_bit(
     """In the same bucket: in another one, a matrix product may round differently."""
     which = st.tuples(st.sampled_from(REQUESTS), st.integers(0, 40))
     wanted = data.draw(st.lists(which, min_size=2, max_size=4))
-    for making in made_in_one_bucket(plain, wanted):
-        assert torch.equal(making.generation.codes, alone[making.request.seed])
+    makings = made_in_one_bucket(plain, wanted)
+    for (request, _), making in zip(wanted, makings, strict=True):
+        assert torch.equal(making.generation.codes, alone[request.seed])
 
 
 def test_takes_after_a_clip_and_of_a_tune_are_those_of_the_plain_decoder(
