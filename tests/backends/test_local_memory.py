@@ -76,6 +76,19 @@ def test_more_models_stay_where_the_owner_says_so(tiny_folder: Path, other_folde
         assert not loads(made(backend, other_folder))
 
 
+def test_memory_that_a_model_keeps_for_takes_is_there_for_them(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, whose slots stay when their takes have gone."""
+    with opened() as backend:
+        made(backend, tiny_folder)
+        monkeypatch.setattr(memory, "free_bytes", lambda device: 0)
+        with pytest.raises(OutOfMemory, match="This take needs"):
+            made(backend, tiny_folder)
+        monkeypatch.setattr(NativeDecoder, "spare_bytes", GIGABYTE)
+        assert isinstance(made(backend, tiny_folder)[-1], Take)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_owner_can_choose_half_precision(tiny_folder: Path, dtype: str) -> None:
     with opened(device="cpu", dtype=dtype) as backend:

@@ -103,17 +103,18 @@ class Checkpoints:
 
     def make_room(self, request: MusicRequest, name: str, model: MusicGen) -> None:
         """Evict other models until a take fits beside its model; raises ``OutOfMemory``."""
-        need = self._take_need(request, model)
-        if not self._models.make_room(need, keep=name):
+        need, spare = self._take_need(request, model), model.decoder.spare_bytes
+        if not self._models.make_room(need - spare, keep=name):
             raise OutOfMemory(
                 f"This take needs about {gigabytes(need)} besides its model, "
-                f"{gigabytes(self._free())} are free. "
+                f"{gigabytes(self._free() + spare)} are free. "
                 "A shorter length, fewer variations or a smaller model needs less."
             )
 
     def fit_together(self, requests: Sequence[MusicRequest], model: MusicGen) -> bool:
         """Whether there is memory for all of them, as if none of it were in use yet."""
-        return sum(self._take_need(each, model) for each in requests) <= self._free()
+        need = sum(self._take_need(each, model) for each in requests)
+        return need <= self._free() + model.decoder.spare_bytes
 
     def _take_need(self, request: MusicRequest, model: MusicGen) -> int:
         """Bytes that the takes of ``request`` need besides their model."""
@@ -153,6 +154,8 @@ class Checkpoints:
             settings.threads or min(os.cpu_count() or 1, _MAX_THREADS),
             settings.native,
             settings.cache or default_cache(),
+            settings.at_once,
+            settings.graphs,
         )
 
     @cached_property
