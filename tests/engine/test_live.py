@@ -34,6 +34,8 @@ def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passages, "_AGAINST_SECONDS", 1.0)
     monkeypatch.setattr(session, "_SHARED_MIN", 1.0)
     monkeypatch.setattr(session, "_SHARED_MAX", 1.0)
+    monkeypatch.setattr(session, "_CONTEXT_SECONDS", 2.0)
+    monkeypatch.setattr(session, "_INTRODUCTION_SECONDS", 1.0)
 
 
 class Clock:
@@ -103,7 +105,7 @@ def test_it_goes_on_over_windows_as_one_sound(tiny: MusicGen, stage: Stage) -> N
     assert np.allclose([piece.start for piece in stage.pieces], starts)
     codes = stage.passage.between(0, stage.passage.frames)
     whole = tiny.codec.stream().push(codes, last=True).numpy()
-    assert np.array_equal(stage.sound, whole[:, : stage.samples])
+    assert np.allclose(stage.sound, whole[:, : stage.samples], atol=1e-5)
 
 
 def test_no_more_is_told_than_so_many_seconds_ahead(tiny: MusicGen) -> None:
@@ -260,26 +262,26 @@ def test_the_music_goes_on_from_a_clip_whose_end_is_heard(tiny: MusicGen) -> Non
     clip = Clip(0.3 * np.sin(np.arange(6 * RATE) / 20)[None].astype(np.float32), RATE)
     stage = Stage(tiny, replace(WISH, request=replace(WISH.request, continue_from=clip)))
     with stage.scheduler:
-        stage.play_to(6)
-        assert stage.passage.known == tiny.encode(clip).shape[-1]
+        stage.play_to(2.5)
+        assert stage.passage.known == 100
         codes = stage.passage.between(stage.passage.decoded_from, stage.passage.frames)
         whole = tiny.codec.stream().push(codes, last=True).numpy()
-        assert np.array_equal(stage.sound, whole[:, : stage.samples])
+        assert np.allclose(stage.sound, whole[:, : stage.samples], atol=1e-5)
 
 
 def test_a_long_session_holds_no_more_than_a_short_one(tiny: MusicGen) -> None:
     """No sound is kept that was heard, and no codes but those of the windows to come."""
     stage = Stage(tiny)
     with stage.scheduler:
-        stage.play_to(3)
+        stage.play_to(1)
         for prompt in ("techno", "rain", "jazz"):
             stage.live.steer(stage.live.wish.steered(prompt=prompt))
-            for _ in range(2500):
+            for _ in range(900):
                 stage.step()
                 stage.pieces = stage.pieces[-1:]
                 stage.live.fetched(stage.pieces[-1].start + 1)
         kept = stage.passage.frames - stage.passage._dropped
-        assert stage.passage.frames > 200
+        assert stage.passage.frames > 150
         assert kept <= 2 * 3 * 50
         assert sum(track.waiting for track in stage.live._tracks) < 4 * RATE
 
