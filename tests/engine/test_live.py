@@ -321,8 +321,8 @@ def clicks(*seconds: float, length: float = 0.6) -> np.ndarray:
     samples = 0.001 * np.sin(np.arange(round(length * RATE)) / 9)
     for second in seconds:
         start = round(second * RATE)
-        samples[start : start + 400] += 0.5 * np.hanning(400) * np.random.default_rng(1).normal(
-            size=400
+        samples[start : start + 400] += (
+            0.5 * np.hanning(400) * np.random.default_rng(1).normal(size=400)
         )
     return samples[None].astype(np.float32)
 
