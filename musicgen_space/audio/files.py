@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from musicgen_space.audio.reader import open_source, read_blocks
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.audio.tags import tag_texts
 from musicgen_space.clip import Clip, ClipFacts
-from musicgen_space.errors import InvalidRequest
+from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, upgraded
 from musicgen_space.take import Finish, Loop, Receipt, Replaced, Take
 
@@ -179,10 +179,13 @@ class FlacWriter:
 
 
 def join_flacs(paths: Iterable[Path], to: Path) -> None:
-    """Write files of one rate and number of channels one after the other, as FLAC."""
+    """Write files of one rate and number of channels one after the other, as FLAC.
+
+    One that a full disk has cut short is read as far as it goes. Raises ``OSError``.
+    """
     writer = None
     for path in paths:
-        with closing(read_blocks(path)) as blocks:
+        with suppress(UnreadableAudio), closing(read_blocks(path)) as blocks:
             for samples, sample_rate, _ in blocks:
                 writer = writer or FlacWriter(to, sample_rate, samples.shape[1])
                 writer.write(samples.T)

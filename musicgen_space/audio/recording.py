@@ -63,6 +63,7 @@ class Recording:
         self._kept = 0  # samples in ``_last``
         self._prompts: list[tuple[float, str]] = []
         self._ended = False  # the file can't grow any more
+        self._torn = False  # the last part has no proper end
 
     def add(self, heard: Heard) -> None:
         """The next piece of sound."""
@@ -137,7 +138,7 @@ class Recording:
                 parts = [*self._parts]
             if not parts:
                 raise InvalidRequest("recording", "0 seconds", "there must be some sound first")
-            whole = parts[0] if len(parts) == 1 else self._joined(parts)
+            whole = parts[0] if len(parts) == 1 and not self._torn else self._joined(parts)
             descriptor, copy = tempfile.mkstemp(".flac", "live-", self._folder.parent)
             with open(descriptor, "wb") as target, whole.open("rb") as source:
                 shutil.copyfileobj(source, target)
@@ -174,7 +175,7 @@ class Recording:
             self._written += samples.shape[1]
         except OSError as error:
             log.warning("The recording of live music ends after %.0f s: %s", self.recorded, error)
-            self._ended = True
+            self._ended = self._torn = True
 
     def _close_part(self) -> None:
         writer, self._writer = self._writer, None
@@ -189,6 +190,7 @@ class Recording:
         join_flacs(parts, whole)
         with self._lock:
             self._parts[: len(parts)] = [whole]
+            self._torn = False
         for part in parts:
             part.unlink()
         return whole
