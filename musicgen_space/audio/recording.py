@@ -44,7 +44,7 @@ class Recording:
     """Records live sound of ``sample_rate`` Hz and ``channels``: any thread may use it.
 
     The file lies in a folder of its own in ``folder`` (None: where temporary files go) until
-    ``close``, and holds the first ``most_minutes``.
+    ``close``, and holds the first ``most_minutes``. Raises ``OSError`` where it can't lie.
     """
 
     def __init__(
