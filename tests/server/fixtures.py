@@ -34,15 +34,14 @@ class Hum(Backend):
     """Hums at once; a word in the prompt has it do something else.
 
     ``#hold`` waits in the middle until ``go`` is set, ``#fail`` fails, ``#crash`` has a bug.
-    Live it hums in pieces of a quarter second, a second ahead of its listener at most; ``#over``
-    ends it as when its time is up.
+    Live it hums in pieces of a quarter second, hundreds of times as fast as they are heard and
+    a second ahead of its listener at most; ``#over`` ends it as when its time is up.
     """
 
     name, label, about = "local", "Hum", "hums"
     knobs = frozenset(MusicRequest.__dataclass_fields__)
 
     plays_live = True
-
     most_seconds = 300.0  # of a take
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -94,8 +93,8 @@ class Hum(Backend):
             yield Loading(Message("Tuning"), 0.5)
             start = 0.0
             while not controls.stopped:
+                threading.Event().wait(0.001)
                 if start >= controls.fetched + 1.0:
-                    threading.Event().wait(0.002)
                     continue
                 wish = controls.wish
                 self.wishes.append(wish)
