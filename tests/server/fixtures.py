@@ -34,8 +34,9 @@ class Hum(Backend):
     """Hums at once; a word in the prompt has it do something else.
 
     ``#hold`` waits in the middle until ``go`` is set, ``#fail`` fails, ``#crash`` has a bug.
-    Live it hums in pieces of a quarter second, hundreds of times as fast as they are heard and
-    a second ahead of its listener at most; ``#over`` ends it as when its time is up.
+    Live it waits at its beginning, and hums in pieces of a quarter second, hundreds of times as
+    fast as they are heard and a second ahead of its listener at most; ``#over`` ends it as when
+    its time is up.
     """
 
     name, label, about = "local", "Hum", "hums"
@@ -92,6 +93,9 @@ class Hum(Backend):
             yield Waiting(1)
             yield Loading(Message("Tuning"), 0.5)
             start = 0.0
+            held = "#hold" in controls.wish.request.prompt
+            while held and not (self.go.wait(0.005) or controls.stopped):
+                pass
             while not controls.stopped:
                 threading.Event().wait(0.001)
                 if start >= controls.fetched + 1.0:

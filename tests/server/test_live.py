@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from musicgen_space.server import watched
 from musicgen_space.server.live import session as live_session
 from tests.server.fixtures import PRICE, RATE, Api, api, one_api, serving_api, settings_in, until
 
@@ -66,6 +67,11 @@ class Client:
         errors = [each["error"] for each in said if "error" in each]
         return errors[-1] if errors else {}, said[-1], code
 
+    def barrier(self) -> None:
+        """Wait until what was said is done."""
+        self.say("nothing")
+        self.until("error")
+
     def confirm(self) -> None:
         self.say("heard", seconds=len(self.sound) / 2 / RATE)
 
@@ -96,6 +102,15 @@ def client(one_api: Api) -> Iterator[Client]:
     with connected(one_api) as client:
         yield client
     until(lambda: free(one_api))
+
+
+def begun_confirming(api: Api, client: Client) -> None:
+    """Start, and say before there is any sound that none was heard."""
+    api.studio.go.clear()
+    client.say("start", prompt="#hold jazz")
+    client.say("heard", seconds=0)
+    client.barrier()
+    api.studio.go.set()
 
 
 def free(api: Api) -> bool:
@@ -304,6 +319,17 @@ def test_as_many_play_as_may(tmp_path: Path) -> None:
             assert third.until("started")
 
 
+def test_where_others_can_reach_it_a_key_plays_once(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, host="0.0.0.0")
+    with serving_api(settings) as api, connected(api) as first, connected(api) as second:
+        first.say("start", **WISH)
+        first.until("started")
+        second.say("start", **WISH)
+        error, _, code = second.end()
+        assert "You are playing live music already" in error["message"]
+        assert code == 4429
+
+
 def test_a_session_s_time_is_up(client: Client) -> None:
     client.say("start", prompt="#over")
     error, last, code = client.end()
@@ -313,9 +339,7 @@ def test_a_session_s_time_is_up(client: Client) -> None:
 def test_each_minute_that_begins_is_charged_once(api: Api) -> None:
     for seconds, minutes in ((1, 1), (61, 3)):
         with connected(api) as client:
-            client.say("start", **WISH)
-            client.until("started")
-            client.say("heard", seconds=0)
+            begun_confirming(api, client)
             while len(client.sound) < 2 * RATE * seconds:
                 if isinstance(client.next(), bytes):
                     client.confirm()
@@ -341,27 +365,21 @@ def test_it_ends_with_the_credits_or_the_key(api: Api) -> None:
     assert api.service.keys.account(account).credits == 0
     account, key = api.service.keys.add("revoked", balance=9)
     with connected(api, key) as client:
-        client.say("start", **WISH)
-        client.until("started")
-        client.say("heard", seconds=0)
+        begun_confirming(api, client)
         api.service.keys.revoke(account)
         assert client.end(confirmed=True)[2] == 4401
 
 
-def test_no_more_is_made_than_a_slow_client_has_heard(one_api: Api, client: Client) -> None:
-    client.say("start", **WISH)
-    client.until("started")
-    client.say("heard", seconds=0)
-    until(lambda: stands_still(one_api))
-    told = one_api.studio.told
-    client.say("heard", seconds=told)
-    until(lambda: one_api.studio.told > told)
-    until(lambda: stands_still(one_api))
-    assert one_api.studio.told == told + 1
-    client.say("heard", seconds=told + 100)  # nobody has heard what wasn't sent
-    until(lambda: one_api.studio.told > told + 1)
-    until(lambda: stands_still(one_api))
-    assert one_api.studio.told == told + 2
+def test_no_more_is_made_than_a_slow_client_has_heard(api: Api) -> None:
+    with connected(api) as client:
+        begun_confirming(api, client)
+        # The last: nobody has heard what wasn't sent.
+        for seconds, made in ((0, 1), (0.5, 1.5), (0.25, 1.5), (100, 2.5)):
+            client.say("heard", seconds=seconds)
+            while len(client.sound) < 2 * RATE * made:
+                client.next()
+            client.barrier()
+            assert api.studio.told == made
 
 
 def stands_still(api: Api) -> bool:
@@ -378,6 +396,15 @@ def test_who_reads_nothing_has_no_more_made_than_the_network_takes(
 
     until(lambda: stands_still(one_api))
     assert one_api.studio.told < 600  # some megabytes, which are the kernel's
+
+
+def test_who_reads_nothing_for_long_is_gone(
+    one_api: Api, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched, "_SEND_SECONDS", 0.2)
+    client.say("start", **WISH)
+    client.until("started")
+    until(lambda: free(one_api))
 
 
 def test_who_said_what_it_hears_and_falls_silent_is_gone(

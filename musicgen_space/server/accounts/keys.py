@@ -94,8 +94,9 @@ class Keys:
 
     def charge(self, id: str, price: int) -> bool:
         """Take millionths of a credit; → whether it had them, and its key counts still."""
-        can_pay = Account.credits - Account.reserved >= price
-        paying = update(Account).where(Account.id == id, Account.revoked.is_(None), can_pay)
+        paying = update(Account).where(Account.id == id, Account.revoked.is_(None))
+        if price:
+            paying = paying.where(Account.credits - Account.reserved >= price)
         with self._database.writing() as session:
             changed = paying.values(credits=Account.credits - price).returning(Account.id)
             return session.scalar(changed) is not None
