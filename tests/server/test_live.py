@@ -378,8 +378,13 @@ def test_no_more_is_made_than_a_slow_client_has_heard(api: Api) -> None:
             client.say("heard", seconds=seconds)
             while len(client.sound) < 2 * RATE * made:
                 client.next()
+            wait_for_sound(api, made)
             client.barrier()
             assert api.studio.told == made
+
+
+def wait_for_sound(api: Api, seconds: float) -> None:
+    until(lambda: api.studio.told >= seconds)
 
 
 def stands_still(api: Api) -> bool:
