@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,20 +21,22 @@ import soundfile
 
 from musicgen_space.audio.clips import decode
 from musicgen_space.audio.loops.marks import with_loop
-from musicgen_space.audio.reader import open_source
+from musicgen_space.audio.reader import open_source, read_blocks
 from musicgen_space.audio.resample import to_int16
 from musicgen_space.audio.tags import tag_texts
 from musicgen_space.clip import Clip, ClipFacts
-from musicgen_space.errors import InvalidRequest
+from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.request import CLIP_LIMITS, LIMITS, TEXTS, MusicRequest, upgraded
 from musicgen_space.take import Finish, Loop, Receipt, Replaced, Take
 
 __all__ = [
     "FORMATS",
+    "FlacWriter",
     "Format",
     "encode",
     "format_by_ending",
     "formats_for",
+    "join_flacs",
     "read_piece",
     "read_settings",
     "read_take",
@@ -145,6 +148,49 @@ def save(take: Take, path: Path) -> None:
     Raises ``InvalidRequest`` for an ending that can't hold it, and ``OSError``.
     """
     path.write_bytes(encode(take, format_by_ending(path, "path", formats_for(take))))
+
+
+class FlacWriter:
+    """A FLAC file that grows; it is whole once closed. Raises ``OSError``."""
+
+    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
+        self.path, self.frames = path, 0
+        fmt = FORMATS["flac"]
+        path.touch()  # its errors are more telling
+        try:
+            self._file = soundfile.SoundFile(
+                path, "w", sample_rate, channels, fmt.subtype, format=fmt.container
+            )
+        except soundfile.SoundFileError as error:
+            raise OSError(str(error)) from error
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append samples: float32 or int16, [channels, n]."""
+        whole = samples if samples.dtype == np.int16 else to_int16(samples)
+        try:
+            self._file.write(whole.T)
+        except (soundfile.SoundFileError, AssertionError) as error:  # it asserts what was written
+            raise OSError(f"{self.path.name} can't be written on: {error}") from error
+        self.frames += whole.shape[1]
+
+    def close(self) -> None:
+        """Write its end; said twice, it counts once."""
+        self._file.close()
+
+
+def join_flacs(paths: Iterable[Path], to: Path) -> None:
+    """Write files of one rate and number of channels one after the other, as FLAC.
+
+    One that a full disk has cut short is read as far as it goes. Raises ``OSError``.
+    """
+    writer = None
+    for path in paths:
+        with suppress(UnreadableAudio), closing(read_blocks(path)) as blocks:
+            for samples, sample_rate, _ in blocks:
+                writer = writer or FlacWriter(to, sample_rate, samples.shape[1])
+                writer.write(samples.T)
+    if writer is not None:
+        writer.close()
 
 
 def read_settings(source: bytes | Path) -> dict[str, Any] | None:

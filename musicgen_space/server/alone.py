@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from musicgen_space.server.app import create_app
+from musicgen_space.server.live.session import MOST_MESSAGE_BYTES
 from musicgen_space.server.service import Service
 
 __all__ = ["serve_alone"]
@@ -28,7 +29,8 @@ def serve_alone(service: Service) -> Iterator[None]:
         port=settings.port,
         root_path=settings.root_path if settings.root_path.startswith("/") else "",
         lifespan="off",
-        ws="none",
+        ws_max_size=MOST_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # sound gains nothing, and it lets messages grow
         log_level="warning",
         access_log=False,  # it would have addresses in it
         server_header=False,

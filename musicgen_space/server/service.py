@@ -30,6 +30,7 @@ from musicgen_space.server.jobs.store import (
     Terms,
     TooMany,
 )
+from musicgen_space.server.live.player import Players
 from musicgen_space.server.metrics import Metrics
 from musicgen_space.settings import Settings
 
@@ -56,6 +57,7 @@ class Service:
         self.access = Access(self.keys, open_here=not settings.strangers)
         self.catalogue = Catalogue(backend)
         self.metrics = Metrics()
+        self.players = Players(backend)
         self._worker = uuid.uuid4().hex
         terms = Terms(settings.api_waiting, settings.api_outputs_mb * 2**20, lease)
         self.jobs = Jobs(self.database, terms, self._worker)
@@ -77,8 +79,9 @@ class Service:
         self.runner.start()
 
     def close(self) -> None:
-        """Take no more orders; finish what is made now, or leave it for the next start."""
+        """End live music and take no orders; finish what is made now, or leave it for later."""
         self.closing = True
+        self.players.close()
         self.runner.close()
         self.database.close()
 

@@ -1,4 +1,7 @@
-"""Around every request: an id, a line in the log, a count, and an end to who reads too slowly."""
+"""Around every request: an id, a line in the log, a count, and an end to who reads too slowly.
+
+A WebSocket is one, too.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Watched:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         seen = _Seen(send)
@@ -56,12 +59,29 @@ class Watched:
             return
         facts: dict[str, Any] = {
             "request": seen.id,
-            "method": scope["method"] if scope["method"].isalpha() else "?",
+            "method": _method_of(scope),
             "route": route,
             "status": seen.status,
             "seconds": round(time.monotonic() - seen.began, 3),
         }
         log.info("%s", json.dumps(facts | ({"cut": True} if seen.cut else {})))
+
+
+def _status_of(message: Message, before: int) -> int:
+    """HTTP's status; of a WebSocket that was opened 101, and then the code it is closed with."""
+    kind = message["type"]
+    if kind == "http.response.start":
+        return int(message["status"])
+    if kind == "websocket.accept":
+        return 101
+    if kind == "websocket.close":
+        return int(message.get("code", 1000)) if before else 403
+    return before
+
+
+def _method_of(scope: Scope) -> str:
+    method = str(scope.get("method", "WS"))
+    return method if method.isalpha() else "?"
 
 
 class _Seen:
@@ -73,8 +93,8 @@ class _Seen:
         self.began = time.monotonic()
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
+        self.status = _status_of(message, self.status)
+        if message["type"] in ("http.response.start", "websocket.accept"):
             headers = MutableHeaders(scope=message)
             self.id = headers.setdefault("x-request-id", self.id)
         async with asyncio.timeout(_SEND_SECONDS):
