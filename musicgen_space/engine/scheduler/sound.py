@@ -2,6 +2,10 @@
 
 Two cores with separate work synchronise far less than two threads that share every matrix
 product. Whose listener needs sound first is served first.
+
+Chunks of several generations that are ready together are decoded one by one all the same: as
+one batch they took 3 % less of both cores for four takes in musicgen-small's shape, nothing less
+for musicgen-nano, and whoever is served first would wait for all of them.
 """
 
 from __future__ import annotations
