@@ -21,6 +21,7 @@ class TorchRuntime:
 
     load_dtype: torch.dtype
     weight_format: str | None = None
+    converted_width: float | None = None
     codec_kernel: None = None
 
     @classmethod
