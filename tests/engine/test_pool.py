@@ -36,10 +36,10 @@ def compiler(tmp_path: Path) -> str:
 
 
 def test_callers_and_threads_of_a_pool_have_no_race(compiler: str, tmp_path: Path) -> None:
-    """Thousands of programs from three callers, on pools of one to four threads."""
+    """Tens of thousands of programs from three callers, on pools of one to four threads."""
     stress = compiled(compiler, STRESS, tmp_path)
     ran = subprocess.run(
-        [stress, "8", "300"], capture_output=True, text=True, timeout=200, check=False
+        [stress, "40", "600"], capture_output=True, text=True, timeout=200, check=False
     )
     assert ran.stderr == ""
     assert (ran.returncode, ran.stdout) == (0, "0 wrong\n")
