@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import psutil
 import torch
 
 from benchmarks.decoder import FRAME_RATE
 from benchmarks.small import PROMPT, musicgen_small
 from musicgen_space.backends.local.backend import torch_threads
 from musicgen_space.engine.checkpoint.loader import load
+from musicgen_space.engine.memory import takes_bytes
 from musicgen_space.engine.model import Columns, Condition
 from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.placement import choose_placement
@@ -130,14 +130,14 @@ def loaded(folder: Path, level: str) -> MusicGen:
         return load(folder, placement)
 
 
-def transformers(folder: Path) -> Callable[[MusicGen, int, float], None]:
+def transformers(folder: Path) -> Callable[[MusicGen | None, int, float], None]:
     """``generate`` of transformers, of as many prompts in one batch, in float32."""
     from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
     peer = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def make(_: MusicGen, takes: int, seconds: float) -> None:
+    def make(_: MusicGen | None, takes: int, seconds: float) -> None:
         ours = torch.get_num_threads()
         torch.set_num_threads(os.cpu_count() or 1)
         inputs = tokenizer([PROMPT] * takes, return_tensors="pt")
@@ -147,6 +147,7 @@ def transformers(folder: Path) -> Callable[[MusicGen, int, float], None]:
         )
         torch.set_num_threads(ours)
 
+    make(None, 1, 0.1)  # warms up
     return make
 
 
@@ -225,23 +226,22 @@ def after(model: MusicGen, takes: int, seconds: int) -> dict[str, float]:
     decoder, config = model.decoder, model.decoder.config
     condition = Condition(model.text.encode([PROMPT]), rows=2)
     columns = seconds * FRAME_RATE
-    before = psutil.Process().memory_info().rss
     states = [decoder.start(condition, columns + 100)[0] for _ in range(takes)]
     codes = torch.randint(config.codebook_size, (1, config.codebooks, columns))
     started = time.perf_counter()
     decoder.step(states, [Columns(codes)] * takes)
     read = time.perf_counter() - started
-    held = psutil.Process().memory_info().rss - before
     times = []
     for _ in range(30):
         started = time.perf_counter()
         decoder.step(states, [Columns(codes[..., :1])] * takes)
         times.append(time.perf_counter() - started)
+    one, two = (takes_bytes(model, [wish(0, seconds)] * count) for count in (1, 2))
     return {
         "step": 1000 * statistics.median(times),
         "least_step": 1000 * min(times),
         "column": 1000 * read / columns / takes,
-        "megabytes_a_take": held / takes / 1e6,
+        "megabytes_a_take": (two - one) / 1e6,  # as the backend counts
     }
 
 
