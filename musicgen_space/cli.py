@@ -544,7 +544,8 @@ def _watched(updates: Iterator[Update], seconds: float) -> list[Take]:
             elif isinstance(update, Loading):
                 bar.set_description_str(_shown(str(update.what)))
             elif isinstance(update, Waiting):
-                bar.set_description_str(f"Waiting, place {update.place}")
+                about = f", about {update.seconds} s" if update.seconds is not None else ""
+                bar.set_description_str(f"Waiting, place {update.place}{about}")
             elif isinstance(update, Progress):
                 bar.set_description_str("Music", refresh=False)
                 left = update.seconds_left

@@ -120,6 +120,11 @@ class Predictor(ABC):
         """Memory that is kept for new states, and that nobody has."""
         return 0
 
+    @property
+    def position_bytes(self) -> int:
+        """What one position of one row takes in the cache; in float32, unless it says otherwise."""
+        return 2 * self.config.layers * self.config.width * torch.float32.itemsize
+
     @abstractmethod
     def start(self, condition: Condition, max_steps: int) -> tuple[Any, torch.Tensor | None]:
         """The state of a new generation of up to ``max_steps`` steps.
@@ -165,6 +170,11 @@ class Decoder(nn.Module, Predictor):
         self.layers: Sequence[DecoderLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(config.width)
         self.lm_heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
+
+    @property
+    def position_bytes(self) -> int:
+        """See ``Predictor.position_bytes``."""
+        return 2 * self.config.layers * self.config.width * self.norm.weight.itemsize
 
     def start(self, condition: Condition, max_steps: int) -> tuple[KVCache, torch.Tensor | None]:
         """A new cache with the text's keys and values; see ``Predictor.start``."""

@@ -252,7 +252,7 @@ def test_one_that_can_not_take_over_leaves_the_music_as_it_is(tiny: MusicGen) ->
         stage.live.steer(WISH.steered(prompt="techno", change="arrive"))
         [arriving] = set(stage.live.makings) - set(playing)
         stage.play(lambda: arriving.steps > 0)
-        decoder.broken.append(arriving.sequence.state)
+        decoder.broken.add(arriving.sequence.state)
         stage.play_to(stage.seconds + 2)
         assert stage.live.makings == playing
         assert stage.pieces[-1].prompt == "jazz"

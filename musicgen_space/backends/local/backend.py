@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update, Waiting
+from musicgen_space.backends.base import Backend, Loading, ModelChoice, Progress, Update, Waiting
 from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
 from musicgen_space.backends.local.job import Job, Stopped, failure_of
@@ -70,7 +70,7 @@ class LocalBackend(Backend):
             self.label, self.about = Message("This server"), Message("free; visitors take turns")
         self._pace = Pace()
         self._batch: Batch | None = None  # the worker's
-        self._queue = TakeQueue(settings, self._admits)
+        self._queue = TakeQueue(settings, self._admits, self._pace.speed)
         self._live_room = LiveRoom(settings)
         self.plays_live = settings.live_sessions > 0
         self._jobs: queue.SimpleQueue[Job[Any]] = queue.SimpleQueue()  # for the worker
@@ -121,7 +121,10 @@ class LocalBackend(Backend):
             yield from self._queue.waited(job.ticket, stopped)
             self._put(job)
             try:
-                yield from job.updates()
+                for update in job.updates():
+                    if isinstance(update, Progress):
+                        self._queue.progressed(job.ticket, update.seconds_made)
+                    yield update
             finally:
                 job.left.set()
 

@@ -40,6 +40,11 @@ class SlotDecoder(Predictor):
         with self._turn:
             return self._slots.spare_bytes
 
+    @property
+    def position_bytes(self) -> int:
+        """See ``Predictor.position_bytes``."""
+        return self._decoder.position_bytes
+
     @torch.inference_mode()
     def start(self, condition: Condition, max_steps: int) -> tuple[KVCache, torch.Tensor | None]:
         """See ``Predictor.start``."""

@@ -30,6 +30,7 @@ class TorchRuntime:
     slots: int = 0
     capture: Capture | None = None
     weight_format: str | None = None
+    converted_width: float | None = None
     codec_kernel: None = None
 
     @classmethod
