@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen_space.server.metrics import Metrics
@@ -42,7 +43,7 @@ class Watched:
             await self._app(scope, receive, seen.send)
         except Exception as error:  # the connection ends in the middle of the answer
             seen.cut = True
-            if not isinstance(error, TimeoutError | Cut):
+            if not isinstance(error, TimeoutError | Cut | ClientDisconnect):
                 # Without its words, in which a prompt may be.
                 frames = "".join(traceback.format_tb(error.__traceback__))
                 log.error("Request %s failed: %s\n%s", seen.id, type(error).__name__, frames)
