@@ -20,25 +20,26 @@ __all__ = ["Cut", "Watched"]
 
 log = logging.getLogger(__name__)
 
-_SEND_SECONDS = 60  # for a client to take a piece of an answer
-
 
 class Cut(Exception):
     """Ends an answer in the middle, so that its reader sees that it isn't whole."""
 
 
 class Watched:
-    """``app``, watched. The log has no key, prompt or address: only what is ours."""
+    """``app``, watched. The log has no key, prompt or address: only what is ours.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    A client has ``stall`` seconds to take a piece of an answer.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, stall: float) -> None:
+        self._app, self._metrics, self._stall = app, metrics, stall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen = _Seen(send)
+        seen = _Seen(send, self._stall)
         try:
             await self._app(scope, receive, seen.send)
         except Exception as error:  # the connection ends in the middle of the answer
@@ -68,8 +69,8 @@ class Watched:
 class _Seen:
     """What is seen of an answer while it is sent."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, stall: float) -> None:
+        self._send, self._stall = send, stall
         self.id, self.status, self.cut = uuid.uuid4().hex, 0, False
         self.began = time.monotonic()
 
@@ -78,5 +79,5 @@ class _Seen:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             self.id = headers.setdefault("x-request-id", self.id)
-        async with asyncio.timeout(_SEND_SECONDS):
+        async with asyncio.timeout(self._stall):
             await self._send(message)
