@@ -20,7 +20,7 @@ MODULES = sorted(HOUSE.rglob("*.py"))
 ONLY = {
     "gradio": ["page/"],
     "cachetools": ["page/"],
-    "httpx": ["page/visitors/sign_in.py"],
+    "httpx": ["page/visitors/sign_in.py", "server/cluster/by_model.py"],
     "torch": ["engine/", "backends/local/", "backends/audiocraft/worker.py"],
     "audiocraft": ["backends/audiocraft/worker.py"],
     "spaces": ["backends/zerogpu/backend.py"],
@@ -30,7 +30,7 @@ ONLY = {
     "huggingface_hub": ["engine/", "deploy/hub.py", "deploy/wish.py"],
     "sqlalchemy": ["library/", "server/"],
     "uvicorn": ["server/alone.py"],
-    "ray": ["server/cluster.py"],
+    "ray": ["server/cluster/"],
     "prometheus_client": ["server/metrics.py", "server/api/operating.py"],
     "soundfile": ["audio/files.py", "audio/clips.py", "audio/reader.py"],
     "imageio_ffmpeg": ["audio/ffmpeg.py"],

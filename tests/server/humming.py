@@ -71,13 +71,13 @@ class ServerProcess:
 
 
 def holding(go: Path) -> Hum:
-    """A backend that holds what it is to hold until ``go`` is there."""
+    """A backend that holds what it is to hold while ``go`` isn't there."""
     studio = Hum()
 
     def watch() -> None:
-        while not go.exists():
+        while True:
+            (studio.go.set if go.exists() else studio.go.clear)()
             time.sleep(0.02)
-        studio.go.set()
 
     threading.Thread(target=watch, daemon=True).start()
     return studio

@@ -190,6 +190,12 @@ class Jobs:
         with self._database.reading() as session:
             return _waiting(session)
 
+    def left_to_us(self) -> int:
+        """How many jobs are to be made, or are being made, while nobody waits for the answer."""
+        mine = (Job.status.in_(OPEN), Job.waiter.is_(None))
+        with self._database.reading() as session:
+            return session.scalar(select(func.count()).where(*mine)) or 0
+
     def output(self, name: str) -> Output | None:
         """What is known of a take's file; ``piece`` has its bytes."""
         with self._database.reading() as session:
