@@ -76,6 +76,7 @@ class Service:
             seconds=settings.api_seconds,
             at_once=settings.at_once,
             beat=beat,
+            models=settings.max_models,
         )
         self.closing = False
 

@@ -230,6 +230,17 @@ def test_several_jobs_are_made_at_once(tmp_path: Path) -> None:
         until(lambda: api.credits == pytest.approx(10 - 3 * PRICE))
 
 
+def test_a_model_that_is_loaded_makes_its_jobs_before_another_is_loaded(api: Api) -> None:
+    wish = {"prompt": "#hold", "duration": 1}
+    for model in ("nano", "small", "nano"):
+        api.post(f"/v2/musicgen-{model}", wish)
+    api.studio.begun.acquire()
+    api.studio.go.set()
+    until(lambda: len(api.studio.asked) == 3)
+    made = [str(each.model).rpartition("-")[2] for each in api.studio.asked]
+    assert made == ["nano", "nano", "small"]
+
+
 def test_who_waits_in_vain_gives_the_place_back(api: Api) -> None:
     api.post(f"/v2/{MODEL}", {"prompt": "#hold", "duration": 1})
     api.studio.begun.acquire()
