@@ -152,7 +152,7 @@ def _cluster(words: list[str]) -> int:
     parser = _cluster_parser()
     options = parser.parse_args(words)
     from musicgen_space.serve import serve_replicas  # not before: they import a web server
-    from musicgen_space.server.cluster.serving import Replicas
+    from musicgen_space.server.cluster.replicas import Replicas
 
     chosen = _chosen(options)
     try:

@@ -27,7 +27,7 @@ from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.settings import Settings
 
 if TYPE_CHECKING:
-    from musicgen_space.server.cluster.serving import Replicas
+    from musicgen_space.server.cluster.replicas import Replicas
     from musicgen_space.server.service import Service
 
 __all__ = [

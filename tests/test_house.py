@@ -28,7 +28,7 @@ ONLY = {
     "psutil": ["engine/"],
     "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/", "deploy/hub.py", "deploy/wish.py"],
-    "sqlalchemy": ["library/", "server/"],
+    "sqlalchemy": ["library/", "server/", "sqlite.py"],
     "uvicorn": ["server/alone.py"],
     "ray": ["server/cluster/"],
     "prometheus_client": ["server/metrics.py", "server/api/operating.py"],

@@ -22,7 +22,8 @@ from sqlalchemy import select
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidRequest, InvalidSetting
 from musicgen_space.server.accounts.keys import Keys
-from musicgen_space.server.cluster.serving import Replicas, serve_cluster
+from musicgen_space.server.cluster.replicas import Replicas
+from musicgen_space.server.cluster.serving import serve_cluster
 from musicgen_space.server.database import CREDIT, Database, Job
 from musicgen_space.server.jobs.store import COMPLETED
 from musicgen_space.settings import Settings

@@ -63,8 +63,14 @@ class ByModel:
     async def _place(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, whole = await _read(receive)
         model = self._model(body) if whole else None
-        if model is not None and await self._passed(scope, body, model, receive, send):
-            return
+        if model is not None:
+            # On its own: whoever goes is cancelled again and again, also while this hangs up.
+            passing = asyncio.create_task(self._passed(scope, body, model, receive, send))
+            try:
+                if await asyncio.shield(passing):
+                    return
+            finally:
+                passing.cancel()
         await self._api(scope, _after(body, receive, more=not whole), send)
 
     async def _passed(

@@ -18,7 +18,7 @@ from musicgen_space.errors import InvalidSetting
 from musicgen_space.server.api.catalogue import backend_for_api
 from musicgen_space.server.app import create_app
 from musicgen_space.server.cluster.by_model import ByModel
-from musicgen_space.server.cluster.serving import Replicas
+from musicgen_space.server.cluster.replicas import Replicas
 from musicgen_space.server.service import Service
 from musicgen_space.settings import Settings
 

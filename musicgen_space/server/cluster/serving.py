@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,34 +10,12 @@ from pathlib import Path
 from musicgen_space.backends import open_backends
 from musicgen_space.backends.base import Backend
 from musicgen_space.errors import InvalidSetting
-from musicgen_space.request import Limit, checked_number
+from musicgen_space.server.cluster.replicas import Replicas
 from musicgen_space.settings import Settings
 
-__all__ = ["Replicas", "serve_cluster"]
+__all__ = ["serve_cluster"]
 
 _CODE = Path(__file__).parents[3]  # servers on this machine run this very code
-_MOST = 1000
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Replicas:
-    """How many servers, each with so many ``gpus``: ``count``, and more while there is more to do
-    than they can at once, up to ``most`` (None: no more).
-
-    ``address`` is the Ray cluster's that they join, None: one that begins here and ends with this
-    process. Raises ``InvalidRequest``.
-    """
-
-    count: int = 1
-    most: int | None = None
-    gpus: float = 0.0
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        checked_number("replicas", self.count, Limit(1, _MOST, 1, 1))
-        if self.most is not None:
-            checked_number("max-replicas", self.most, Limit(self.count, _MOST, self.count, 1))
-        checked_number("gpus", self.gpus, Limit(0.0, 16.0, 0.0, 0.1))
 
 
 @contextmanager
