@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import yaml
 from sqlalchemy import select
 
 from musicgen_space.backends.base import Backend
@@ -26,18 +27,21 @@ from musicgen_space.server.cluster.replicas import Replicas
 from musicgen_space.server.cluster.serving import serve_cluster
 from musicgen_space.server.database import CREDIT, Database, Job
 from musicgen_space.server.jobs.store import COMPLETED
-from musicgen_space.settings import Settings
+from musicgen_space.settings import VARIABLES, Settings
 from tests.server.fixtures import PRICE, settings_in, until
 from tests.server.humming import holding
+from tests.servers.app import ROOT
 
-WITH_RAY = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None,
-    reason="needs Ray: pip install 'musicgen-space[cluster]'",
-)
-RAY_S_OWN = pytest.mark.filterwarnings("ignore")
+RAY = importlib.util.find_spec("ray") is not None
 MODEL = "meta-musicgen-medium"
 LIVE = "/v1/audio/generate"
 TIMES = {"beat": 0.2, "lease": 3.0}
+
+
+def with_ray(test: Callable[..., None]) -> Callable[..., None]:
+    """Where it is installed; it warns of itself."""
+    needs = pytest.mark.skipif(not RAY, reason="needs Ray: pip install 'musicgen-space[cluster]'")
+    return needs(pytest.mark.filterwarnings("ignore")(test))
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,7 @@ def asked(cluster: Cluster, statuses: list[int]) -> Iterator[None]:
             thread.join()
 
 
-@WITH_RAY
-@RAY_S_OWN
+@with_ray
 def test_replicas_are_one_server(cluster: Cluster) -> None:
     client, wish = cluster.client, {"prompt": "jazz", "duration": 1}
     named = {"idempotency-key": "mine"}
@@ -144,8 +147,7 @@ def test_replicas_are_one_server(cluster: Cluster) -> None:
     assert cluster.paid == pytest.approx(3)
 
 
-@WITH_RAY
-@RAY_S_OWN
+@with_ray
 def test_sound_is_heard_from_the_server_that_has_its_model(cluster: Cluster) -> None:
     for _ in range(3):
         for model in ("musicgen-nano", "musicgen-small"):
@@ -164,8 +166,7 @@ def test_sound_is_heard_from_the_server_that_has_its_model(cluster: Cluster) -> 
     assert stranger.status_code == 401
 
 
-@WITH_RAY
-@RAY_S_OWN
+@with_ray
 def test_who_hangs_up_ends_the_music_of_another_server_too(cluster: Cluster) -> None:
     for model in ("musicgen-nano", "musicgen-small"):
         wish = {"input": "#hold", "audio_length": 1, "model": model}
@@ -175,8 +176,7 @@ def test_who_hangs_up_ends_the_music_of_another_server_too(cluster: Cluster) -> 
     assert cluster.paid == 0
 
 
-@WITH_RAY
-@RAY_S_OWN
+@with_ray
 def test_the_kill_of_a_server_loses_no_job(cluster: Cluster) -> None:
     links = cluster.submitted(6, "#hold")
     until(lambda: [job.status for job in cluster.jobs()].count("PROCESSING") == 2)
@@ -188,8 +188,7 @@ def test_the_kill_of_a_server_loses_no_job(cluster: Cluster) -> None:
     until(lambda: len(servers()) == 2)  # Ray has replaced it
 
 
-@WITH_RAY
-@RAY_S_OWN
+@with_ray
 def test_a_rolling_update_drops_nothing(cluster: Cluster) -> None:
     from ray import serve
 
@@ -209,7 +208,7 @@ def test_a_rolling_update_drops_nothing(cluster: Cluster) -> None:
     assert cluster.paid == pytest.approx(len(statuses) + 2)
 
 
-@WITH_RAY
+@with_ray
 def test_a_server_without_its_threads_is_not_well(tmp_path: Path) -> None:
     from musicgen_space.server.cluster.replica import Server
 
@@ -223,7 +222,7 @@ def test_a_server_without_its_threads_is_not_well(tmp_path: Path) -> None:
     server.check_health()  # it ends because it is to
 
 
-@WITH_RAY
+@with_ray
 @pytest.mark.parametrize(
     ("requests", "jobs", "servers"), [(0, 0, 0), (8, 0, 1), (9, 0, 2), (0, 40, 5), (10, 30, 5)]
 )
@@ -241,6 +240,40 @@ def test_there_are_as_many_servers_as_make_all_at_once(
 
     context: Any = Context
     assert wanted(context)[0] == servers
+
+
+def manifest() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docs/rayservice.yaml").read_text("utf-8"))
+    return found
+
+
+def test_the_manifest_names_what_is_there() -> None:
+    found = manifest()
+    assert (found["apiVersion"], found["kind"]) == ("ray.io/v1", "RayService")
+    assert {*found["spec"]} == {"upgradeStrategy", "serveConfigV2", "rayClusterConfig"}
+    cluster = found["spec"]["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    containers = [each["template"]["spec"]["containers"][0] for each in groups]
+    ours = {each.name for each in VARIABLES.values()} | {"RAY_USAGE_STATS_ENABLED"}
+    assert all({each["name"] for each in container["env"]} <= ours for container in containers)
+    assert len({container["image"] for container in containers}) == 1
+    [application] = yaml.safe_load(found["spec"]["serveConfigV2"])["applications"]
+    module, _, function = application["import_path"].partition(":")
+    file = ROOT / f"{module.replace('.', '/')}.py"
+    assert f"\ndef {function}(" in file.read_text(encoding="utf-8")
+
+
+@with_ray
+def test_ray_reads_the_manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from musicgen_space.server.cluster.replica import application
+
+    monkeypatch.setenv("MUSICGEN_DATABASE", f"sqlite:///{tmp_path}/server.db")
+    found = yaml.safe_load(manifest()["spec"]["serveConfigV2"])
+    [schema] = ServeDeploySchema.model_validate(found).applications
+    scaling = application(schema.args)._bound_deployment._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 4)
 
 
 def test_numbers_of_servers_are_checked() -> None:
