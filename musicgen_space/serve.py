@@ -27,7 +27,7 @@ from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.settings import Settings
 
 if TYPE_CHECKING:
-    from musicgen_space.server.cluster import Replicas
+    from musicgen_space.server.cluster.replicas import Replicas
     from musicgen_space.server.service import Service
 
 __all__ = [
@@ -175,7 +175,7 @@ def serve_replicas(settings: Settings, replicas: Replicas) -> int:
 
     Raises ``InvalidSetting`` where that can't be.
     """
-    from musicgen_space.server.cluster import serve_cluster  # not before: it imports Ray
+    from musicgen_space.server.cluster.serving import serve_cluster  # not before: it imports Ray
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     check_address(settings)

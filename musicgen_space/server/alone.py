@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -42,9 +43,22 @@ def serve_alone(service: Service) -> Iterator[None]:
     thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.02)
+    _drop_stalled(server, service.stall)
     try:
         yield
     finally:
         service.close()  # while it still answers whoever waits
         server.should_exit = True
         thread.join()
+
+
+def _drop_stalled(server: uvicorn.Server, seconds: float) -> None:
+    """Let the kernel drop connections whose reader takes nothing for so long.
+
+    Else what was sent before waits for that reader, and the connection with it, however often it is
+    closed. Sockets have the option from the one that listens; only Linux has it.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        for listening in (each for part in server.servers for each in part.sockets):
+            option = socket.TCP_USER_TIMEOUT, round(1000 * seconds)
+            listening.setsockopt(socket.IPPROTO_TCP, *option)

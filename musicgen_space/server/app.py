@@ -43,7 +43,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(audio_routes(service))
     app.include_router(live_routes(service))
     app.include_router(segmind_routes(service))
-    return Watched(app, service.metrics)
+    return Watched(app, service.metrics, service.stall)
 
 
 def in_front_of(api: ASGIApp) -> Callable[[ASGIApp], ASGIApp]:

@@ -45,13 +45,20 @@ class Service:
     """The parts of one server over ``backend``; raises ``InvalidSetting`` for no database.
 
     Every ``beat`` seconds it tells other servers that it is there; those that hear nothing for the
-    seconds of a ``lease`` take its jobs over.
+    seconds of a ``lease`` take its jobs over. Who reads nothing of an answer for ``stall`` seconds
+    gets no more of it.
     """
 
     def __init__(
-        self, settings: Settings, backend: Backend, *, beat: float = 5.0, lease: float = 20.0
+        self,
+        settings: Settings,
+        backend: Backend,
+        *,
+        beat: float = 5.0,
+        lease: float = 20.0,
+        stall: float = 60.0,
     ) -> None:
-        self.settings = settings
+        self.settings, self.stall = settings, stall
         self.database = Database(settings.database or "")
         self.keys = Keys(self.database)
         self.access = Access(self.keys, open_here=not settings.strangers)
@@ -71,6 +78,7 @@ class Service:
             seconds=settings.api_seconds,
             at_once=settings.at_once,
             beat=beat,
+            models=settings.max_models,
         )
         self.closing = False
 

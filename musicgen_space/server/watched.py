@@ -14,6 +14,7 @@ import uuid
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen_space.server.metrics import Metrics
@@ -22,30 +23,31 @@ __all__ = ["Cut", "Watched"]
 
 log = logging.getLogger(__name__)
 
-_SEND_SECONDS = 60  # for a client to take a piece of an answer
-
 
 class Cut(Exception):
     """Ends an answer in the middle, so that its reader sees that it isn't whole."""
 
 
 class Watched:
-    """``app``, watched. The log has no key, prompt or address: only what is ours."""
+    """``app``, watched. The log has no key, prompt or address: only what is ours.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    A client has ``stall`` seconds to take a piece of an answer.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, stall: float) -> None:
+        self._app, self._metrics, self._stall = app, metrics, stall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        seen = _Seen(send)
+        seen = _Seen(send, self._stall)
         try:
             await self._app(scope, receive, seen.send)
         except Exception as error:  # the connection ends in the middle of the answer
             seen.cut = True
-            if not isinstance(error, TimeoutError | Cut):
+            if not isinstance(error, TimeoutError | Cut | ClientDisconnect):
                 # Without its words, in which a prompt may be.
                 frames = "".join(traceback.format_tb(error.__traceback__))
                 log.error("Request %s failed: %s\n%s", seen.id, type(error).__name__, frames)
@@ -87,8 +89,8 @@ def _method_of(scope: Scope) -> str:
 class _Seen:
     """What is seen of an answer while it is sent."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, stall: float) -> None:
+        self._send, self._stall = send, stall
         self.id, self.status, self.cut = uuid.uuid4().hex, 0, False
         self.began = time.monotonic()
 
@@ -97,5 +99,5 @@ class _Seen:
         if message["type"] in ("http.response.start", "websocket.accept"):
             headers = MutableHeaders(scope=message)
             self.id = headers.setdefault("x-request-id", self.id)
-        async with asyncio.timeout(_SEND_SECONDS):
+        async with asyncio.timeout(self._stall):
             await self._send(message)

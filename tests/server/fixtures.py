@@ -158,6 +158,18 @@ class Api:
         raise AssertionError("the job has no end")
 
 
+def sent(
+    api: Api, path: str, fields: dict[str, Any], *more: str, missing: int = 0
+) -> socket.socket:
+    """A connection on which a request was sent, but for so many bytes that are ``missing``."""
+    body = json.dumps(fields).encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"x-api-key: {api.key}", *more]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body) + missing}"]
+    connection = socket.create_connection(("127.0.0.1", api.service.settings.port))
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+    return connection
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -171,9 +183,9 @@ def settings_in(folder: Path, **fields: Any) -> Settings:
 
 
 @contextmanager
-def serving_api(settings: Settings, beat: float = 0.05) -> Iterator[Api]:
+def serving_api(settings: Settings, beat: float = 0.05, stall: float = 60.0) -> Iterator[Api]:
     studio = Hum(settings)
-    service = Service(settings, studio, beat=beat)
+    service = Service(settings, studio, beat=beat, stall=stall)
     service.start()
     account, key = service.keys.add("tests", balance=10)
     client = httpx.Client(

@@ -15,10 +15,10 @@ from musicgen_space.server.api import contract
 from musicgen_space.server.api.contract import Refused
 from musicgen_space.server.database import OWNER, Account
 
-__all__ = ["Access", "fields_of", "job_name"]
+__all__ = ["BODY_SECONDS", "MOST_BYTES", "Access", "fields_of", "job_name"]
 
-_MOST_BYTES = 8 * 2**20  # of a body: clips are in it
-_BODY_SECONDS = 30
+MOST_BYTES = 8 * 2**20  # of a body: clips are in it
+BODY_SECONDS = 30
 _NAME_CHARACTERS = 255
 
 
@@ -78,7 +78,7 @@ async def fields_of(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Refused(contract.wrong_content_type())
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(BODY_SECONDS):
             body = await _body(request)
     except TimeoutError:
         raise Refused(contract.error(408, "The body did not come in time")) from None
@@ -89,8 +89,8 @@ async def _body(request: Request) -> bytes:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > _MOST_BYTES:
-            raise Refused(contract.error(413, f"A body must have at most {_MOST_BYTES} bytes"))
+        if len(body) > MOST_BYTES:
+            raise Refused(contract.error(413, f"A body must have at most {MOST_BYTES} bytes"))
     return bytes(body)
 
 
