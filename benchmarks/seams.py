@@ -7,9 +7,11 @@ log-mel spectra just before and just after, over 50 ms (a click, a change of tex
 change of sound) and 2 s (a change of music). What is reported is the share of other moments
 that change less than a seam: 50 % on average, and above 95 % for one seam in twenty, if seams
 are like any other moment. The control has seams that must stand out: stretches of unrelated
-takes, one after the other. Run it from the project's root::
+takes, one after the other. ``--live`` judges a live passage whose windows share so many seconds.
+Run it from the project's root::
 
-    python -m benchmarks.seams [--model FOLDER] [--takes 6] [--seconds 84] [--json FILE]
+    python -m benchmarks.seams [--model FOLDER] [--takes 6] [--seconds 84] [--live SECONDS]
+        [--json FILE]
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ from transformers.audio_utils import mel_filter_bank
 
 from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.windows import windows
+from musicgen_space.engine.live.passage import Passage
+from musicgen_space.engine.scheduler.events import Made
+from musicgen_space.engine.scheduler.scheduler import Scheduler
+from musicgen_space.engine.windows import WINDOW_SECONDS, windows
+from musicgen_space.live import LiveWish
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 
@@ -45,6 +51,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=embedded_folder(), metavar="FOLDER")
     parser.add_argument("--takes", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=84)
+    parser.add_argument("--live", type=float, metavar="SECONDS")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/seams.json"))
     options = parser.parse_args()
 
@@ -56,13 +63,17 @@ def main() -> None:
     ]
     takes = []
     for request in requests:
-        takes.append(made(model, request))
+        takes.append(
+            made(model, request) if options.live is None else played(model, request, options.live)
+        )
         print(f"made {request.duration:g} s: {request.prompt}", flush=True)
     rate = model.codec.frame_rate
-    seams = [
-        (window.start + window.known) / rate
-        for window in windows(0, round(options.seconds * rate), rate)
-    ][1:]
+    if options.live is None:
+        frames = round(options.seconds * rate)
+        seams = [(each.start + each.known) / rate for each in windows(0, frames, rate)][1:]
+    else:
+        stride = WINDOW_SECONDS - options.live
+        seams = [*np.arange(WINDOW_SECONDS, options.seconds - max(SPANS), stride)]
     report = {
         "model": options.model.name,
         "seconds": options.seconds,
@@ -78,6 +89,21 @@ def made(model: MusicGen, request: MusicRequest) -> np.ndarray:
     """The sound of a request in mono, [n]."""
     pieces = [piece.samples for piece in generate(model, request)]
     mono: np.ndarray = np.concatenate(pieces, axis=-1)[0].mean(axis=0)
+    return mono
+
+
+def played(model: MusicGen, request: MusicRequest, shared: float) -> np.ndarray:
+    """As much of a live passage in mono, [n], whose windows share so many seconds."""
+    passage = Passage(model, LiveWish(request), request.seed)
+    passage.shared_seconds = shared
+    pieces: list[np.ndarray] = []
+    wanted = round(request.duration * model.codec.sample_rate)
+    with Scheduler(model) as scheduler:
+        scheduler.begin(lambda: passage)
+        while sum(piece.shape[-1] for piece in pieces) < wanted:
+            events = scheduler.step()
+            pieces += [each.piece.samples for each in events if isinstance(each, Made)]
+    mono: np.ndarray = np.concatenate(pieces, axis=-1)[0, :, :wanted].mean(axis=0)
     return mono
 
 
