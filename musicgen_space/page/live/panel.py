@@ -104,8 +104,8 @@ class LivePanel:
         """
         backend, model, chosen_models = place
         seen = [takes, backend, model, prompt, *(form[name] for name in _FORM), *own.choice]
-        asked = [self.panel.wish, prompt.change, backend.change, model.change]
-        gr.on(asked, None, seen, self.panel, js=_WISH, **QUIET)
+        for event in (self.panel.wish, prompt.change, backend.change, model.change):
+            event(None, seen, self.panel, js=_WISH, **QUIET)
         self.panel.begun(self.sessions.belongs, self.panel, queue=False, **QUIET)
         self.panel.smaller(
             lambda name, chosen: [EMBEDDED_MODEL, {**chosen, name: EMBEDDED_MODEL}],

@@ -99,7 +99,7 @@ class LiveSession:
         recording = self._recorded
         for earlier in [*self._folder.glob("*.flac"), *self._folder.glob("*.cue")]:
             earlier.unlink(missing_ok=True)
-        return recording.flac(), recording.cue_sheet(name)
+        return recording.flac().replace(self._folder / name), recording.cue_sheet(name)
 
     def close(self) -> None:
         """Stop, and remove what was recorded once it has."""
