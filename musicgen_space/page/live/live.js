@@ -51,6 +51,7 @@ async function ask(name, sent) {
 
 // In the gesture that asks for it, else browsers allow no sound.
 async function begin(changes = {}) {
+  if (props.refusals[form.backend]) return showPanel();
   const mine = ++attempt;
   openSound();
   showPanel();

@@ -64,6 +64,11 @@ class LiveSession:
         )
         self._thread.start()
 
+    def wait(self) -> None:
+        """Until it has ended."""
+        if self._thread is not None:
+            self._thread.join()
+
     def stop_after(self, seconds: float) -> None:
         """Stop unless this is said again within ``seconds``."""
         if self._ending is not None:
@@ -117,8 +122,8 @@ class LiveSession:
         return self._recording
 
     def _play(self, after: LiveSession | None) -> None:
-        if after is not None and after._thread is not None:
-            after._thread.join()
+        if after is not None:
+            after.wait()
         try:
             for update in self._backend.live(self.controls, self._visitor):
                 self._take_in(update)
