@@ -167,7 +167,7 @@ def build_page(
         page.unload(studio.leave)
         programs = Programs(backends, studio.spending, audience)
         endpoints = programs.offer(page)
-    page.plain_form = PlainForm(programs.parameters, endpoints)
+    page.plain_form, page.live = PlainForm(programs.parameters, endpoints), live.sessions
     page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
 

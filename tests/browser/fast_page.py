@@ -73,6 +73,7 @@ class Humming(Backend):
             speed = 0.7 if request.model == "unknown" else 10.0
             yield Heard(hum, RATE, told / 10, request.prompt, speed=speed)
             told += 1
+        print("The hum ends.", flush=True)
 
     def _sound(self, request: MusicRequest) -> np.ndarray:
         at = np.arange(round(request.duration * RATE), dtype=np.float32) / RATE

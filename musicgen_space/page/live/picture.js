@@ -24,7 +24,7 @@ function setPhase(now) {
   if (phase === "playing") {
     part("keep").disabled = !props.keeps;
     part("record").disabled = false;
-    say("");
+    say(slow());
   }
   home.dispatchEvent(new CustomEvent("musicgen:live-plays", { detail: plays() }));
   showSystem();

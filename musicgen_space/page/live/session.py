@@ -27,6 +27,7 @@ __all__ = ["LiveSession"]
 log = logging.getLogger(__name__)
 
 _WAIT = 1.0  # seconds that a page waits for news
+_PATIENCE = 5.0  # seconds that it may take to end
 _MOST_AT_ONCE = 20  # pieces, about three seconds
 
 _SILENT = Message("There was nothing to hear yet.")
@@ -64,10 +65,10 @@ class LiveSession:
         )
         self._thread.start()
 
-    def wait(self) -> None:
-        """Until it has ended."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Until it has ended, no longer than so many ``seconds``."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(seconds)
 
     def stop_after(self, seconds: float) -> None:
         """Stop unless this is said again within ``seconds``."""
@@ -107,8 +108,9 @@ class LiveSession:
         return recording.flac().replace(self._folder / name), recording.cue_sheet(name)
 
     def close(self) -> None:
-        """Stop, and remove what was recorded once it has."""
+        """Stop, and remove what was recorded."""
         self.controls.stop()
+        self.wait(_PATIENCE)
         if self._ending is not None:
             self._ending.cancel()
         if self._recording is not None:

@@ -153,6 +153,8 @@ class LiveSessions:
             sessions = [*self._sessions.values()]
             self._sessions.clear()
         for session in sessions:
+            session.controls.stop()
+        for session in sessions:
             session.close()
         if self._folder is not None:
             self._folder.cleanup()

@@ -38,7 +38,7 @@ document.addEventListener("keydown", (event) => {
   const { key, target } = event;
   if (!isOurs(target) || !home.hasAttribute("data-live") || event.defaultPrevented) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (document.querySelector("[role=listbox], dialog[open]")) return;
+  if (target.matches("[role=combobox][aria-expanded=true]") || document.querySelector("dialog[open]")) return;
   const typing = target.closest("input:not([type=range]), textarea, select, [contenteditable]");
   if (key === "Escape" && plays()) end();
   else if (key.toLowerCase() === "k" && !typing && home.dataset.keys !== "off") toggle();
@@ -46,7 +46,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-part("silence").addEventListener("pause", () => end()); // by a headset or the system
+// By a headset or the system; the news of a pause of ours come late, it may play again by then.
+part("silence").addEventListener("pause", ({ target }) => { if (target.paused) end(); });
 
 // A page that sounds through Web Audio alone is put to sleep with the screen, and has no buttons
 // there. With a file that plays, be it silent, the music goes on.
