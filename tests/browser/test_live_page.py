@@ -97,7 +97,7 @@ def test_it_sounds_for_twenty_seconds_without_a_gap(page: Page) -> None:
     page.evaluate(TAP)
     play(page, "lo-fi music with a soothing melody")
     page.wait_for_function(f"{SECONDS} >= 20")
-    assert part(page, "time").inner_text() >= "0:15"
+    assert part(page, "clock").inner_text() >= "0:15"
     live_button(page).click()
     expect(page.locator(".live")).to_have_attribute("data-phase", "idle")
     pieces = tapped(page)
@@ -149,7 +149,7 @@ def test_chips_knobs_and_a_second_prompt_change_it_while_it_plays(humming: Page)
     assert pitch(humming) == hum_of("jazz, funk")
     humming.fill("#prompt textarea", "")
     part(humming, "change").click()
-    expect(part(humming, "status")).to_contain_text("must not be empty")
+    expect(part(humming, "state")).to_contain_text("must not be empty")
     expect(part(humming, "heard")).to_have_text("jazz, funk")
     fader = humming.get_by_role("slider", name="From the prompt to the second prompt")
     expect(fader).to_be_disabled()
@@ -185,7 +185,7 @@ def test_it_works_by_keyboard_alone(humming: Page) -> None:
     assert [name for name in reached if name] == ORDER
     humming.keyboard.press("Escape")
     expect(part(humming, "announcement")).to_have_text("Now: jazz")
-    expect(part(humming, "status")).to_have_text("Live music has stopped.")
+    expect(part(humming, "state")).to_have_text("Live music has stopped.")
     for _ in range(2):
         humming.keyboard.press("Shift+Tab")  # to a slider: in other fields it is a letter
     humming.keyboard.press("k")
@@ -200,7 +200,7 @@ def test_what_was_heard_is_kept_and_downloaded(humming: Page) -> None:
     expect(part(humming, "heard")).to_have_text("jazz, lo-fi")
     live_button(humming).click()
     part(humming, "keep").click()
-    expect(part(humming, "status")).to_have_text("Kept in your takes.")
+    expect(part(humming, "state")).to_have_text("Kept in your takes.")
     take = humming.locator("#library .take").first
     expect(take.locator(".name")).to_have_text("jazz → jazz, lo-fi")
 
@@ -266,17 +266,17 @@ def test_where_it_is_not_made_and_where_it_is_too_slow_is_said(humming: Page) ->
     choose_segmind(humming)
     humming.fill("#prompt textarea", "jazz")
     live_button(humming).click()
-    expect(part(humming, "status")).to_have_text(
+    expect(part(humming, "state")).to_have_text(
         "Live music is not made on Segmind: choose another place."
     )
     expect(part(humming, "play")).to_be_disabled()
     humming.locator("#backend label").first.click()
     expect(part(humming, "play")).to_be_enabled()
-    expect(part(humming, "status")).to_have_text("")
+    expect(part(humming, "state")).to_have_text("")
     humming.locator("#model input").click()
     humming.get_by_role("option", name="unknown").click()
     part(humming, "play").click()
-    expect(part(humming, "status")).to_contain_text("too slow here, at 0.7× real time")
+    expect(part(humming, "state")).to_contain_text("too slow here, at 0.7× real time")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -293,7 +293,7 @@ def test_nothing_serious_is_found_and_nothing_moves_while_it_plays(
     humming.evaluate("document.querySelector('#words [aria-pressed]').click()")
     expect(part(humming, "heard")).to_have_text("jazz, lo-fi")
     humming.evaluate("document.querySelector('#play-live button').click()")
-    expect(part(humming, "status")).not_to_be_empty()
+    expect(part(humming, "state")).not_to_be_empty()
     assert humming.evaluate("shifts.reduce((sum, [value]) => sum + value, 0)") < 0.02
 
 

@@ -7,7 +7,7 @@ let drawing = 0;          // the timer of the next picture
 let speed = null;         // × real time, once the server knows it
 let shownPrompt = "";     // what was said to be heard
 
-const say = (words) => { part("status").textContent = words; };
+const say = (words) => { part("state").textContent = words; };
 const sayAloud = (words) => { part("announcement").textContent = words; };
 const clock = (seconds) =>
   `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
@@ -77,7 +77,7 @@ function animate() {
   clearTimeout(drawing);
   showPrompts();
   const seconds = secondsHeard();
-  if (seconds !== null) part("time").textContent = clock(seconds);
+  if (seconds !== null) part("clock").textContent = clock(seconds);
   if (!document.hidden) draw();
   // The machine that draws may be the one that makes the music: 15 pictures a second do.
   if (plays()) drawing = setTimeout(animate, 66);
