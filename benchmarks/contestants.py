@@ -126,7 +126,12 @@ def musicgen_space(options: Namespace) -> Loaded:
 def transformers(options: Namespace) -> Loaded:
     """``generate`` of transformers, in float32, which is its fastest here."""
     import torch
-    from transformers import AutoTokenizer, DynamicCache, MusicgenForConditionalGeneration
+    from transformers import (
+        AutoTokenizer,
+        DynamicCache,
+        EncoderDecoderCache,
+        MusicgenForConditionalGeneration,
+    )
 
     model = MusicgenForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32)
     model.eval()
@@ -145,11 +150,11 @@ def transformers(options: Namespace) -> Loaded:
         # Two rows, since there is guidance.
         text = torch.randn(2, inputs.input_ids.shape[1], config.hidden_size)
         codes = torch.randint(config.vocab_size, (2 * config.num_codebooks, seconds * FRAME_RATE))
-        cache = DynamicCache()
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
         def step(codes: torch.Tensor = codes[:, :1]) -> None:
             with torch.inference_mode():
-                model.decoder(codes, encoder_hidden_states=text, past_key_values=cache)
+                model.decoder(codes, None, text, None, cache)
 
         step(codes)
         return step

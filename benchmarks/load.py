@@ -1,153 +1,208 @@
-"""How the HTTP API bears many clients at once: waiting times, refusals, memory.
+"""How the HTTP API bears many clients at once, and what happens to them and to it meanwhile.
 
-Each client sends one call after the other: Segmind's v1, v2 followed to its end, and one whose
-sound is sent while it is made. Measured are how long each kind takes, and to the first sound; what
-was refused; how much memory the server has taken by the end; and that each take that was made was
-paid once. The backend hums at 100 × real time, so the server's own part shows; ``--url`` and
-``--key`` take another server, of which memory and money aren't known. Run it from the project's
-root::
+Each client sends one request after the other: Segmind's v1, v2 followed to its file, and one whose
+sound is sent while it is made. Among them are clients that hang up in the middle of the request, of
+waiting and of the sound, that read slowly, and that send too much or nonsense; at half time the
+server is killed, and starts again. Then the books are read: what became of each job that was taken,
+and whether each take was paid once. Measured is the time to the first byte of an answer, by kind.
 
-    python -m benchmarks.load [--clients 8] [--calls 10] [--seconds 2] [--database URL]
+The backend hums at 100 × real time, so the server's own part shows. ``--calm`` leaves the faults
+out and shows how much it bears; ``--url`` and ``--key`` take another server for that, whose books
+can't be read. Run it from the project's root::
+
+    python -m benchmarks.load [--clients 32] [--requests 200] [--seconds 2] [--calm]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
-import statistics
+import platform
 import tempfile
 import threading
 import time
-from collections import Counter, defaultdict
-from contextlib import ExitStack
-from itertools import cycle, islice
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import httpx
 import psutil
+from sqlalchemy import select
 
+from benchmarks.clients import CALM, FAULTY, Client, Outcome, Wishes
 from musicgen_space.server.accounts.keys import Keys, as_credits
-from musicgen_space.server.database import Database
-from tests.servers.app import serving
+from musicgen_space.server.database import Database, Job
+from musicgen_space.server.jobs.store import COMPLETED, OPEN
+from tests.server.fixtures import PRICE
+from tests.server.humming import ServerProcess
 
-ALONE = """
-from musicgen_space.serve import serve
-from musicgen_space.settings import Settings
-from tests.browser.fast_page import Humming
-serve(Settings.from_environment(), lambda _: {"local": Humming()}, api_only=True)
-"""
-MODEL = "meta-musicgen-medium"
-PRICE = 0.01
+BALANCE = 1e6
+_SETTLED_SECONDS = 60.0
 
 
-class Client:
-    """One of the many, with what it has met."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent: ``seconds`` are those of music in a take."""
 
-    def __init__(self, url: str, key: str, seconds: float, notes: Notes) -> None:
-        self._http = httpx.Client(
-            base_url=url, headers={"x-api-key": key}, timeout=600, trust_env=False
-        )
-        self._wish = {"prompt": "jazz", "duration": seconds}
-        self._notes = notes
-
-    def run(self, calls: int) -> None:
-        """So many calls, of each kind in turns."""
-        with self._http:
-            for call in islice(cycle((self.waits, self.polls, self.hears)), calls):
-                began = time.perf_counter()
-                if call():
-                    self._notes.took[call.__name__].append(time.perf_counter() - began)
-
-    def waits(self) -> bool:
-        """v1."""
-        return self._noted(self._http.post(f"/v1/{MODEL}", json=self._wish))
-
-    def polls(self) -> bool:
-        """v2, asked for ten times a second."""
-        answer = self._http.post(f"/v2/{MODEL}", json=self._wish)
-        if not self._noted(answer):
-            return False
-        links = answer.json()
-        while (status := self._http.get(links["status_url"])).json()["status"] != "COMPLETED":
-            status.raise_for_status()
-            time.sleep(0.1)
-        output = self._http.get(links["response_url"]).json()["output"]
-        return self._http.get(output).raise_for_status().is_success
-
-    def hears(self) -> bool:
-        """Sound while it is made."""
-        wish = {"input": "jazz", "audio_length": self._wish["duration"]}
-        began = time.perf_counter()
-        with self._http.stream("POST", "/v1/audio/generate", json=wish) as answer:
-            for number, _ in enumerate(answer.iter_raw()):
-                if not number:
-                    self._notes.took["first sound"].append(time.perf_counter() - began)
-            return self._noted(answer)
-
-    def _noted(self, answer: httpx.Response) -> bool:
-        self._notes.statuses[answer.status_code] += 1
-        if answer.status_code == 429:  # as it is told to, but not for long
-            time.sleep(min(1.0, float(answer.headers.get("retry-after", 1))))
-        return answer.is_success
+    clients: int = 32
+    requests: int = 200
+    seconds: float = 2.0
+    calm: bool = False
 
 
-class Notes:
-    """What all clients have met."""
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What became of the jobs that were taken, and of the money, in credits."""
 
-    def __init__(self) -> None:
-        self.took: defaultdict[str, list[float]] = defaultdict(list)
-        self.statuses: Counter[int] = Counter()
+    accepted: int
+    finished: int
+    failed_and_reported: int
+    lost: int
+    charged_twice: int
+    unpaid: int
+    credits_left: float
+    credits_expected: float
+
+    @property
+    def balanced(self) -> bool:
+        """Whether nothing is lost, paid twice or not at all."""
+        wrong = self.lost, self.charged_twice, self.unpaid
+        return not any(wrong) and abs(self.credits_left - self.credits_expected) < 1e-6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--calls", type=int, default=10, help="of each client")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=200, help="of all clients together")
     parser.add_argument("--seconds", type=float, default=2, help="of music in a take")
+    parser.add_argument("--calm", action="store_true", help="no faults, and nobody is killed")
     parser.add_argument("--database", metavar="URL", help="(default: SQLite in a new folder)")
     parser.add_argument("--url", help="of a server that runs")
     parser.add_argument("--key", default="", help="of that server")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/load.json"))
     options = parser.parse_args()
-    with ExitStack() as stack:
-        if options.url:
-            load(options, options.url, options.key)
-            return
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = options.database or f"sqlite:///{folder}/server.db"
-        database = Database(url)
-        stack.callback(database.close)
-        account, key = Keys(database).add("load", balance=1e6, per_minute=10_000)
-        settings = {"MUSICGEN_DATABASE": url, "MUSICGEN_API_PRICE": str(PRICE)}
-        command = ("-c", ALONE)
-        address = stack.enter_context(serving(folder / "log", *command, path="/readyz", **settings))
-        made = load(options, address, key)
-        paid = (1e6 - as_credits(Keys(database).account(account).credits)) / PRICE
-        print(f"takes made: {made}, paid: {paid:.0f}")
+    load = Load(options.clients, options.requests, options.seconds, options.calm or options.url)
+    if options.url:
+        report = told(load, *sent(load, options.url, options.key))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            report = measured(load, options.database or f"sqlite:///{folder}/server.db")
+    show(report)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report, indent=2))
 
 
-def load(options: argparse.Namespace, url: str, key: str) -> int:
-    """Send it all, and print what came of it; → how many takes were made."""
-    notes = Notes()
-    clients = [Client(url, key, options.seconds, notes) for _ in range(options.clients)]
-    threads = [threading.Thread(target=each.run, args=(options.calls,)) for each in clients]
+def measured(load: Load, database_url: str) -> dict[str, Any]:
+    """A server of its own under a load; → what came of it."""
+    with closing(Database(database_url)) as database:
+        account, key = Keys(database).add("load", balance=BALANCE, per_minute=10_000)
+        with ServerProcess(database_url, at_once=8) as server:
+            outcomes, seconds = sent(load, server.url, key, None if load.calm else server)
+            books = kept(database, account, outcomes)
+            memory = psutil.Process(server.process.pid).memory_info().rss
+    report = told(load, outcomes, seconds)
+    return report | {"books": dataclasses.asdict(books), "memory_mb": round(memory / 2**20)}
+
+
+def sent(
+    load: Load, url: str, key: str, killed: ServerProcess | None = None
+) -> tuple[list[Outcome], float]:
+    """Send it all, and kill a server in the middle; → what clients met, and how long it took."""
+    wishes = Wishes(CALM if load.calm else FAULTY, load.requests)
+    clients = [Client(url, key, load.seconds) for _ in range(load.clients)]
+    threads = [threading.Thread(target=each.run, args=(wishes,)) for each in clients]
     began = time.perf_counter()
     for thread in threads:
         thread.start()
+    if killed is not None:
+        wishes.half.wait()
+        killed.kill()
+        killed.start()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - began
-    made = sum(len(times) for kind, times in notes.took.items() if kind != "first sound")
-    print(
-        f"{options.clients} clients, {made} takes in {seconds:.1f} s: {made / seconds:.1f} a second"
+    return wishes.outcomes, time.perf_counter() - began
+
+
+def kept(database: Database, account: str, outcomes: list[Outcome]) -> Books:
+    """What the database says, once nothing is under way any more."""
+    until = time.monotonic() + _SETTLED_SECONDS
+    while any(job.status in OPEN for job in jobs_of(database)) and time.monotonic() < until:
+        time.sleep(0.1)
+    jobs = {job.id: job for job in jobs_of(database)}
+    completed = Counter(job.fields["seed"] for job in jobs.values() if job.status == COMPLETED)
+    still_open = {id for id, job in jobs.items() if job.status in OPEN}
+    silent = {job.id for job in jobs.values() if job.status not in (*OPEN, COMPLETED)}
+    silent = {id for id in silent if not jobs[id].error}
+    answered = [each for each in outcomes if each.end in ("made", "lost")]
+    missing = [each for each in answered if each.end == "lost" or each.job not in jobs]
+    money = Keys(database).account(account)
+    return Books(
+        accepted=len(jobs),
+        finished=completed.total(),
+        failed_and_reported=len(jobs) - completed.total() - len(still_open | silent),
+        lost=len(missing) + len(still_open | silent),
+        charged_twice=sum(count - 1 for count in completed.values()),
+        unpaid=sum(each.end == "made" and not completed[each.seed] for each in outcomes),
+        credits_left=as_credits(money.credits - money.reserved),
+        credits_expected=round(BALANCE - PRICE * len(completed), 6),
     )
-    for kind, times in sorted(notes.took.items()):
-        ordered = sorted(times)
-        middle, late = statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))]
-        print(f"{kind:12} median {1000 * middle:5.0f} ms, 95% within {1000 * late:5.0f} ms")
-    print("answers:", ", ".join(f"{code} × {n}" for code, n in sorted(notes.statuses.items())))
-    for child in psutil.Process(os.getpid()).children():
-        print(f"memory of the server: {child.memory_info().rss / 2**20:.0f} MB")
-    return made
+
+
+def jobs_of(database: Database) -> list[Job]:
+    with database.reading() as session:
+        return [*session.scalars(select(Job))]
+
+
+def told(load: Load, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
+    """What clients have met, by kind."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for kind in sorted({each.kind for each in outcomes}):
+        own = [each for each in outcomes if each.kind == kind]
+        waits = sorted(each.first_byte for each in own if each.first_byte is not None)
+        kinds[kind] = {
+            "requests": len(own),
+            "ends": dict(Counter(each.end for each in own)),
+            "statuses": dict(Counter(str(each.status) for each in own if each.status)),
+            "first_byte": {f"p{part}": percentile(waits, part) for part in (50, 95)},
+        }
+    made = sum(each.end == "made" for each in outcomes)
+    return {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "load": dataclasses.asdict(load),
+        "seconds": seconds,
+        "takes_a_second": made / seconds,
+        "kinds": kinds,
+    }
+
+
+def percentile(ordered: list[float], part: int) -> float | None:
+    return ordered[round(part / 100 * (len(ordered) - 1))] if ordered else None
+
+
+def show(report: dict[str, Any]) -> None:
+    load = report["load"]
+    print(
+        f"{load['requests']} requests of {load['clients']} clients in {report['seconds']:.1f} s, "
+        f"{report['takes_a_second']:.1f} takes a second, on {report['machine']}\n"
+    )
+    print("| | requests | ends | first byte, median | 95 % within |")
+    print("|---|---|---|---|---|")
+    for kind, found in report["kinds"].items():
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(found["ends"].items()))
+        cells = (milliseconds(each) for each in found["first_byte"].values())
+        print(f"| {kind} | {found['requests']} | {ends} | {' | '.join(cells)} |")
+    if "books" in report:
+        print()
+        for name, value in report["books"].items():
+            print(f"{name.replace('_', ' ')}: {value}")
+        print(f"memory of the server: {report['memory_mb']} MB")
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1000 * seconds:.0f} ms"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InvalidCheckpoint,
         InvalidRequest,
         InvalidSetting,
+        LiveFull,
         ModelUnavailable,
         MusicGenSpaceError,
         OutOfMemory,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
         UnreadableAudio,
         UnusableKey,
     )
+    from musicgen_space.live import Heard
+    from musicgen_space.live_session import LiveSession
     from musicgen_space.musicgen import MusicGen, Segmind
     from musicgen_space.request import MusicRequest
     from musicgen_space.stream import Stream
@@ -41,9 +44,12 @@ __all__ = [
     "BackendError",
     "Clip",
     "Finish",
+    "Heard",
     "InvalidCheckpoint",
     "InvalidRequest",
     "InvalidSetting",
+    "LiveFull",
+    "LiveSession",
     "Loading",
     "Loop",
     "ModelUnavailable",
@@ -70,6 +76,8 @@ __version__ = "0.1.0"
 _MODULES = {  # where what is no error is
     "Clip": "clip",
     "Finish": "take",
+    "Heard": "live",
+    "LiveSession": "live_session",
     "Loading": "backends.base",
     "Loop": "take",
     "MusicGen": "musicgen",

@@ -152,11 +152,11 @@ def _cluster(words: list[str]) -> int:
     parser = _cluster_parser()
     options = parser.parse_args(words)
     from musicgen_space.serve import serve_replicas  # not before: they import a web server
-    from musicgen_space.server.cluster import Replicas
+    from musicgen_space.server.cluster.replicas import Replicas
 
     chosen = _chosen(options)
     try:
-        replicas = Replicas(options.replicas, options.gpus, options.address)
+        replicas = Replicas(options.replicas, options.max_replicas, options.gpus, options.address)
         return serve_replicas(Settings.from_environment(chosen=chosen), replicas)
     except (InvalidRequest, InvalidSetting) as error:
         parser.error(_as_given(str(error), chosen))
@@ -405,6 +405,10 @@ def _cluster_parser() -> argparse.ArgumentParser:
         "--replicas", type=int, default=1, metavar="N", help="servers (default: %(default)s)"
     )
     parser.add_argument(
+        "--max-replicas", type=int, metavar="N",
+        help="as many while there is more to make than they can at once (default: no more)",
+    )  # fmt: skip
+    parser.add_argument(
         "--gpus", type=float, default=0.0, metavar="N", help="of each (default: %(default)g)"
     )
     parser.add_argument(
@@ -544,7 +548,8 @@ def _watched(updates: Iterator[Update], seconds: float) -> list[Take]:
             elif isinstance(update, Loading):
                 bar.set_description_str(_shown(str(update.what)))
             elif isinstance(update, Waiting):
-                bar.set_description_str(f"Waiting, place {update.place}")
+                about = f", about {update.seconds} s" if update.seconds is not None else ""
+                bar.set_description_str(f"Waiting, place {update.place}{about}")
             elif isinstance(update, Progress):
                 bar.set_description_str("Music", refresh=False)
                 left = update.seconds_left

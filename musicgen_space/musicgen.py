@@ -22,14 +22,17 @@ from musicgen_space.backends.stretch import Stretch, replaced
 from musicgen_space.clip import Clip
 from musicgen_space.errors import BackendError, InvalidRequest, InvalidSetting, Stopped
 from musicgen_space.key import ApiKey
+from musicgen_space.live import BALANCE, Change, LiveControls, LiveWish
+from musicgen_space.live_session import LiveReport, LiveSession, LiveUpdates
 from musicgen_space.request import LIMITS, MusicRequest
 from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.stream import Report, Stream, Updates
 from musicgen_space.take import Take
 
-__all__ = ["Fields", "MusicGen", "Segmind", "TextToMusic"]
+__all__ = ["Fields", "LiveFields", "MusicGen", "Segmind", "TextToMusic"]
 
 _ANY_NUMBER = 1000  # of threads that wait for their takes
+_ANY_MINUTES = 2**31  # of live music
 
 # An option → the setting that it goes before.
 _SETTINGS = {
@@ -42,10 +45,9 @@ _SETTINGS = {
 }
 
 
-class Fields(TypedDict, total=False):
-    """What a call may say besides its prompt: fields of ``MusicRequest``, a clip also as a file."""
+class LiveFields(TypedDict, total=False):
+    """What live music may begin with besides its prompt: fields of ``MusicRequest``."""
 
-    duration: float
     seed: int
     top_k: int
     top_p: float
@@ -54,6 +56,12 @@ class Fields(TypedDict, total=False):
     negative_prompt: str
     blend_prompt: str
     continue_from: Clip | str | PathLike[str] | None
+
+
+class Fields(LiveFields, total=False):
+    """What a call may say besides its prompt: fields of ``MusicRequest``, a clip also as a file."""
+
+    duration: float
     melody: Clip | str | PathLike[str] | None
 
 
@@ -176,7 +184,9 @@ class TextToMusic:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
 
-    def _request(self, prompt: str | MusicRequest, given: Fields, variations: int) -> MusicRequest:
+    def _request(
+        self, prompt: str | MusicRequest, given: LiveFields | Fields, variations: int
+    ) -> MusicRequest:
         if not self._close.alive:
             raise BackendError(f"This {type(self).__name__} is closed: make another one.")
         wish = _fields_of(prompt) if isinstance(prompt, MusicRequest) else {"prompt": prompt}
@@ -248,13 +258,41 @@ class MusicGen(TextToMusic):
         with _settings(device=device, dtype=dtype, quantize=quantize, threads=threads) as settings:
             # Nobody but the owner calls it, whoever may open a page here.
             own = replace(settings, host=Settings().host, proxies=(), root_path="")
-            backend = LocalBackend(replace(own, max_waiting=_ANY_NUMBER))
+            unbounded = replace(own, max_waiting=_ANY_NUMBER, live_minutes=_ANY_MINUTES)
+            backend = LocalBackend(unbounded)
         model = backend.models()[0].name if name is None else _name_of(name)
         loaded = cls(backend, model)
         for update in backend.load(model):
             if report is not None:
                 report(update)
         return loaded
+
+    def live(
+        self,
+        prompt: str | MusicRequest,
+        *,
+        balance: float = BALANCE.default,
+        change: Change = "auto",
+        report: LiveReport | None = None,
+        **fields: Unpack[LiveFields],
+    ) -> LiveSession:
+        """Music that goes on until it is stopped, and that can be steered while it plays.
+
+        ``balance`` is the weight of ``blend_prompt``, 0 … 1. ``change`` is how the music follows
+        another prompt: it turns into it ("evolve"), or that begins afresh on a beat ("arrive").
+        It begins with the last 4 s of ``continue_from``. Raises ``InvalidRequest`` and
+        ``UnreadableAudio`` at once, a ``BackendError`` where chunks are asked for.
+        """
+        for field, value in fields.items():
+            if field not in LiveFields.__annotations__:
+                raise InvalidRequest(field, value, "can't be given for live music")
+        request = self._request(prompt, fields, 1).with_seed_drawn()
+        controls = LiveControls(LiveWish(request, balance, change))
+        return LiveSession(self._live(controls), controls, (self._backend.name, self.model), report)
+
+    def _live(self, controls: LiveControls) -> LiveUpdates:
+        """What the backend tells; it lives at least as long as anybody listens."""
+        yield from self._backend.live(controls)
 
 
 class Segmind(TextToMusic):

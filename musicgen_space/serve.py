@@ -27,7 +27,7 @@ from musicgen_space.process.termination import Termination, catch_termination
 from musicgen_space.settings import Settings
 
 if TYPE_CHECKING:
-    from musicgen_space.server.cluster import Replicas
+    from musicgen_space.server.cluster.replicas import Replicas
     from musicgen_space.server.service import Service
 
 __all__ = [
@@ -85,6 +85,7 @@ def _show(settings: Settings, backends: dict[str, Backend], library: Library | N
     """Show the page, with the API beside it; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
     from musicgen_space.page.embedding.component import component_route
+    from musicgen_space.page.gradio_compat import bound_websockets
     from musicgen_space.page.page import build_page, launch_options
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate
@@ -104,6 +105,7 @@ def _show(settings: Settings, backends: dict[str, Backend], library: Library | N
     beside = []
     if service is not None:
         from musicgen_space.server.app import create_app, in_front_of
+        from musicgen_space.server.live.session import MOST_MESSAGE_BYTES
 
         beside.append(Middleware(in_front_of(create_app(service))))
 
@@ -132,6 +134,8 @@ def _show(settings: Settings, backends: dict[str, Backend], library: Library | N
                 prevent_thread_lock=True,
                 **launch_options(),
             )
+            if service is not None:
+                bound_websockets(page, MOST_MESSAGE_BYTES)
             print(f"The page is on {settings.url}", flush=True)
             wait_for_the_end(page, service, told)
         return told.code
@@ -171,7 +175,7 @@ def serve_replicas(settings: Settings, replicas: Replicas) -> int:
 
     Raises ``InvalidSetting`` where that can't be.
     """
-    from musicgen_space.server.cluster import serve_cluster  # not before: it imports Ray
+    from musicgen_space.server.cluster.serving import serve_cluster  # not before: it imports Ray
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     check_address(settings)

@@ -44,6 +44,7 @@ class Settings:
     dtype: str = "auto"
     quant: str = "auto"
     native: bool = True
+    graphs: bool = True
     cache: Path | None = None
     max_models: int = 1
     threads: int = 0
@@ -423,6 +424,9 @@ VARIABLES: dict[str, Variable] = {
     "native": Variable(
         "MUSICGEN_NATIVE", _switch,
         "0: torch computes, without our kernel"),
+    "graphs": Variable(
+        "MUSICGEN_GRAPHS", _switch,
+        "0: on a CUDA card every step is launched kernel by kernel, not as a CUDA graph"),
     "cache": Variable(
         "MUSICGEN_CACHE", _folder,
         "where converted weights are kept, and a kernel that had to be compiled: up to 8 "

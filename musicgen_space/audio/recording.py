@@ -44,7 +44,7 @@ class Recording:
     """Records live sound of ``sample_rate`` Hz and ``channels``: any thread may use it.
 
     The file lies in a folder of its own in ``folder`` (None: where temporary files go) until
-    ``close``, and holds the first ``most_minutes``.
+    ``close``, and holds the first ``most_minutes``. Where it can't be written the music goes on.
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class Recording:
     ) -> None:
         self.sample_rate, self.channels = sample_rate, channels
         self._most = round(most_minutes * 60 * sample_rate)  # samples of the file
-        self._folder = Path(tempfile.mkdtemp(prefix="live-", dir=folder))
-        self._names = (self._folder / f"{number}.flac" for number in itertools.count())
+        self._place = folder
+        self._folder: Path | None = None  # of its own, once there is sound
+        self._numbers = itertools.count()  # of files in it
         self._lock, self._joining = threading.Lock(), threading.Lock()
         self._writer: FlacWriter | None = None
         self._parts: list[Path] = []  # of the file, before what the writer has
@@ -139,7 +140,7 @@ class Recording:
             if not parts:
                 raise InvalidRequest("recording", "0 seconds", "there must be some sound first")
             whole = parts[0] if len(parts) == 1 and not self._torn else self._joined(parts)
-            descriptor, copy = tempfile.mkstemp(".flac", "live-", self._folder.parent)
+            descriptor, copy = tempfile.mkstemp(".flac", "live-", self._place)
             with open(descriptor, "wb") as target, whole.open("rb") as source:
                 shutil.copyfileobj(source, target)
         return Path(copy)
@@ -149,7 +150,8 @@ class Recording:
         with self._joining, self._lock:
             self._ended = True
             self._close_part()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _note(self, prompt: str) -> None:
         now = self.seconds
@@ -170,12 +172,17 @@ class Recording:
             return
         try:
             if self._writer is None:
-                self._writer = FlacWriter(next(self._names), self.sample_rate, self.channels)
+                self._writer = FlacWriter(self._new_file(), self.sample_rate, self.channels)
             self._writer.write(samples)
             self._written += samples.shape[1]
         except OSError as error:
             log.warning("The recording of live music ends after %.0f s: %s", self.recorded, error)
             self._ended = self._torn = True
+
+    def _new_file(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="live-", dir=self._place))
+        return self._folder / f"{next(self._numbers)}.flac"
 
     def _close_part(self) -> None:
         writer, self._writer = self._writer, None
@@ -186,7 +193,7 @@ class Recording:
     def _joined(self, parts: list[Path]) -> Path:
         """``parts`` as one, which takes their place."""
         with self._lock:
-            whole = next(self._names)
+            whole = self._new_file()
         join_flacs(parts, whole)
         with self._lock:
             self._parts[: len(parts)] = [whole]

@@ -62,9 +62,13 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The request is queued; ``place`` 1 is next."""
+    """The request is queued; ``place`` 1 is next.
+
+    ``seconds`` until its turn, roughly; None where nothing is measured yet.
+    """
 
     place: int
+    seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,10 @@ class FairQueue:
             ends[ticket] = given[ticket.visitor] = self._end(ticket, given)
         return sorted(self._waiting, key=ends.__getitem__)
 
+    def made(self) -> list[Ticket]:
+        """The takes in progress."""
+        return [*self._made]
+
     def place(self, ticket: Ticket) -> int:
         """Position in the queue from 1; 0 for a take that has started or left."""
         return next((at for at, each in enumerate(self.order(), 1) if each is ticket), 0)

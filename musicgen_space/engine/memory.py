@@ -6,9 +6,11 @@ import ctypes
 import gc
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
@@ -17,16 +19,30 @@ from safetensors import safe_open
 from musicgen_space.engine.checkpoint.files import AUDIOCRAFT_FILES, is_audiocraft, weight_files
 from musicgen_space.engine.checkpoint.tensors import read_pickle, strip_wrappers
 from musicgen_space.engine.checkpoint.untrusted import check_weight_file
-from musicgen_space.engine.config import DecoderConfig
-from musicgen_space.engine.placement import Placement
-from musicgen_space.engine.windows import WINDOW_SECONDS
+from musicgen_space.engine.runtimes.base import Runtime
+from musicgen_space.engine.windows import WINDOW_SECONDS, context_seconds
 from musicgen_space.errors import InvalidCheckpoint
+from musicgen_space.request import MusicRequest
 
-__all__ = ["checkpoint_bytes", "free_bytes", "model_bytes", "release", "take_bytes"]
+if TYPE_CHECKING:
+    from musicgen_space.engine.musicgen import MusicGen
 
-# For activations, tables and fragmentation, besides weights and caches.
-_MARGIN = 1.1
+__all__ = [
+    "Weights",
+    "checkpoint_bytes",
+    "free_bytes",
+    "model_bytes",
+    "release",
+    "takes_bytes",
+]
+
+_MARGIN = 1.1  # for activations, tables and fragmentation …
+_TAKES_MARGIN = 1.25  # … and for what the heaps of two threads keep while takes are made
 _FLOAT32 = 4
+# EnCodec's weights while it is loaded, as measured: those that it is made with, those of the
+# checkpoint, and what its decoder computes with (rounded copies, or the LSTM's, packed).
+_CODEC_WIDTH = 10
+_CHARACTERS_OF_A_TOKEN = 3  # T5's tokens have more in most languages
 
 
 def free_bytes(device: torch.device) -> int:
@@ -58,39 +74,83 @@ def release() -> None:
         torch.mps.empty_cache()
 
 
-def model_bytes(decoder_weights: int, other_weights: int, placement: Placement) -> int:
-    """What a model needs once loaded; ``other_weights`` (T5 and EnCodec) are in float32."""
-    width = placement.dtype.itemsize
-    return int(_MARGIN * (decoder_weights * width + other_weights * _FLOAT32))
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How many weights the parts of a model have."""
+
+    decoder: int = 0
+    text: int = 0
+    codec: int = 0
+
+    def __add__(self, other: Weights) -> Weights:
+        return Weights(
+            self.decoder + other.decoder, self.text + other.text, self.codec + other.codec
+        )
 
 
-def checkpoint_bytes(folder: Path, placement: Placement) -> int:
-    """What the checkpoint in ``folder`` needs once loaded, by the headers of its files.
+def model_bytes(weights: Weights, runtime: Runtime) -> int:
+    """What loading a model needs; once loaded, it needs less.
+
+    The decoder comes first: as it was loaded, and as ``runtime`` converts it. T5 and EnCodec
+    are in float32.
+    """
+    loaded, converted = runtime.load_dtype.itemsize, runtime.converted_width
+    decoder = weights.decoder * (converted or loaded)
+    others = weights.text * _FLOAT32 + weights.codec * _CODEC_WIDTH
+    converting = weights.decoder * loaded if converted else 0
+    return int(_MARGIN * (decoder + max(converting, others)))
+
+
+def checkpoint_bytes(folder: Path, runtime: Runtime) -> int:
+    """What loading the checkpoint in ``folder`` needs, by the headers of its files.
 
     A damaged file counts by its size; the loader reports what is wrong with it. An adapter
     adds nothing to its base, whose folder this expects.
     """
-    decoder = others = 0
+    weights = Weights()
     for file in _weight_files(folder):
         for name, count in _tensor_sizes(file):
-            if strip_wrappers(name).startswith(("text_encoder.", "audio_encoder.")):
-                others += count
-            else:
-                decoder += count
-    return model_bytes(decoder, others, placement)
+            weights += _weights(strip_wrappers(name), count)
+    return model_bytes(weights, runtime)
 
 
-def take_bytes(
-    config: DecoderConfig, placement: Placement, *, seconds: float, rows: int, frame_rate: int
-) -> int:
-    """The KV cache of a take of ``seconds``, which it needs besides the model.
+def takes_bytes(model: MusicGen, requests: Sequence[MusicRequest]) -> int:
+    """What takes that are made together need besides ``model``.
 
-    ``rows`` is the batch size (see ``conditioning``), ``frame_rate`` in Hz. Of a long take,
-    only one window is in memory.
+    Each has a KV cache and its sound. EnCodec decodes one at a time.
     """
-    positions = math.ceil(min(seconds, WINDOW_SECONDS) * frame_rate) + config.chroma_frames
-    cache = 2 * config.layers * rows * positions * config.width * placement.dtype.itemsize
-    return int(_MARGIN * cache)
+    codec, channels = model.codec, model.decoder.config.channels
+    held = sum(_cache_bytes(model, each) + _sound_bytes(model, each) for each in requests)
+    sounds = max(each.variations * channels for each in requests)
+    return int(_TAKES_MARGIN * (held + sounds * codec.push_bytes))
+
+
+def _cache_bytes(model: MusicGen, request: MusicRequest) -> int:
+    """The KV cache: of a long take, only one window is in memory."""
+    decoder, frame_rate = model.decoder, model.codec.frame_rate
+    seconds = request.duration + context_seconds(request.given_seconds, request.duration)
+    branches = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
+    characters = max(len(request.prompt), len(request.negative_prompt), len(request.blend_prompt))
+    positions = math.ceil(min(seconds, WINDOW_SECONDS) * frame_rate) + decoder.config.codebooks
+    read = decoder.config.chroma_frames + characters // _CHARACTERS_OF_A_TOKEN + 1
+    rows = request.variations * branches
+    of_positions = (positions + read) * decoder.config.width * _FLOAT32
+    return rows * (positions + read) * decoder.position_bytes + of_positions
+
+
+def _sound_bytes(model: MusicGen, request: MusicRequest) -> int:
+    """Its samples: their pieces, and at the end the whole as well."""
+    samples = math.ceil(request.total_seconds * model.codec.sample_rate)
+    return 2 * request.variations * model.decoder.config.channels * samples * _FLOAT32
+
+
+def _weights(name: str, count: int) -> Weights:
+    """So many of the part that the tensor ``name`` belongs to."""
+    if name.startswith("text_encoder."):
+        return Weights(text=count)
+    if name.startswith("audio_encoder."):
+        return Weights(codec=count)
+    return Weights(decoder=count)
 
 
 def _weight_files(folder: Path) -> list[Path]:

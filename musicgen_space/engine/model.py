@@ -28,13 +28,14 @@ from torch import nn
 from torch.nn import functional
 
 from musicgen_space.engine.config import DecoderConfig
-from musicgen_space.engine.kv_cache import KVCache
+from musicgen_space.engine.kv_cache import Cache, KVCache
 
 __all__ = [
     "Columns",
     "Condition",
     "Decoder",
     "Predictor",
+    "Read",
     "TextCondition",
     "melody_prefix",
     "sinusoidal_positions",
@@ -88,6 +89,24 @@ class Columns:
         return 0 if self.prefix is None else self.prefix.shape[1]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """A condition as the decoder has read it.
+
+    ``cross_attn`` and ``cross_attn_mask`` are those of ``KVCache``; melody models have a
+    ``prefix`` [R, P, W] instead.
+    """
+
+    cross_attn: tuple[torch.Tensor, ...] = ()
+    cross_attn_mask: torch.Tensor | None = None
+    prefix: torch.Tensor | None = None
+
+    @property
+    def prefixed(self) -> int:
+        """P; 0 in other models."""
+        return 0 if self.prefix is None else self.prefix.shape[1]
+
+
 class Predictor(ABC):
     """What generation needs of a decoder: ``Decoder`` below, or another that computes the same.
 
@@ -95,6 +114,16 @@ class Predictor(ABC):
     """
 
     config: DecoderConfig
+
+    @property
+    def spare_bytes(self) -> int:
+        """Memory that is kept for new states, and that nobody has."""
+        return 0
+
+    @property
+    def position_bytes(self) -> int:
+        """What one position of one row takes in the cache; in float32, unless it says otherwise."""
+        return 2 * self.config.layers * self.config.width * torch.float32.itemsize
 
     @abstractmethod
     def start(self, condition: Condition, max_steps: int) -> tuple[Any, torch.Tensor | None]:
@@ -142,39 +171,59 @@ class Decoder(nn.Module, Predictor):
         self.norm = nn.LayerNorm(config.width)
         self.lm_heads = nn.Linear(config.width, config.codebooks * config.codebook_size, bias=False)
 
+    @property
+    def position_bytes(self) -> int:
+        """See ``Predictor.position_bytes``."""
+        return 2 * self.config.layers * self.config.width * self.norm.weight.itemsize
+
     def start(self, condition: Condition, max_steps: int) -> tuple[KVCache, torch.Tensor | None]:
         """A new cache with the text's keys and values; see ``Predictor.start``."""
+        read = self.read(condition)
+        positions = max_steps + read.prefixed
+        cache = KVCache(
+            self_attn=self.allocate(condition.rows, positions).unbind(),
+            cross_attn=read.cross_attn,
+            cross_attn_mask=read.cross_attn_mask,
+            positions=self.embed_positions(positions),
+        )
+        return cache, read.prefix
+
+    def read(self, condition: Condition) -> Read:
+        """What becomes of a condition, before any column."""
         states = self.text_proj(condition.text.states.to(self.norm.weight.dtype))
         if self.config.follows_melody:
-            prefix = melody_prefix(states, condition, self.chroma_proj)
-            return self._allocate_cache(condition, max_steps + prefix.shape[1]), prefix
-        cache = self._allocate_cache(condition, max_steps)
+            return Read(prefix=melody_prefix(states, condition, self.chroma_proj))
         mask = condition.text.mask
-        cache.cross_attn_mask = None if bool(mask.all()) else mask[:, None, None, :]
-        cache.cross_attn = tuple(layer.cross_attn.project_text(states) for layer in self.layers)
-        return cache, None
-
-    def _allocate_cache(self, condition: Condition, positions: int) -> KVCache:
-        config, like = self.config, self.norm.weight
-        shape = (config.layers, 2, condition.rows, config.heads, positions, config.head_width)
-        return KVCache(
-            self_attn=like.new_empty(shape).unbind(),
-            cross_attn=(),
-            cross_attn_mask=None,
-            positions=sinusoidal_positions(positions, config.width).to(like),
+        return Read(
+            tuple(layer.cross_attn.project_text(states) for layer in self.layers),
+            None if bool(mask.all()) else mask[:, None, None, :],
         )
+
+    def allocate(self, rows: int, positions: int) -> torch.Tensor:
+        """Memory for keys and values [layers, 2, rows, H, positions, D], whatever is in it."""
+        config = self.config
+        return self.norm.weight.new_empty(
+            (config.layers, 2, rows, config.heads, positions, config.head_width)
+        )
+
+    def embed_positions(self, positions: int) -> torch.Tensor:
+        """The embeddings [positions, W] of the first so many."""
+        return sinusoidal_positions(positions, self.config.width).to(self.norm.weight)
 
     def step(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
         """See ``Predictor.step``; alone, a generation gets the same logits up to rounding."""
-        hidden = self.hidden(states, columns)
-        last = torch.cat([each[:, -1] for each in hidden])
-        logits = self.lm_heads(self.norm(last))
-        logits = logits.view(-1, self.config.codebooks, self.config.codebook_size)
+        logits = self.predict(states, columns)
         for cache, read in zip(states, columns, strict=True):
             cache.length += len(read)
         return list(torch.split(logits, [cache.rows for cache in states]))
 
-    def hidden(self, states: Sequence[KVCache], columns: Sequence[Columns]) -> list[torch.Tensor]:
+    def predict(self, states: Sequence[Cache], columns: Sequence[Columns]) -> torch.Tensor:
+        """The logits [rows of all, K, V] after ``columns``; caches are filled, not advanced."""
+        last = torch.cat([each[:, -1] for each in self.hidden(states, columns)])
+        logits: torch.Tensor = self.lm_heads(self.norm(last))
+        return logits.view(-1, self.config.codebooks, self.config.codebook_size)
+
+    def hidden(self, states: Sequence[Cache], columns: Sequence[Columns]) -> list[torch.Tensor]:
         """The last layer's outputs [R, P + S, W] of each; caches are filled, not advanced."""
         pairs = zip(states, columns, strict=True)
         hidden = [self.embed_inputs(read.codes, cache, read.prefix) for cache, read in pairs]
@@ -183,13 +232,13 @@ class Decoder(nn.Module, Predictor):
         return hidden
 
     def embed_inputs(
-        self, codes: torch.Tensor, cache: KVCache, prefix: torch.Tensor | None = None
+        self, codes: torch.Tensor, cache: Cache, prefix: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The first layer's input [R, P + S, W] from ``codes`` [B, K, S]."""
         hidden = self._embed(codes).repeat(cache.rows // len(codes), 1, 1)  # [R, S, W]
         if prefix is not None:
             hidden = torch.cat([prefix, hidden], dim=1)
-        return hidden + cache.positions[cache.length : cache.length + hidden.shape[1]]
+        return hidden + cache.next_positions(hidden.shape[1])
 
     def _embed(self, codes: torch.Tensor) -> torch.Tensor:
         """Sum of the codebooks' embeddings: [B, K, S] → [B, S, W]."""
@@ -240,7 +289,7 @@ class DecoderLayer(nn.Module):
         self.fc2 = nn.Linear(config.ffn_dim, config.width, bias=False)
 
     def forward(
-        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[Cache], index: int
     ) -> list[torch.Tensor]:
         """Each [R, S, W] → [R, S, W]; writes S positions of layer ``index``'s caches."""
         attended = self.self_attn(_together(self.self_attn_norm, hidden), caches, index)
@@ -270,22 +319,17 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(config.width, config.width, bias=False)
 
     def forward(
-        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[Cache], index: int
     ) -> list[torch.Tensor]:
         """Each [R, S, W] → [R, S, W]."""
         projected = zip(_together(self.qkv_proj, hidden), caches, strict=True)
-        attended = [
-            self._attend(qkv, cache.self_attn[index], cache.length) for qkv, cache in projected
-        ]
+        attended = [self._attend(qkv, cache, index) for qkv, cache in projected]
         return _together(self.out_proj, attended)
 
-    def _attend(self, qkv: torch.Tensor, kv: torch.Tensor, start: int) -> torch.Tensor:
-        """``qkv`` [R, S, 3 · W] → [R, S, W]; ``kv`` [2, R, H, positions, D] is written in place."""
-        end = start + qkv.shape[1]
+    def _attend(self, qkv: torch.Tensor, cache: Cache, index: int) -> torch.Tensor:
+        """``qkv`` [R, S, 3 · W] → [R, S, W]."""
         heads = _split_heads(qkv, 3, self.head_width)
-        kv[:, :, :, start:end] = heads[1:]
-        keys, values = kv[:, :, :, :end].unbind()
-        mask = _causal_mask(start, end, qkv.device) if end - start > 1 else None
+        keys, values, mask = cache.extend(index, heads[1:])
         attended = functional.scaled_dot_product_attention(heads[0], keys, values, attn_mask=mask)
         return _merge_heads(attended)
 
@@ -305,7 +349,7 @@ class CrossAttention(nn.Module):
         return _split_heads(self.kv_proj(states), 2, self.head_width).contiguous()
 
     def forward(
-        self, hidden: Sequence[torch.Tensor], caches: Sequence[KVCache], index: int
+        self, hidden: Sequence[torch.Tensor], caches: Sequence[Cache], index: int
     ) -> list[torch.Tensor]:
         """Each [N, S, W] → [N, S, W]."""
         projected = zip(_together(self.q_proj, hidden), caches, strict=True)
@@ -330,12 +374,6 @@ def sinusoidal_positions(positions: int, width: int) -> torch.Tensor:
     frequencies = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
     angles = torch.arange(positions).float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
-
-
-def _causal_mask(start: int, end: int, device: torch.device) -> torch.Tensor:
-    """Each position attends to itself and those before: bool [end − start, end]."""
-    positions = torch.arange(end, device=device)
-    return positions[None, :] <= positions[start:, None]
 
 
 def _split_heads(hidden: torch.Tensor, parts: int, head_width: int) -> torch.Tensor:

@@ -20,8 +20,9 @@ class Placement:
 
     For the native runtime on a CPU: ``quant`` is the format of the decoder's weights (see
     ``runtimes.native.runtime``), ``threads`` the number of threads, and ``native`` False
-    turns it off. ``cache`` is the folder for compiled kernels and converted weights; None:
-    kernels go to ``build.default_cache``, and weights are not cached.
+    turns it off. For torch on CUDA: so many takes ``at_once`` share a step, and ``graphs``
+    False turns its CUDA graphs off. ``cache`` is the folder for compiled kernels and converted
+    weights; None: kernels go to ``build.default_cache``, and weights are not cached.
     """
 
     device: torch.device
@@ -31,6 +32,8 @@ class Placement:
     threads: int = 1
     native: bool = True
     cache: Path | None = None
+    at_once: int = 8
+    graphs: bool = True
 
 
 _CPU = torch.device("cpu")
@@ -45,6 +48,8 @@ def choose_placement(
     threads: int = 1,
     native: bool = True,
     cache: Path | None = None,
+    at_once: int = 8,
+    graphs: bool = True,
 ) -> Placement:
     """The placement for the settings ``MUSICGEN_DEVICE``, ``MUSICGEN_DTYPE`` and so on.
 
@@ -74,6 +79,8 @@ def choose_placement(
         threads,
         native and not unquantised,
         cache,
+        at_once,
+        graphs,
     )
 
 

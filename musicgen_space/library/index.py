@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, URL, Connection, Engine, Index, QueuePool, create_engine, event, text
+from sqlalchemy import JSON, URL, Engine, Index, QueuePool, create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from musicgen_space.errors import (
@@ -22,6 +22,7 @@ from musicgen_space.errors import (
     LibraryUnwritable,
 )
 from musicgen_space.library.error_mapping import translate_errors
+from musicgen_space.sqlite import set_up, writer
 
 __all__ = ["SUFFIXES", "Record", "TakeIndex"]
 
@@ -157,8 +158,9 @@ def _engine_of(path: Path | None) -> Engine:
         pool_timeout=_BUSY_SECONDS,
         hide_parameters=True,  # errors are shown to users, others' prompts must not be
     )
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    # A persistent journal keeps its disk space. Not a WAL: it is lost when the file is copied
+    # alone, and needs shared memory, which network drives lack.
+    set_up(engine, "journal_mode = PERSIST")
     return engine
 
 
@@ -180,8 +182,7 @@ def _copy_of(path: Path | None) -> Engine:
 
 @contextmanager
 def _writing(engine: Engine) -> Iterator[Session]:
-    writer = engine.execution_options(begin="IMMEDIATE")
-    with Session(writer, expire_on_commit=False) as session, session.begin():
+    with Session(writer(engine), expire_on_commit=False) as session, session.begin():
         session.connection()  # begin now, not with the first statement
         yield session
 
@@ -203,17 +204,3 @@ def _prepare(engine: Engine) -> None:
                 session.execute(text(statement))
         if version != _VERSION:
             session.execute(text(f"PRAGMA user_version = {_VERSION}"))
-
-
-def _configure(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # _begin starts transactions, not the driver
-    # A persistent journal keeps its disk space. Not a WAL: it is lost when the file is copied
-    # alone, and needs shared memory, which network drives lack.
-    connection.execute("PRAGMA journal_mode = PERSIST")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _begin(connection: Connection) -> None:
-    """Writers lock at once: a reader that upgrades later can't wait for the lock."""
-    mode = connection.get_execution_options().get("begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")

@@ -32,6 +32,7 @@ __all__ = [
     "UPLOAD",
     "WRITTEN",
     "asks_for_configuration",
+    "bound_websockets",
     "call_id",
     "component_files",
     "configuration_of",
@@ -246,6 +247,12 @@ def describe(
 def schema_of(field: gr.Component) -> dict[str, Any]:
     """What Gradio says itself of a parameter or result."""
     return dict(field.api_info())
+
+
+def bound_websockets(page: gr.Blocks, most_bytes: int) -> None:
+    """Take no larger messages on WebSockets, and none that are packed: these grow."""
+    config = page.server.config
+    config.ws_max_size, config.ws_per_message_deflate = most_bytes, False
 
 
 def stop_serving(page: gr.Blocks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from musicgen_space.server.app import create_app
+from musicgen_space.server.live.session import MOST_MESSAGE_BYTES
 from musicgen_space.server.service import Service
 
 __all__ = ["serve_alone"]
@@ -28,7 +30,8 @@ def serve_alone(service: Service) -> Iterator[None]:
         port=settings.port,
         root_path=settings.root_path if settings.root_path.startswith("/") else "",
         lifespan="off",
-        ws="none",
+        ws_max_size=MOST_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # sound gains nothing, and it lets messages grow
         log_level="warning",
         access_log=False,  # it would have addresses in it
         server_header=False,
@@ -40,9 +43,22 @@ def serve_alone(service: Service) -> Iterator[None]:
     thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.02)
+    _drop_stalled(server, service.stall)
     try:
         yield
     finally:
         service.close()  # while it still answers whoever waits
         server.should_exit = True
         thread.join()
+
+
+def _drop_stalled(server: uvicorn.Server, seconds: float) -> None:
+    """Let the kernel drop connections whose reader takes nothing for so long.
+
+    Else what was sent before waits for that reader, and the connection with it, however often it is
+    closed. Sockets have the option from the one that listens; only Linux has it.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        for listening in (each for part in server.servers for each in part.sockets):
+            option = socket.TCP_USER_TIMEOUT, round(1000 * seconds)
+            listening.setsockopt(socket.IPPROTO_TCP, *option)

@@ -15,6 +15,7 @@ from musicgen_space.errors import DatabaseUnavailable
 from musicgen_space.server.api import contract
 from musicgen_space.server.api.audio import audio_routes
 from musicgen_space.server.api.contract import Refused
+from musicgen_space.server.api.live import live_routes
 from musicgen_space.server.api.operating import operating_routes
 from musicgen_space.server.api.segmind import segmind_routes
 from musicgen_space.server.service import Service
@@ -40,8 +41,9 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(Exception, _failed)
     app.include_router(operating_routes(service))
     app.include_router(audio_routes(service))
+    app.include_router(live_routes(service))
     app.include_router(segmind_routes(service))
-    return Watched(app, service.metrics)
+    return Watched(app, service.metrics, service.stall)
 
 
 def in_front_of(api: ASGIApp) -> Callable[[ASGIApp], ASGIApp]:
@@ -50,7 +52,7 @@ def in_front_of(api: ASGIApp) -> Callable[[ASGIApp], ASGIApp]:
     def middleware(page: ASGIApp) -> ASGIApp:
         async def either(scope: Scope, receive: Receive, send: Send) -> None:
             path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-            ours = scope["type"] == "http" and _OURS.fullmatch(path)
+            ours = scope["type"] in ("http", "websocket") and _OURS.fullmatch(path)
             await (api if ours else page)(scope, receive, send)
 
         return either

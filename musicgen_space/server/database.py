@@ -16,20 +16,20 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Connection,
     Engine,
     ForeignKey,
     Index,
     LargeBinary,
     UniqueConstraint,
     create_engine,
-    event,
     make_url,
 )
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from musicgen_space.errors import DatabaseUnavailable, InvalidSetting
+from musicgen_space.server.migrations import bring_up_to_date, lock, version_of
+from musicgen_space.sqlite import set_up, writer
 
 __all__ = ["CLIP", "CREDIT", "OWNER", "PIECE", "Account", "Database", "Job", "Output", "Piece"]
 
@@ -40,7 +40,6 @@ PIECE = 2**18  # bytes of a file in one row: a reader needs memory for one at a 
 
 _BUSY_SECONDS = 30.0
 _CONNECT_SECONDS = 10
-_TRIES = 20  # to make the tables
 
 
 class _Base(DeclarativeBase):
@@ -207,52 +206,29 @@ def _engine_of(url: str) -> Engine:
             f"MUSICGEN_DATABASE must be the URL of a database: it {why}."
         ) from None
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure)
-        event.listen(engine, "begin", _begin)
+        set_up(engine, "foreign_keys = ON")
     return engine
-
-
-def _configure(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # _begin starts transactions, not the driver
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _begin(connection: Connection) -> None:
-    mode = connection.get_execution_options().get("begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
-
-
-def _writer(engine: Engine) -> Engine:
-    """SQLite: a reader that becomes a writer later can't wait for its turn."""
-    return engine.execution_options(begin="IMMEDIATE")
 
 
 @contextmanager
 def _transaction(engine: Engine) -> Iterator[Session]:
-    with Session(_writer(engine), expire_on_commit=False) as session, session.begin():
+    with Session(writer(engine), expire_on_commit=False) as session, session.begin():
         yield session
 
 
 def _create(engine: Engine) -> None:
-    """Make what tables are missing, and the owner's account."""
+    """Make the tables and the owner's account, or bring older tables up to date."""
     if engine.dialect.name == "sqlite" and engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
         _write_ahead(engine)
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            _Base.metadata.create_all(_writer(engine))
-            with _transaction(engine) as session:
-                if session.get(Account, OWNER) is None:
-                    session.add(_owner())
-            return
-        except (
-            IntegrityError,
-            ProgrammingError,
-        ):  # on PostgreSQL, where another server makes them just now
-            if not tries_left:
-                raise
-            time.sleep(0.05)
+    with _transaction(engine) as session:
+        connection = session.connection()
+        lock(connection)
+        before = version_of(connection)
+        _Base.metadata.create_all(connection)
+        bring_up_to_date(connection, before)
+        if session.get(Account, OWNER) is None:
+            session.add(_owner())
 
 
 def _owner() -> Account:

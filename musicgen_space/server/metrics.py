@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from musicgen_space.take import Take
@@ -31,6 +34,10 @@ class Metrics:
             registry=registry,
         )
         self._waiting = Gauge("musicgen_jobs_waiting", "Jobs that wait", registry=registry)
+        self._live = Gauge("musicgen_live_sessions", "Live sessions", registry=registry)
+        self._live_music = Counter(
+            "musicgen_live_seconds", "Live music that was sent", registry=registry
+        )
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer."""
@@ -49,6 +56,16 @@ class Metrics:
     def first_sound(self, seconds: float) -> None:
         """Count how long somebody waited for it."""
         self._first.observe(seconds)
+
+    @contextmanager
+    def live_session(self) -> Iterator[None]:
+        """Count a live session during the block."""
+        with self._live.track_inprogress():
+            yield
+
+    def live_sound(self, seconds: float) -> None:
+        """Count live music that was sent."""
+        self._live_music.inc(seconds)
 
     def text(self, waiting: int) -> bytes:
         """All of it as Prometheus reads it."""

@@ -30,6 +30,7 @@ from musicgen_space.server.jobs.store import (
     Terms,
     TooMany,
 )
+from musicgen_space.server.live.player import Players
 from musicgen_space.server.metrics import Metrics
 from musicgen_space.settings import Settings
 
@@ -44,18 +45,26 @@ class Service:
     """The parts of one server over ``backend``; raises ``InvalidSetting`` for no database.
 
     Every ``beat`` seconds it tells other servers that it is there; those that hear nothing for the
-    seconds of a ``lease`` take its jobs over.
+    seconds of a ``lease`` take its jobs over. Who reads nothing of an answer for ``stall`` seconds
+    gets no more of it.
     """
 
     def __init__(
-        self, settings: Settings, backend: Backend, *, beat: float = 5.0, lease: float = 20.0
+        self,
+        settings: Settings,
+        backend: Backend,
+        *,
+        beat: float = 5.0,
+        lease: float = 20.0,
+        stall: float = 60.0,
     ) -> None:
-        self.settings = settings
+        self.settings, self.stall = settings, stall
         self.database = Database(settings.database or "")
         self.keys = Keys(self.database)
         self.access = Access(self.keys, open_here=not settings.strangers)
         self.catalogue = Catalogue(backend)
         self.metrics = Metrics()
+        self.players = Players(backend)
         self._worker = uuid.uuid4().hex
         terms = Terms(settings.api_waiting, settings.api_outputs_mb * 2**20, lease)
         self.jobs = Jobs(self.database, terms, self._worker)
@@ -69,6 +78,7 @@ class Service:
             seconds=settings.api_seconds,
             at_once=settings.at_once,
             beat=beat,
+            models=settings.max_models,
         )
         self.closing = False
 
@@ -77,8 +87,9 @@ class Service:
         self.runner.start()
 
     def close(self) -> None:
-        """Take no more orders; finish what is made now, or leave it for the next start."""
+        """End live music and take no orders; finish what is made now, or leave it for later."""
         self.closing = True
+        self.players.close()
         self.runner.close()
         self.database.close()
 

@@ -112,6 +112,16 @@ def test_a_full_disk_ends_the_recording_but_not_the_music(
     assert recording.latest(30).shape == (2, 4 * RATE)
 
 
+def test_without_a_place_for_the_file_the_music_goes_on(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "nowhere", RATE, 2)
+    play(recording, 2, "jazz")
+    assert recording.recorded == 0
+    assert recording.latest(30).shape == (2, 2 * RATE)
+    with pytest.raises(InvalidRequest, match="some sound first"):
+        recording.flac()
+    recording.close()
+
+
 def test_the_cue_sheet_says_when_which_prompt_was_heard(tmp_path: Path) -> None:
     recording = Recording(tmp_path, RATE, 2)
     play(recording, 62.5, "a “quiet” lullaby")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from musicgen_space.backends.local.pace import Pace
 
 
@@ -45,3 +47,14 @@ def test_what_was_measured_is_forgotten_in_time() -> None:
     machine.makes(1)
     machine.now += 1000
     assert machine.pace.keeps_up(2)
+
+
+def test_the_speed_is_that_of_all_takes_together_as_measured_last() -> None:
+    machine = Machine(9)
+    assert machine.pace.speed() is None
+    machine.makes(2)
+    machine.speed = 6
+    machine.makes(4)
+    assert machine.pace.speed() == pytest.approx(6)
+    machine.now += 1000
+    assert machine.pace.speed() is None

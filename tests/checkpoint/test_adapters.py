@@ -26,6 +26,7 @@ from musicgen_space.engine.checkpoint.formats.adapter import Adapter
 from musicgen_space.engine.checkpoint.loader import load, weights_folder
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.placement import CPU
+from musicgen_space.engine.runtimes.registry import choose_runtime
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable
 from musicgen_space.request import MusicRequest
 from musicgen_space.settings import Settings
@@ -359,8 +360,8 @@ def test_it_is_on_offer_and_its_takes_tell_of_both(tiny_folder: Path, tmp_path: 
 
 def test_it_needs_the_memory_of_its_base(tiny_folder: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "adapter", tiny_folder)
-    need = memory.checkpoint_bytes(weights_folder(adapter, not_needed), CPU)
-    assert need == memory.checkpoint_bytes(tiny_folder, CPU) > 0
+    need = memory.checkpoint_bytes(weights_folder(adapter, not_needed), choose_runtime(CPU))
+    assert need == memory.checkpoint_bytes(tiny_folder, choose_runtime(CPU)) > 0
 
 
 @settings(

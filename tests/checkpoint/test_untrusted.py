@@ -25,6 +25,7 @@ from musicgen_space.engine.checkpoint import loader, tensors
 from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.checkpoint.untrusted import check_weight_file, read_bounded
 from musicgen_space.engine.placement import CPU
+from musicgen_space.engine.runtimes.registry import choose_runtime
 from musicgen_space.errors import InvalidCheckpoint, ModelUnavailable, OutOfMemory
 from tests.checkpoint.adapters import write_adapter
 from tests.checkpoint.audiocraft_format import audiocraft_from
@@ -63,7 +64,7 @@ def refused(folder: Path, why: str) -> None:
         with pytest.raises(InvalidCheckpoint, match=why):
             load(folder, fetch=not_needed)
         with suppress(InvalidCheckpoint, ModelUnavailable):
-            memory.checkpoint_bytes(loader.weights_folder(folder, not_needed), CPU)
+            memory.checkpoint_bytes(loader.weights_folder(folder, not_needed), choose_runtime(CPU))
 
 
 def as_pickle(folder: Path, content: object = None) -> Path:

@@ -15,8 +15,8 @@ from musicgen_space.engine.checkpoint import loader
 from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.generate import Generated, MusicGen, generate
 from musicgen_space.engine.placement import CPU
-from musicgen_space.engine.runtimes import torch_runtime
 from musicgen_space.engine.runtimes.half import HalfLinear
+from musicgen_space.engine.runtimes.torch import runtime as torch_runtime
 from musicgen_space.errors import InvalidRequest, UnreadableAudio
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest

@@ -20,10 +20,11 @@ from musicgen_space.engine.conditioners.chroma import empty_chroma, extract_chro
 from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.delay import UNKNOWN, DelayPattern
 from musicgen_space.engine.generate import MusicGen, generate
-from musicgen_space.engine.model import Condition
+from musicgen_space.engine.model import Condition, Decoder
+from musicgen_space.engine.runtimes.torch.decoder import SlotDecoder
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
-from tests.conftest import Reference, reference
+from tests.conftest import TORCH, Reference, reference
 
 PROMPT = "lo-fi music with a soothing melody"
 STEPS = 220
@@ -106,13 +107,18 @@ def their_guided_logits(pair: Pair, sequence: torch.Tensor, tune: torch.Tensor) 
     return logits.view(2, *sequence.shape[1:], -1)
 
 
+@pytest.mark.parametrize("in_slots", [False, True], ids=["", "in slots"])
 @torch.inference_mode()
-def test_logits_equal_over_many_steps(pair: Pair) -> None:
+def test_logits_equal_over_many_steps(pair: Pair, in_slots: bool) -> None:
     sequence = random_sequence(pair)
     request = MusicRequest(PROMPT, melody=clip() if pair.melody else None)
     tune = extract_chroma(torch.from_numpy(clip().samples[0]), 32000, 12, 235)
     theirs = their_guided_logits(pair, sequence, tune)
     decoder, condition = pair.ours.decoder, pair.condition(request)
+    if in_slots:  # as on a GPU
+        plain = load(pair.folder, TORCH).decoder
+        assert isinstance(plain, Decoder)
+        decoder = SlotDecoder(plain, 2)
     logits, cache = decoder.prefill(sequence[:, :, :1], condition, max_steps=STEPS + 1)
     for step in range(1, STEPS + 1):
         assert torch.allclose(logits, theirs[:, :, step - 1], atol=1e-3), f"step {step}"

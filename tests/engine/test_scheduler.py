@@ -32,6 +32,7 @@ from musicgen_space.engine.scheduler.turns import FAR_AHEAD, choose
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH
 from tests.engine.test_generate import noise
+from tests.engine.test_memory import MEGABYTE, allocated
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -190,6 +191,8 @@ def test_each_of_many_is_heard_as_it_is_alone(tiny: MusicGen) -> None:
 class Listener:
     """Somebody with so many seconds of sound to hear."""
 
+    paced = False
+
     def __init__(self, ahead: float, columns: int = 1, rows: int = 2) -> None:
         self._ahead, self.columns, self.rows = ahead, columns, rows
 
@@ -280,7 +283,7 @@ class Broken:
 
     def __init__(self, model: MusicGen, error: Callable[[], Exception]) -> None:
         self._decoder, self._error = model.decoder, error
-        self.config, self.broken = model.decoder.config, list[Any]()
+        self.config, self.broken = model.decoder.config, weakref.WeakSet[Any]()
         self.states: list[weakref.ref[Any]] = []
 
     def start(self, *arguments: Any) -> Any:
@@ -288,8 +291,12 @@ class Broken:
         self.states.append(weakref.ref(state))
         return state, prefix
 
+    def alive(self) -> int:
+        """How many states somebody still has."""
+        return sum(state() is not None for state in self.states)
+
     def step(self, states: list[Any], columns: list[Any]) -> list[torch.Tensor]:
-        if any(state is each for state in states for each in self.broken):
+        if any(state in self.broken for state in states):
             raise self._error()
         return self._decoder.step(states, columns)
 
@@ -301,7 +308,7 @@ def test_one_that_fails_takes_no_other_with_it(tiny: MusicGen, error: type[Excep
         good, bad = (scheduler.add(REQUESTS[index]) for index in (0, 7))
         while not (good.steps > 10 and bad.steps > 10):
             scheduler.step()
-        decoder.broken.append(bad.generation.sequence.state)
+        decoder.broken.add(bad.sequence.state)
         events = run(scheduler)
     assert [type(e.error) for e in events if isinstance(e, Failed)] == [error]
     assert [e.making for e in events if isinstance(e, Done)] == [good]
@@ -348,16 +355,19 @@ def crowd(model: MusicGen, count: int, decoder: Broken) -> Iterator[tuple[int, s
                 here[making], told[making] = (number, fate, stop), []
             for event in scheduler.step():
                 told[event.making].append(event)
+                if isinstance(event, Failed):
+                    event.error.__traceback__ = None  # which holds the take's memory
             for making, (number, fate, stop) in tuple(here.items()):
-                if making.steps > 10 + number and not making.predicted:
-                    if fate == "stop":
-                        stop.set()
-                    elif fate == "fail":
-                        decoder.broken.append(making.generation.sequence and making.sequence.state)
-                    elif fate == "drop":
-                        scheduler.cancel(making)
-                dropped = fate == "drop" and making.steps > 10 + number
-                if dropped or any(not isinstance(e, Made) for e in told[making]):
+                ended = any(not isinstance(event, Made) for event in told[making])
+                met = making.steps > 10 + number % 40 and not ended
+                if met and fate == "stop":
+                    stop.set()
+                elif met and fate == "fail" and (sequence := making.generation.sequence):
+                    decoder.broken.add(sequence.state)
+                elif met and fate == "drop":
+                    scheduler.cancel(making)
+                    ended = True
+                if ended:
                     del here[making]
                     yield number, fate, told.pop(making)
 
@@ -366,27 +376,35 @@ def short(number: int) -> MusicRequest:
     return MusicRequest("jazz", duration=1 + number % 3 * 0.3, seed=number % 6)
 
 
-def test_tens_of_takes_that_come_go_stop_and_fail_lose_nothing_and_leave_nothing(
+def test_hundreds_of_takes_that_come_go_stop_and_fail_lose_nothing_and_leave_nothing(
     tiny: MusicGen,
 ) -> None:
     """A fifth are stopped, a tenth fail, and of a tenth nobody waits for the end."""
     threads = set(threading.enumerate())
     alone = {number: heard_alone(tiny, short(number)) for number in range(6)}
-    decoder = Broken(tiny, MemoryError)
     fates: Counter[str] = Counter()
-    for number, fate, events in crowd(tiny, 40, decoder):
-        fates[fate] += 1
-        last, [made] = type(events[-1]), sounds(events).values()
-        assert last is {"fail": Failed, "drop": Made}.get(fate, Done)
-        whole = alone[number % 6]
-        if not fate:
-            assert np.array_equal(made, whole)
-        settled = max(0, made.shape[-1] - tiny.codec.lookahead * 640)  # a stop is a real end
-        assert np.abs(made[..., :settled] - whole[..., :settled]).max(initial=0) < 1e-4
-    assert sum(fates.values()) == 40
-    assert min(fates.values()) >= 2
-    decoder.broken.clear()
-    del events
-    gc.collect()
-    assert [state for state in decoder.states if state() is not None] == []
+    used = []
+    for _ in range(2):
+        decoder = Broken(tiny, MemoryError)
+        for number, fate, events in crowd(tiny, 100, decoder):
+            fates[fate] += 1
+            check_fate(tiny, alone[number % 6], fate, events)
+            assert decoder.alive() <= 8  # of those that are being made
+        del events
+        gc.collect()
+        assert decoder.alive() == 0
+        used.append(allocated())
+    assert sum(fates.values()) == 200
+    assert min(fates.values()) >= 10
+    assert used[1] - used[0] < MEGABYTE  # the second hundred left nothing either
     assert set(threading.enumerate()) <= threads
+
+
+def check_fate(model: MusicGen, whole: np.ndarray, fate: str, events: list[Event]) -> None:
+    """It came to its own end, with what it has alone: ``whole``."""
+    last, [made] = type(events[-1]), sounds(events).values()
+    assert last is {"fail": Failed, "drop": Made}.get(fate, Done)
+    if not fate:
+        assert np.array_equal(made, whole)
+    settled = max(0, made.shape[-1] - model.codec.lookahead * 640)  # a stop is a real end
+    assert np.abs(made[..., :settled] - whole[..., :settled]).max(initial=0) < 1e-4

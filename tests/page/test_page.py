@@ -63,6 +63,8 @@ def test_every_sound_has_a_spectrogram_of_bounded_size(samples: np.ndarray) -> N
     [
         (Waiting(1), "You are next."),
         (Waiting(3), "Place 3 in the queue."),
+        (Waiting(1, 5), "You are next, in about 5 s."),
+        (Waiting(3, 180), "Place 3 in the queue: your turn in about 3 min."),
         (Loading(Message("Loading {model}", model="musicgen-nano")), "Loading musicgen-nano …"),
         (Progress(0.0, 10, 0.2), "0.0 of 10 s"),
         (Progress(7.2, 10, 4.0), "7.2 of 10 s · 1.8× real time · 2 s left"),

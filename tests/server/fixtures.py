@@ -15,8 +15,11 @@ import httpx
 import numpy as np
 import pytest
 
-from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Update
-from musicgen_space.errors import BackendError
+from musicgen_space.backends.base import Backend, Chunk, Loading, ModelChoice, Update, Waiting
+from musicgen_space.backends.local.live_room import LiveRoom
+from musicgen_space.errors import BackendError, LiveOver
+from musicgen_space.live import Heard, LiveControls, LiveWish
+from musicgen_space.message import Message
 from musicgen_space.request import MusicRequest
 from musicgen_space.server.alone import serve_alone
 from musicgen_space.server.service import Service
@@ -31,14 +34,21 @@ class Hum(Backend):
     """Hums at once; a word in the prompt has it do something else.
 
     ``#hold`` waits in the middle until ``go`` is set, ``#fail`` fails, ``#crash`` has a bug.
+    Live it waits at its beginning, and hums in pieces of a quarter second, hundreds of times as
+    fast as they are heard and a second ahead of its listener at most; ``#over`` ends it as when
+    its time is up.
     """
 
     name, label, about = "local", "Hum", "hums"
     knobs = frozenset(MusicRequest.__dataclass_fields__)
 
+    plays_live = True
     most_seconds = 300.0  # of a take
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.room = LiveRoom(settings or Settings())
+        self.told = 0.0  # seconds of live music
+        self.wishes: list[LiveWish] = []  # one for each piece of live music
         self.go = threading.Event()
         self.begun = threading.Semaphore(0)
         self.asked: list[MusicRequest] = []
@@ -74,6 +84,36 @@ class Hum(Backend):
         yield Take(
             samples, RATE, request, self.name, str(request.model), 0.01, stopped=stop.is_set()
         )
+
+    def live(
+        self, controls: LiveControls, visitor: str = ""
+    ) -> Iterator[Waiting | Loading | Heard]:
+        self.visitors.append(visitor)
+        with self.room.joined(visitor, controls.wish.request):
+            yield Waiting(1)
+            yield Loading(Message("Tuning"), 0.5)
+            start = 0.0
+            held = "#hold" in controls.wish.request.prompt
+            while held and not (self.go.wait(0.005) or controls.stopped):
+                pass
+            while not controls.stopped:
+                threading.Event().wait(0.001)
+                if start >= controls.fetched + 1.0:
+                    continue
+                wish = controls.wish
+                self.wishes.append(wish)
+                self._live_words(wish.request.prompt)
+                samples = np.full((1, RATE // 4), wish.balance, np.float32)
+                yield Heard(samples, RATE, start, wish.request.prompt, speed=3.0)
+                start = self.told = start + 0.25
+
+    def _live_words(self, prompt: str) -> None:
+        if "#fail" in prompt:
+            raise BackendError("The model is out of tune.")
+        if "#over" in prompt:
+            raise LiveOver(1)
+        if "#crash" in prompt:
+            raise ZeroDivisionError(prompt)
 
 
 def hum(request: MusicRequest) -> np.ndarray:
@@ -118,6 +158,18 @@ class Api:
         raise AssertionError("the job has no end")
 
 
+def sent(
+    api: Api, path: str, fields: dict[str, Any], *more: str, missing: int = 0
+) -> socket.socket:
+    """A connection on which a request was sent, but for so many bytes that are ``missing``."""
+    body = json.dumps(fields).encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"x-api-key: {api.key}", *more]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body) + missing}"]
+    connection = socket.create_connection(("127.0.0.1", api.service.settings.port))
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+    return connection
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -131,9 +183,9 @@ def settings_in(folder: Path, **fields: Any) -> Settings:
 
 
 @contextmanager
-def serving_api(settings: Settings, beat: float = 0.05) -> Iterator[Api]:
-    studio = Hum()
-    service = Service(settings, studio, beat=beat)
+def serving_api(settings: Settings, beat: float = 0.05, stall: float = 60.0) -> Iterator[Api]:
+    studio = Hum(settings)
+    service = Service(settings, studio, beat=beat, stall=stall)
     service.start()
     account, key = service.keys.add("tests", balance=10)
     client = httpx.Client(

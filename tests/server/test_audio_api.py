@@ -6,8 +6,10 @@ import base64
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 import soundfile
 
@@ -20,6 +22,7 @@ from tests.server.fixtures import (
     api,
     hum,
     one_api,
+    sent,
     serving_api,
     settings_in,
     until,
@@ -164,6 +167,32 @@ def test_a_slow_reader_holds_up_nobody(api: Api) -> None:
         with httpx.Client(base_url=api.url, headers=api.client.headers, timeout=30) as other:
             assert other.post(PATH, json=WISH).status_code == 200
         until(lambda: api.credits == pytest.approx(10 - 2 * PRICE))
+
+
+@pytest.mark.parametrize(
+    ("path", "wish", "costs"),
+    [
+        (PATH, {"input": "#hold", "audio_length": 300}, 0),  # ends with its reader
+        ("/v1/musicgen-nano", {"prompt": "jazz", "duration": 300}, PRICE),
+    ],
+)
+def test_a_reader_that_stops_is_cut_and_its_place_is_free(
+    tmp_path: Path, path: str, wish: dict[str, object], costs: float
+) -> None:
+    with serving_api(settings_in(tmp_path), stall=0.3) as api, sent(api, path, wish) as stalled:
+        peer = stalled.getsockname()[1]
+        until(lambda: any(each.status == "ESTABLISHED" for each in connections_from(peer)))
+        assert api.post(PATH, WISH).status_code == 200  # nobody waits for it
+        until(lambda: not connections_from(peer))
+        until(lambda: api.service.keys.account(api.account).reserved == 0)
+        assert api.credits == pytest.approx(10 - PRICE - costs)
+        assert api.post(PATH, WISH).status_code == 200
+
+
+def connections_from(port: int) -> list[Any]:
+    """What this process, which serves, has open to that port."""
+    found = psutil.Process().net_connections()
+    return [each for each in found if each.raddr and each.raddr.port == port]
 
 
 def test_metrics_tell_what_was_made(tmp_path: Path) -> None:

@@ -122,6 +122,24 @@ def test_a_job_is_reserved_made_charged_and_kept(world: World) -> None:
     assert world.money == (8, 0)
 
 
+def test_jobs_of_a_model_that_is_loaded_go_before_others_for_a_while(world: World) -> None:
+    server = world.server()
+
+    def order(prompt: str, model: str) -> Order:
+        return world.order(prompt, request=MusicRequest(prompt, model=model))
+
+    server.submit(order("large", "large"))
+    server.submit(order("nano", "nano"))
+    first = server.claim(["nano"])
+    assert first is not None
+    assert first.model == "nano"
+    world.now += 11
+    server.submit(order("another", "nano"))
+    second = server.claim(["nano"])
+    assert second is not None
+    assert second.model == "large"
+
+
 def test_a_job_that_fails_or_whose_client_goes_costs_nothing(world: World) -> None:
     server = world.server()
     failed, _ = server.submit(world.order())

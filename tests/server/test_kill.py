@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +14,8 @@ from sqlalchemy import select
 
 from musicgen_space.server.accounts.keys import Keys
 from musicgen_space.server.database import Database, Job
-from tests.server.fixtures import PRICE, free_port, serving_api, settings_in
-from tests.servers.app import ROOT
+from tests.server.fixtures import PRICE, serving_api, settings_in
+from tests.server.humming import ServerProcess
 from tests.servers.postgres import postgres, programs
 
 MODEL = "meta-musicgen-medium"
@@ -27,24 +23,12 @@ WISH = {"prompt": "#hold", "duration": 1}
 
 
 @contextmanager
-def humming(folder: Path, go: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    port = free_port()
-    url = f"sqlite:///{folder}/server.db"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.server.humming", str(port), str(go)],
-        cwd=ROOT, env={**os.environ, "MUSICGEN_DATABASE": url}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == "ready\n"
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60
-        ) as client:
-            yield process, client
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+def humming(folder: Path, go: Path) -> Iterator[tuple[ServerProcess, httpx.Client]]:
+    with (
+        ServerProcess(f"sqlite:///{folder}/server.db", go) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
+        yield server, client
 
 
 def status(client: httpx.Client, id: str) -> str:
@@ -73,7 +57,7 @@ def test_jobs_survive_the_kill_of_their_server_and_are_paid_once(tmp_path: Path)
     account, key = Keys(database).add("tests", balance=10)
     headers = {"x-api-key": key}
     jobs = []
-    with humming(tmp_path, go) as (process, client):
+    with humming(tmp_path, go) as (server, client):
         client.headers.update(headers)
         for number in range(2):
             links = client.post(f"/v2/{MODEL}", json=WISH | {"seed": number}).json()
@@ -82,10 +66,9 @@ def test_jobs_survive_the_kill_of_their_server_and_are_paid_once(tmp_path: Path)
         named = {"idempotency-key": "mine"}
         with suppress(httpx.ReadTimeout):
             client.post(f"/v1/{MODEL}", json=WISH, headers=named, timeout=0.3)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        server.kill()
     go.touch()
-    with humming(tmp_path, go) as (process, client):
+    with humming(tmp_path, go) as (server, client):
         client.headers.update(headers)
         for job in jobs:
             until(client, job, "COMPLETED")
@@ -93,8 +76,8 @@ def test_jobs_survive_the_kill_of_their_server_and_are_paid_once(tmp_path: Path)
         assert answer.content.startswith(b"RIFF")
         files = [client.get(f"/v2/requests/{job}").json()["output"] for job in jobs]
         assert len({client.get(file).content for file in files}) == 2
-        process.terminate()
-        assert process.wait(30) == 0
+        server.process.terminate()
+        assert server.process.wait(30) == 0
     left = Keys(database).account(account)
     assert left.reserved == 0
     assert left.credits == pytest.approx(10e6 - 3 * PRICE * 1e6)
@@ -146,7 +129,7 @@ def test_several_servers_make_a_job_of_one_name_once(tmp_path: Path) -> None:
 
 def test_a_server_that_is_told_to_end_answers_who_waits_for_what_it_makes(tmp_path: Path) -> None:
     go, answers = tmp_path / "go", []
-    with humming(tmp_path, go) as (process, client):
+    with humming(tmp_path, go) as (server, client):
 
         def ask() -> None:
             answers.append(client.post(f"/v1/{MODEL}", json=WISH))
@@ -156,11 +139,11 @@ def test_a_server_that_is_told_to_end_answers_who_waits_for_what_it_makes(tmp_pa
             thread.start()
             while statuses(tmp_path) != known:
                 time.sleep(0.02)
-        process.terminate()
+        server.process.terminate()
         second.join()  # it had not begun
         go.touch()
         first.join()
-        assert process.wait(30) == 0
+        assert server.process.wait(30) == 0
     assert [answer.status_code for answer in answers] == [503, 200]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import socket
 from pathlib import Path
 
 import httpx
@@ -28,6 +26,7 @@ from tests.server.fixtures import (
     api,
     hum,
     one_api,
+    sent,
     serving_api,
     settings_in,
     until,
@@ -231,11 +230,23 @@ def test_several_jobs_are_made_at_once(tmp_path: Path) -> None:
         until(lambda: api.credits == pytest.approx(10 - 3 * PRICE))
 
 
+def test_a_model_that_is_loaded_makes_its_jobs_before_another_is_loaded(api: Api) -> None:
+    wish = {"prompt": "#hold", "duration": 1}
+    for model in ("nano", "small", "nano"):
+        api.post(f"/v2/musicgen-{model}", wish)
+    api.studio.begun.acquire()
+    api.studio.go.set()
+    until(lambda: len(api.studio.asked) == 3)
+    made = [str(each.model).rpartition("-")[2] for each in api.studio.asked]
+    assert made == ["nano", "nano", "small"]
+
+
 def test_who_waits_in_vain_gives_the_place_back(api: Api) -> None:
     api.post(f"/v2/{MODEL}", {"prompt": "#hold", "duration": 1})
     api.studio.begun.acquire()
     for name, left in ((None, 0), ("mine", 1)):  # which can be asked for again
-        waiting = sent(api, {"prompt": "next", "duration": 1}, name)
+        named = [f"Idempotency-Key: {name}"] if name else []
+        waiting = sent(api, f"/v1/{MODEL}", {"prompt": "next", "duration": 1}, *named)
         until(lambda: api.service.jobs.waiting() == 1)
         waiting.close()
         until(lambda left=left: api.service.jobs.waiting() == left)  # type: ignore[misc]
@@ -246,15 +257,14 @@ def test_who_waits_in_vain_gives_the_place_back(api: Api) -> None:
     assert api.credits == pytest.approx(10 - 2 * PRICE)
 
 
-def sent(api: Api, fields: dict[str, object], name: str | None) -> socket.socket:
-    """A connection on which a v1 call was sent."""
-    body = json.dumps(fields)
-    lines = [f"POST /v1/{MODEL} HTTP/1.1", "Host: 127.0.0.1", f"x-api-key: {api.key}"]
-    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    lines += [f"Idempotency-Key: {name}"] if name else []
-    connection = socket.create_connection(("127.0.0.1", api.service.settings.port))
-    connection.sendall("\r\n".join([*lines, "", body]).encode())
-    return connection
+def test_who_hangs_up_in_the_middle_of_a_request_is_no_failure_of_ours(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "musicgen_space.server"):
+        sent(api, f"/v1/{MODEL}", {"prompt": "lo-fi"}, missing=10).close()
+        until(lambda: '"cut": true' in caplog.text)
+    assert [each.levelname for each in caplog.records] == ["INFO"]
+    assert api.studio.asked == []
 
 
 def test_on_this_machine_its_owner_needs_no_key(one_api: Api) -> None:

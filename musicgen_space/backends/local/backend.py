@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from musicgen_space.backends.base import Backend, Loading, ModelChoice, Update, Waiting
+from musicgen_space.backends.base import Backend, Loading, ModelChoice, Progress, Update, Waiting
 from musicgen_space.backends.local.better_model import better_model
 from musicgen_space.backends.local.checkpoints import Checkpoints
 from musicgen_space.backends.local.job import Job, Stopped, failure_of
@@ -70,7 +70,7 @@ class LocalBackend(Backend):
             self.label, self.about = Message("This server"), Message("free; visitors take turns")
         self._pace = Pace()
         self._batch: Batch | None = None  # the worker's
-        self._queue = TakeQueue(settings, self._admits)
+        self._queue = TakeQueue(settings, self._admits, self._pace.speed)
         self._live_room = LiveRoom(settings)
         self.plays_live = settings.live_sessions > 0
         self._jobs: queue.SimpleQueue[Job[Any]] = queue.SimpleQueue()  # for the worker
@@ -121,7 +121,10 @@ class LocalBackend(Backend):
             yield from self._queue.waited(job.ticket, stopped)
             self._put(job)
             try:
-                yield from job.updates()
+                for update in job.updates():
+                    if isinstance(update, Progress):
+                        self._queue.progressed(job.ticket, update.seconds_made)
+                    yield update
             finally:
                 job.left.set()
 
@@ -138,7 +141,7 @@ class LocalBackend(Backend):
             ended = controls.stopped or job.left.is_set() or self._closed.is_set()
             return ended or time.monotonic() > over
 
-        job: Job[Heard] = Job(request.model, request, stopped, live=controls)
+        job: Job[Heard | Waiting] = Job(request.model, request, stopped, live=controls)
         with self._live_room.joined(visitor, request):
             self._put(job)
             try:
@@ -163,17 +166,17 @@ class LocalBackend(Backend):
 
     def _admits(self, request: MusicRequest, made: Sequence[MusicRequest]) -> bool:
         """Whether ``request`` can be made beside those that are being made."""
-        made = [*made, *self._live_room.requests]
-        if not made:
+        lives = self._live_room.requests
+        if not made and not lives:
             return True
-        batch, models = self._batch, {self._name(each.model) for each in (request, *made)}
+        batch, models = self._batch, {self._name(each.model) for each in (request, *made, *lives)}
         if batch is None or models != {batch.maker.model}:  # it may not be loaded yet
             return False
         takes = sum(each.variations for each in (request, *made))
         return (
             takes <= self._settings.at_once
-            and self._pace.keeps_up(takes)
-            and self._checkpoints.fit_together([request, *made], batch.model)
+            and self._pace.keeps_up(takes + len(lives))
+            and self._checkpoints.fit_together([request, *made, *lives], batch.model)
         )
 
     def _name(self, model: str | None) -> str:
@@ -187,6 +190,8 @@ class LocalBackend(Backend):
             job = held.pop(0) if held and not self._busy else self._next_job()
             if job is not None and self._busy and not self._joins(job):
                 held.append(job)
+                if job.live is not None:
+                    job.tell(Waiting(1))
             elif job is not None:
                 self._begin(job)
             if self._batch is not None and self._busy:

@@ -17,9 +17,13 @@ from musicgen_space.backends.local.default_model import default_model
 from musicgen_space.backends.local.downloads import Downloads, ReportBytes
 from musicgen_space.backends.local.folders import folder_of
 from musicgen_space.backends.local.model_cache import ModelCache
-from musicgen_space.backends.local.published import OTHER_WEIGHTS, PUBLISHED, gigabytes
+from musicgen_space.backends.local.published import (
+    CODEC_WEIGHTS,
+    PUBLISHED,
+    TEXT_WEIGHTS,
+    gigabytes,
+)
 from musicgen_space.engine.conditioners.alphabet import EMBEDDED, T5, Knows
-from musicgen_space.engine.windows import context_seconds
 from musicgen_space.errors import (
     InvalidCheckpoint,
     ModelUnavailable,
@@ -34,6 +38,7 @@ from musicgen_space.settings import Settings
 if TYPE_CHECKING:
     from musicgen_space.engine.generate import MusicGen
     from musicgen_space.engine.placement import Placement
+    from musicgen_space.engine.runtimes.base import Runtime
 
 __all__ = ["Checkpoints"]
 
@@ -103,31 +108,24 @@ class Checkpoints:
 
     def make_room(self, request: MusicRequest, name: str, model: MusicGen) -> None:
         """Evict other models until a take fits beside its model; raises ``OutOfMemory``."""
-        need = self._take_need(request, model)
-        if not self._models.make_room(need, keep=name):
+        need, spare = self._need_of([request], model), model.decoder.spare_bytes
+        if not self._models.make_room(need - spare, keep=name):
             raise OutOfMemory(
                 f"This take needs about {gigabytes(need)} besides its model, "
-                f"{gigabytes(self._free())} are free. "
+                f"{gigabytes(self._free() + spare)} are free. "
                 "A shorter length, fewer variations or a smaller model needs less."
             )
 
     def fit_together(self, requests: Sequence[MusicRequest], model: MusicGen) -> bool:
         """Whether there is memory for all of them, as if none of it were in use yet."""
-        return sum(self._take_need(each, model) for each in requests) <= self._free()
+        need = self._need_of(requests, model)
+        return need <= self._free() + model.decoder.spare_bytes
 
-    def _take_need(self, request: MusicRequest, model: MusicGen) -> int:
-        """Bytes that the takes of ``request`` need besides their model."""
-        from musicgen_space.engine.memory import take_bytes
+    def _need_of(self, requests: Sequence[MusicRequest], model: MusicGen) -> int:
+        """Bytes that the takes of ``requests`` need besides their model."""
+        from musicgen_space.engine.memory import takes_bytes
 
-        heard = context_seconds(request.given_seconds, request.duration)
-        branches = 1 + bool(request.blend_prompt) + (request.guidance_scale != 1)
-        return take_bytes(
-            model.decoder.config,
-            self._placement,
-            seconds=heard + request.duration,
-            rows=request.variations * branches,
-            frame_rate=model.codec.frame_rate,
-        )
+        return takes_bytes(model, requests)
 
     def release(self) -> None:
         """Free memory after failed takes and loads."""
@@ -153,7 +151,15 @@ class Checkpoints:
             settings.threads or min(os.cpu_count() or 1, _MAX_THREADS),
             settings.native,
             settings.cache or default_cache(),
+            settings.at_once,
+            settings.graphs,
         )
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        from musicgen_space.engine.runtimes.registry import choose_runtime
+
+        return choose_runtime(self._placement)
 
     @cached_property
     def _models(self) -> ModelCache[MusicGen]:
@@ -185,7 +191,7 @@ class Checkpoints:
 
         folder = fetch(name)
         report(Loading(Message("Loading {model}", model=name)))
-        need = checkpoint_bytes(weights_folder(folder, fetch), self._placement)
+        need = checkpoint_bytes(weights_folder(folder, fetch), self._runtime)
         self._check(name, need)
 
         def loaded() -> MusicGen:
@@ -227,18 +233,19 @@ class Checkpoints:
         from musicgen_space.engine.memory import checkpoint_bytes
 
         try:
-            return checkpoint_bytes(weights_folder(_local_path(name), _local_path), self._placement)
+            return checkpoint_bytes(weights_folder(_local_path(name), _local_path), self._runtime)
         except _NeedsDownload as missing:
             return self._published_need(missing.name)
         except (ModelUnavailable, InvalidCheckpoint):
             return None
 
     def _published_need(self, name: str) -> int | None:
-        from musicgen_space.engine.memory import model_bytes
+        from musicgen_space.engine.memory import Weights, model_bytes
 
         for each in PUBLISHED:
             if each.choice.name == name:
-                return model_bytes(each.decoder_weights, OTHER_WEIGHTS, self._placement)
+                weights = Weights(each.decoder_weights, TEXT_WEIGHTS, CODEC_WEIGHTS)
+                return model_bytes(weights, self._runtime)
         return None
 
 

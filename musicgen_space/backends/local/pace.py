@@ -34,6 +34,12 @@ class Pace:
             self._measured[takes] = self._sound / (now - self._since) / takes, now
             self._since, self._sound = now, 0.0
 
+    def speed(self) -> float | None:
+        """Seconds of sound a second of all takes together, as measured last; None: not lately."""
+        paces = self._known()
+        last = max(paces, key=lambda count: self._measured[count][1], default=None)
+        return None if last is None else last * paces[last]
+
     def keeps_up(self, takes: int) -> bool:
         """Whether so many may be made at once: as far as is known, and up to twice as many.
 

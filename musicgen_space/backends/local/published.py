@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from musicgen_space.backends.base import ModelChoice
 
-__all__ = ["OTHER_WEIGHTS", "PUBLISHED", "Published", "gigabytes"]
+__all__ = ["CODEC_WEIGHTS", "OTHER_WEIGHTS", "PUBLISHED", "TEXT_WEIGHTS", "Published", "gigabytes"]
 
 # T5-base's encoder and the 32 kHz EnCodec, which all of them share.
-OTHER_WEIGHTS = 110_000_000 + 59_000_000
+TEXT_WEIGHTS, CODEC_WEIGHTS = 110_000_000, 59_000_000
+OTHER_WEIGHTS = TEXT_WEIGHTS + CODEC_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)

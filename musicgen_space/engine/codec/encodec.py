@@ -31,6 +31,9 @@ from musicgen_space.engine.codec.streaming import Layer, Layers, LSTMState, Stag
 __all__ = ["Codec", "CodecStream", "Push"]
 
 _FRAMES_AT_ONCE = 50  # far more would thrash the CPU caches
+# What a push needs at most, in arrays as large as the last layer's inputs: it has 7 or 8 of them
+# at a time, and as measured up to 13 with what the heap of a thread of its own doesn't reuse.
+_BUFFERS = 13
 
 
 class Codec:
@@ -61,6 +64,13 @@ class Codec:
         self.upsampling_context = _upsampling_context(config)
         self.sample_rate: int = config.sampling_rate
         self.samples_per_frame: int = math.prod(config.upsampling_ratios)
+
+    @property
+    def push_bytes(self) -> int:
+        """Memory that a push takes for each sound, whatever it has of frames, and its stream."""
+        samples = _FRAMES_AT_ONCE * self.samples_per_frame
+        filters: int = self._model.config.num_filters
+        return _BUFFERS * samples * filters * torch.float32.itemsize
 
     @property
     def frame_rate(self) -> int:

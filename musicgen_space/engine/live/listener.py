@@ -61,8 +61,7 @@ class Speed:
 
     def made(self, seconds: float) -> None:
         """So much sound came."""
-        if self._since is not None:
-            self._sound += seconds
+        self._sound += seconds
         if self._worked > _REMEMBERED_SECONDS:
             self._worked *= _FORGET
             self._sound *= _FORGET

@@ -68,21 +68,17 @@ class Passage:
         warm_up = self.warm_up_seconds if warm_up_seconds is None else warm_up_seconds
         self.decoded_from = max(0, self.known - round(warm_up * rate))
         self._conditioning = _conditioning(model, wish)
+        self._turns, self._begins = bool(against), True
         self._first = _conditioning(model, wish, against) if against else self._conditioning
         self.rows = self._conditioning.rows
         self.generators = [torch.Generator(model.device).manual_seed(seed)]
         self.sequence: WindowSequence | None = None
-        self._windows = 0
 
     @property
     def knobs(self) -> list[Knobs]:
         """As they are wished now."""
         request = self.wish.request
         return [Knobs(request.temperature, request.top_k, request.top_p)]
-
-    def steer(self, wish: LiveWish) -> None:
-        """Go by the numbers of ``wish`` from now on."""
-        self.wish = wish
 
     @property
     def seconds(self) -> float:
@@ -98,16 +94,19 @@ class Passage:
         """Where a window begins, a sequence of its own."""
         if self.sequence is not None:
             return
-        against = self._windows == 0 and self._first is not self._conditioning
-        conditioning = self._first if against else self._conditioning
-        self._windows += 1
-        shared = self.known if self._windows == 1 else round(self.shared_seconds * self._rate)
-        known = self._codes[..., -shared:] if shared else self._codes[..., :0]
-        seconds = _AGAINST_SECONDS if against else WINDOW_SECONDS
-        frames = round(seconds * self._rate) + (known.shape[-1] if against else 0)
-        condition = conditioning.at(max(0, self.frames - known.shape[-1]) / self._rate)
+        conditioning, frames = self._conditioning, WINDOW_SECONDS * self._rate
+        shared = round(self.shared_seconds * self._rate)
+        if self._begins:
+            conditioning, shared = self._first, self.known
+            if self._turns:
+                frames = shared + round(_AGAINST_SECONDS * self._rate)
+        elif self._turns:  # what it comes from has been heard enough
+            shared = min(shared, self.frames - self.known)
+        self._begins = False
+        self._start = max(0, self.frames - shared)
+        condition = conditioning.at(self._start / self._rate)
+        known = self.between(self._start, self.frames)
         self.sequence = WindowSequence(self._model.decoder, condition, known, frames)
-        self._start = self.frames - known.shape[-1]
 
     def merge(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits of the next step in all branches [R, K, V] → [1, K, V], as it is wished now."""

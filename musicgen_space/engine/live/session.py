@@ -46,7 +46,8 @@ _CONTEXT_SECONDS = 12.0  # of it, that the music goes on from
 _CHANGES_FOR = 0.5  # seconds before an evolving passage can be judged,
 _JUDGED_SECONDS = 1.2  # which takes so many more
 _HAS_MOVED = 0.7  # of the way
-_BOTH_WAYS = 1.6  # the speed from which there is time to try both
+_BOTH_WAYS = 2.0  # the speed from which there is time to try both
+_DECIDED_SECONDS = 1.0  # after a wish: then there is no more time, and what arrives takes over
 
 # Windows share as much as can be read anew before the sound runs out; a column that is given
 # costs about 0.4 of one that is drawn.
@@ -73,12 +74,13 @@ class Live:
         self._scheduler, self._model, self._ahead = scheduler, model, ahead
         self._rate = model.codec.sample_rate
         self._listener, self._speed = Listener(clock, self._rate), Speed()
-        self._seeds = itertools.count(wish.request.seed)
+        self._seeds = itertools.count(wish.request.with_seed_drawn().seed)
         self.wish, self._heard_prompt = wish, wish.request.prompt
         self._evolves: Track | None = None
         self._arrives: Track | None = None
         self._shift = 0  # sample 0 of what evolves is this one of what plays
         self._told = 0  # samples
+        self._decided = 0  # the sample that is heard when there is no more time to judge
         self._recent = np.empty((model.decoder.config.channels, 0), np.float32)
         self._plays = self._begin(lambda seed: _first(model, wish, seed))
 
@@ -104,22 +106,20 @@ class Live:
 
     def prepare(self) -> None:
         """Tell passages what is wished now, and pause those that have made enough."""
-        numbers = self.wish
         for passage in (track.passage for track in self._tracks):
             if passage is not None:
-                passage.steer(numbers)
+                passage.wish = self.wish
                 passage.shared_seconds = self._shared_seconds
-        lead = self._lead
         wanted = self._ahead + _HELD_SECONDS
         if self.turning:
             wanted = min(wanted, _RESERVE_SECONDS + BEAT_SECONDS + SEAM_SECONDS)
-        self._plays.making.paused = lead >= wanted
+        self._plays.making.paused = self._lead >= wanted
         enough = self._samples(_CHANGES_FOR + _JUDGED_SECONDS + self._ahead + _HELD_SECONDS)
-        for track in (self._evolves, self._arrives):
-            if track is not None:
-                track.making.paused = track.made >= enough
-        measured = self._told > 0 and not self.turning
-        self._speed.tick(measured and not self._plays.making.paused)
+        if self._evolves is not None:
+            self._evolves.making.paused = self._evolves.waiting - self._behind >= enough
+        if self._arrives is not None:
+            self._arrives.making.paused = self._arrives.waiting >= enough
+        self._speed.tick(not (self.turning or self._plays.making.paused) and self._told > 0)
 
     def hear(self, events: Sequence[Event]) -> Iterator[Heard]:
         """What of a step's events is heard now; raises what the passage that plays failed of.
@@ -143,7 +143,8 @@ class Live:
         if isinstance(event, Made):
             samples = event.piece.samples[0]
             track.add(samples)
-            self._speed.made(samples.shape[-1] / self._rate)
+            if self._told and not self.turning:
+                self._speed.made(samples.shape[-1] / self._rate)
         elif isinstance(event, Failed):
             if track is self._plays:
                 raise event.error
@@ -174,6 +175,7 @@ class Live:
             self._plays = self._begin(lambda seed: _first(self._model, wish, seed))
             self._heard_prompt = wish.request.prompt
             return
+        self._decided = self._listener.position(self._told) + self._samples(_DECIDED_SECONDS)
         ways = self._ways(before)
         if "evolve" in ways:
             self._evolves = self._evolving(before)
@@ -206,20 +208,27 @@ class Live:
 
     def _take_over(self) -> None:
         """Go over to what is on its way, if there is enough of it."""
-        evolves, arrives = self._evolves, self._arrives
-        if evolves is not None and arrives is not None:
-            if not (self._can_be_judged(evolves) and self._can_be_judged(arrives)):
-                return
-            if self._follows(evolves, arrives):
-                arrives.end()
-                self._arrives = None
-            else:
-                evolves.end()
-                self._evolves = None
-        if self._evolves is not None:
+        if self._evolves is not None and self._arrives is not None:
+            self._judge(self._evolves, self._arrives)
+        elif self._evolves is not None:
             self._evolve(self._evolves)
         elif self._arrives is not None:
             self._arrive(self._arrives)
+
+    def _judge(self, evolves: Track, arrives: Track) -> None:
+        """Give one of them up, if it can be told which."""
+        if self._can_be_judged(evolves) and self._can_be_judged(arrives):
+            follows = self._follows(evolves, arrives)
+        elif self._listener.position(self._told) >= self._decided:
+            follows = False
+        else:
+            return
+        if follows:
+            arrives.end()
+            self._arrives = None
+        else:
+            evolves.end()
+            self._evolves = None
 
     def _can_be_judged(self, track: Track) -> bool:
         enough = self._samples(_CHANGES_FOR + _JUDGED_SECONDS)
@@ -243,14 +252,17 @@ class Live:
 
     def _evolve(self, track: Track) -> None:
         seam = self._samples(SEAM_SECONDS)
-        behind = self._plays.first - self._shift
-        if self._plays.waiting < seam or track.waiting < behind + 2 * seam:
-            return
-        if track.waiting - behind < self._samples(_RESERVE_SECONDS):
+        behind, reserve = self._behind, self._samples(_RESERVE_SECONDS)
+        if self._plays.waiting < seam or track.waiting < behind + reserve:
             return
         joined = evolve(self._plays.sound[:, :seam], track.sound[:, behind:])
         track.replace(joined, behind)
         self._go_over(track)
+
+    @property
+    def _behind(self) -> int:
+        """How much of what evolves lies before what is heard next of the one that plays."""
+        return self._plays.first - self._shift
 
     def _arrive(self, track: Track) -> None:
         beat = self._samples(BEAT_SECONDS)
@@ -263,6 +275,7 @@ class Live:
     def _go_over(self, track: Track) -> None:
         self._plays.end()
         self._plays, self._evolves, self._arrives = track, None, None
+        self._recent = self._recent[:, :0]
         self._heard_prompt = self.wish.request.prompt
         self._plays.making.due_of = self._due
 

@@ -28,6 +28,10 @@ class Runtime(Protocol):
         """What the checkpoint's weights are to be loaded as."""
 
     @property
+    def converted_width(self) -> float | None:
+        """Bytes of memory of a converted weight, at most; None: it stays as it was loaded."""
+
+    @property
     def codec_kernel(self) -> ctypes.CDLL | None:
         """What may compute EnCodec with rounded weights; None: it stays as published."""
 

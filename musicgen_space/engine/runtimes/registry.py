@@ -7,7 +7,7 @@ from collections.abc import Callable
 from musicgen_space.engine.placement import Placement
 from musicgen_space.engine.runtimes.base import Runtime
 from musicgen_space.engine.runtimes.native.runtime import NativeRuntime
-from musicgen_space.engine.runtimes.torch_runtime import TorchRuntime
+from musicgen_space.engine.runtimes.torch.runtime import TorchRuntime
 
 __all__ = ["choose_runtime"]
 

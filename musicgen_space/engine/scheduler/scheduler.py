@@ -29,7 +29,6 @@ from musicgen_space.request import MusicRequest
 
 __all__ = ["REPORT_EVERY", "Making", "Scheduler"]
 
-_WAIT_SECONDS = 0.1  # at most, where there is nothing to advance
 REPORT_EVERY = 5  # steps; a tenth of a second of music
 
 
@@ -65,6 +64,11 @@ class Making:
         return self.generation.sequence
 
     @property
+    def paced(self) -> bool:
+        """See ``Turn``."""
+        return self.due_of is not None
+
+    @property
     def due(self) -> float:
         """When its listener will have heard all that is predicted; −∞ before any sound."""
         if self.due_of is not None:
@@ -85,7 +89,8 @@ class Scheduler:
     native runtime bit by bit, on others up to rounding). One thread may use it; ``wake`` may be
     called by any.
 
-    Each request's progress is told after every ``report_every`` steps of its own.
+    Each request's progress is told after every ``report_every`` steps of its own. Where there is
+    nothing to advance, a step waits up to ``patience`` seconds for the other threads.
     """
 
     def __init__(
@@ -94,8 +99,10 @@ class Scheduler:
         *,
         report_every: int = REPORT_EVERY,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = 0.1,
     ) -> None:
-        self._model, self._report_every, self._clock = model, report_every, clock
+        self._model, self._report_every = model, report_every
+        self._clock, self._patience = clock, patience
         self._awake = threading.Event()
         self._codec = CodecThread(self._awake.set)
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
@@ -155,7 +162,7 @@ class Scheduler:
             events += self._advance(turns)
         events += self._told()
         if not turns and not events and self.busy:
-            self._awake.wait(_WAIT_SECONDS)
+            self._awake.wait(self._patience)
         return events
 
     def close(self) -> None:

@@ -2,6 +2,10 @@
 
 Two cores with separate work synchronise far less than two threads that share every matrix
 product. Whose listener needs sound first is served first.
+
+Chunks of several generations that are ready together are decoded one by one all the same: as
+one batch, four takes of musicgen-nano and in musicgen-small's shape took the same time of the
+processor within some percent, and whoever is served first would wait for all of them.
 """
 
 from __future__ import annotations

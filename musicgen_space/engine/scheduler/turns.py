@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 __all__ = ["FAR_AHEAD", "Turn", "choose"]
 
 FAR_AHEAD = 2.0  # seconds of sound that its listener has yet to hear
+_SHORT = 0.5  # seconds of it, that a paced listener should not have less than
 # Activations (rows · columns) of a step for columns that were given or made before: a prompt,
 # or what a window shares with the one before. Where others are decoding, their step shall not
 # last much longer for it.
@@ -26,6 +27,10 @@ class Turn(Protocol):
     def columns(self) -> int:
         """To be read until the next code is drawn, 1 or more."""
 
+    @property
+    def paced(self) -> bool:
+        """Whether no more is made than the listener hears soon, so that it must not be late."""
+
     def ahead(self, now: float) -> float:
         """Seconds of sound that are made and not yet heard; −∞ before there is any."""
 
@@ -37,14 +42,15 @@ def choose(candidates: Sequence[_T], now: float, step: int) -> list[tuple[_T, in
     """Who reads how many columns in step number ``step``; who has the least sound ahead is first.
 
     All together cost little more than one, so everybody takes part. But while somebody hears
-    nothing yet, whoever is far ahead waits: that is a second or so, and they have more. The
-    others then take part in every second step, unless the newcomer still reads a prompt.
+    nothing yet, or soon no more, whoever is far ahead waits: that is a second or so, and they
+    have more. Beside a newcomer the others then take part in every second step, unless the
+    newcomer still reads a prompt.
     """
     order = sorted(candidates, key=lambda each: each.ahead(now))
     new = [each for each in order if each.ahead(now) == -math.inf]
-    if new:
+    if new or any(each.paced and each.ahead(now) < _SHORT for each in order):
         order = [each for each in order if each.ahead(now) < FAR_AHEAD]
-        if step % 2 and all(each.columns == 1 for each in new):
+        if new and step % 2 and all(each.columns == 1 for each in new):
             order = new
     spare = _BESIDE if any(each.columns == 1 for each in order) else _ALONE
     turns = []

@@ -96,9 +96,7 @@ class TakeProgress:
 def status(update: Waiting | Loading | Progress, takes: int = 1) -> list[Message]:
     """An update in a musician's words, in one line."""
     if isinstance(update, Waiting):
-        if update.place == 1:
-            return [Message("You are next.")]
-        return [Message("Place {place} in the queue.", place=update.place)]
+        return _waiting(update)
     if isinstance(update, Loading):
         return [Message("{what} …", what=update.what)]
     parts = [Message("{takes} takes at once", takes=takes)] if takes > 1 else []
@@ -107,6 +105,25 @@ def status(update: Waiting | Loading | Progress, takes: int = 1) -> list[Message
         speed = Message("{speed:.1f}× real time", speed=update.real_time_factor)
         parts += [speed, _left(update.seconds_left)]
     return parts
+
+
+def _waiting(update: Waiting) -> list[Message]:
+    is_next, seconds = update.place == 1, update.seconds
+    if seconds is None:
+        place = Message("Place {place} in the queue.", place=update.place)
+        return [Message("You are next.") if is_next else place]
+    time = Message("{seconds} s", seconds=seconds)
+    if seconds >= _LONG:
+        time = Message("{minutes} min", minutes=round(seconds / 60))
+    if is_next:
+        return [Message("You are next, in about {time}.", time=time)]
+    return [
+        Message(
+            "Place {place} in the queue: your turn in about {time}.",
+            place=update.place,
+            time=time,
+        )
+    ]
 
 
 def _made(progress: Progress) -> Message:

@@ -16,7 +16,8 @@ let rows = [];            // as they are shown
 const items = new Map();  // of each row's id, its <li>
 const marked = new Set(); // ids to compare
 let count = 0;            // how many are found, shown or not
-let asked = 0;            // the latest question for rows; answers to older ones are dropped
+let asked = 0;            // how often the list was asked for; answers to older questions are dropped
+let latest = null;        // the promise of the list as it was asked for last
 let changed = 0;          // how often a row was changed here
 let playerKnows;          // the row of what the player has, as it was told of it
 let passing = 0;          // the timer that asks again, while what is said of all takes will pass
@@ -74,16 +75,21 @@ const looked = () => ({
   marked: [...marked],
 });
 
-// The rows from the newest on, at least as many as are there already.
-async function reload() {
-  const mine = ++asked;
+// The rows from the newest on, at least as many as are there already; resolves when they are shown.
+function reload() {
+  latest = load(++asked);
+  return latest;
+}
+
+async function load(mine) {
   const before = changed;
   const wanted = rows.length;
   const found = [];
   let answer;
   do {
     answer = await ask("list_takes", { ...looked(), after: found.at(-1)?.id ?? "" });
-    if (mine !== asked || !answer) return;
+    if (mine !== asked) return latest;
+    if (!answer) return;
     if (before !== changed) return reload(); // these may be rows from before
     found.push(...answer.rows);
   } while (answer.rows.length && found.length < Math.min(wanted, answer.count));
@@ -107,10 +113,10 @@ function showAccount({ person, moved }) {
 }
 
 async function more() {
-  const mine = ++asked;
+  const before = asked, shown = rows.length;
   const last = list.lastElementChild;
   const answer = await ask("list_takes", { ...looked(), after: rows.at(-1)?.id ?? "" });
-  if (mine !== asked || !answer) return;
+  if (before !== asked || shown !== rows.length || !answer) return;
   if (!answer.rows.length) return reload(); // the last row is gone for good
   show([...rows, ...answer.rows], answer);
   if (part("more").hidden) last?.nextElementSibling?.querySelector(".listen").focus();

@@ -55,8 +55,10 @@ class Gate:
         elif scope["type"] == "http" and (refusal := _refusal(scope, self._more)):
             status, words = refusal
             await JSONResponse({"detail": words}, status)(scope, receive, send)
-        elif scope["type"] == "http":  # there are no other ways in, such as websockets
+        elif scope["type"] == "http":
             await _with_short_errors(self._app, scope, receive, send)
+        else:  # the API before it has the only WebSocket
+            await send({"type": "websocket.close"})
 
 
 def _refusal(scope: Scope, more: Collection[str]) -> tuple[int, str] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 
 from musicgen_space.process.addresses import is_loopback
 from musicgen_space.server.accounts.keys import Keys
@@ -14,10 +15,10 @@ from musicgen_space.server.api import contract
 from musicgen_space.server.api.contract import Refused
 from musicgen_space.server.database import OWNER, Account
 
-__all__ = ["Access", "fields_of", "job_name"]
+__all__ = ["BODY_SECONDS", "MOST_BYTES", "Access", "fields_of", "job_name"]
 
-_MOST_BYTES = 8 * 2**20  # of a body: clips are in it
-_BODY_SECONDS = 30
+MOST_BYTES = 8 * 2**20  # of a body: clips are in it
+BODY_SECONDS = 30
 _NAME_CHARACTERS = 255
 
 
@@ -27,12 +28,15 @@ class Access:
     def __init__(self, keys: Keys, *, open_here: bool) -> None:
         self._keys, self._open_here = keys, open_here
 
-    async def account(self, request: Request, scope: str, *, bearer: bool = False) -> Account:
+    async def account(
+        self, request: HTTPConnection, scope: str, *, bearer: bool = False, key: str = ""
+    ) -> Account:
         """The account that a request is of; raises ``Refused``.
 
-        ``bearer``: its key may also come as OpenAI's clients send theirs.
+        ``bearer``: its key may also come as OpenAI's clients send theirs. ``key``: the one that
+        came otherwise.
         """
-        key = request.headers.get("x-api-key", "").strip()
+        key = key.strip() or request.headers.get("x-api-key", "").strip()
         if bearer and not key:
             kind, _, token = request.headers.get("authorization", "").partition(" ")
             key = token.strip() if kind.lower() == "bearer" else ""
@@ -55,12 +59,16 @@ class Access:
         if not minute.allowed:
             raise Refused(contract.rate_limited(minute.resets_at))
 
-    def _is_owner(self, request: Request) -> bool:
+    def _is_owner(self, request: HTTPConnection) -> bool:
         """Whether it comes from this machine, and no page of another host made a browser send it.
 
         Such a page can give its own name this machine's address, but that name is in ``Host``.
+        Browsers open WebSockets to anywhere, and say for whom.
         """
         here = is_loopback(request.url.hostname or "")
+        if request.scope["type"] == "websocket":
+            host, origin = request.headers.get("host"), request.headers.get("origin")
+            here = here and origin in (None, f"http://{host}", f"https://{host}")
         return self._open_here and here and "authorization" not in request.headers
 
 
@@ -70,7 +78,7 @@ async def fields_of(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Refused(contract.wrong_content_type())
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(BODY_SECONDS):
             body = await _body(request)
     except TimeoutError:
         raise Refused(contract.error(408, "The body did not come in time")) from None
@@ -81,8 +89,8 @@ async def _body(request: Request) -> bytes:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > _MOST_BYTES:
-            raise Refused(contract.error(413, f"A body must have at most {_MOST_BYTES} bytes"))
+        if len(body) > MOST_BYTES:
+            raise Refused(contract.error(413, f"A body must have at most {MOST_BYTES} bytes"))
     return bytes(body)
 
 

@@ -92,6 +92,15 @@ class Keys:
             session.execute(account.values(credits=Account.credits + change))
         return as_credits(self.account(id).available)
 
+    def charge(self, id: str, price: int) -> bool:
+        """Take millionths of a credit; → whether it had them, and its key counts still."""
+        paying = update(Account).where(Account.id == id, Account.revoked.is_(None))
+        if price:
+            paying = paying.where(Account.credits - Account.reserved >= price)
+        with self._database.writing() as session:
+            changed = paying.values(credits=Account.credits - price).returning(Account.id)
+            return session.scalar(changed) is not None
+
     def account(self, id: str) -> Account:
         """An account as it is now."""
         with self._database.reading() as session:

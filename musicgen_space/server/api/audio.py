@@ -34,6 +34,7 @@ from musicgen_space.server.accounts.access import fields_of, job_name
 from musicgen_space.server.api import schema
 from musicgen_space.server.api.catalogue import Wish
 from musicgen_space.server.api.contract import Refused, media_type
+from musicgen_space.server.api.envelope import envelope, in_openai_s_words, refusal
 from musicgen_space.server.database import Job
 from musicgen_space.server.jobs.live import Live
 from musicgen_space.server.jobs.order import FIELDS, Order
@@ -54,11 +55,6 @@ _FIXED: dict[str, tuple[object, ...]] = {
 _CHOICES: dict[str, tuple[str, ...]] = {
     "response_format": ("wav", "pcm", *(name for name in FORMATS if name != "wav")),
     "stream_format": ("audio", "sse"),
-}
-_TYPES = {
-    **{400: "BadRequestError", 401: "AuthenticationError", 402: "InsufficientCreditsError"},
-    **{403: "PermissionDeniedError", 404: "NotFoundError", 409: "ConflictError"},
-    429: "RateLimitError",
 }
 _LOOK_SECONDS = 0.5  # between looks whether a client is still there
 
@@ -87,7 +83,7 @@ def audio_routes(service: Service) -> APIRouter:
         try:
             await service.access.account(request, "music", bearer=True)
         except Refused as refused:
-            raise Refused(_in_openai_s_words(refused.response)) from None
+            raise Refused(in_openai_s_words(refused.response)) from None
         facts = {"object": "model", "created": begun, "owned_by": "musicgen-space"}
         data = [{"id": name, **facts} for name in service.catalogue.names()]
         return JSONResponse({"object": "list", "data": data})
@@ -98,7 +94,7 @@ def audio_routes(service: Service) -> APIRouter:
             wish, job, new = await ordered(request)
             return await (begin(request, wish, job) if new else again(wish, job))
         except Refused as refused:
-            raise Refused(_in_openai_s_words(refused.response)) from None
+            raise Refused(in_openai_s_words(refused.response)) from None
 
     async def ordered(request: Request) -> tuple[_Wish, Job, bool]:
         account = await service.access.account(request, "music", bearer=True)
@@ -141,9 +137,9 @@ def audio_routes(service: Service) -> APIRouter:
     async def again(wish: _Wish, job: Job) -> Response:
         """What came of a job of the same name before."""
         if job.status in OPEN:
-            raise Refused(_error(409, "The request of this Idempotency-Key is being made"))
+            raise Refused(refusal(409, "The request of this Idempotency-Key is being made"))
         if job.status != COMPLETED:
-            raise Refused(_error(500, job.error or ""))
+            raise Refused(refusal(500, job.error or ""))
         if wish.format in FORMATS and not wish.events:
             return await service.file(job.output, {"x-request-id": job.id})
         file = await service.file(job.output)
@@ -170,7 +166,7 @@ def _refusal(error: BaseException) -> BaseException:
     if isinstance(error, QueueFull):
         return Refused(too_many(10))
     if isinstance(error, MusicGenSpaceError):
-        return Refused(_error(500, str(error)))
+        return Refused(refusal(500, str(error)))
     return error
 
 
@@ -204,7 +200,7 @@ class _Sent:
                 audio = base64.b64encode(piece).decode()
                 yield _event({"type": "speech.audio.delta", "audio": audio})
         except Cut:
-            problem = _envelope(500, "The music could not be made to its end")
+            problem = envelope(500, "The music could not be made to its end")
             yield _event({"type": "error", **problem})
         else:
             yield _event({"type": "speech.audio.done", "request_id": self._job.id})
@@ -231,9 +227,9 @@ def _wish(service: Service, fields: Mapping[str, Any]) -> _Wish:
     try:
         return _checked_wish(service, fields)
     except InvalidRequest as error:
-        raise Refused(_error(400, str(error), error.field)) from None
+        raise Refused(refusal(400, str(error), error.field)) from None
     except UnreadableAudio as error:
-        raise Refused(_error(400, str(error), str(error).partition(":")[0])) from None
+        raise Refused(refusal(400, str(error), str(error).partition(":")[0])) from None
 
 
 def _checked_wish(service: Service, fields: Mapping[str, Any]) -> _Wish:
@@ -262,7 +258,7 @@ def _checked_wish(service: Service, fields: Mapping[str, Any]) -> _Wish:
         field = theirs.get(error.field, error.field)
         raise InvalidRequest(field, error.value, error.limit) from None
     if music is None:
-        raise Refused(_error(404, "The model does not exist: see /v1/models", "model"))
+        raise Refused(refusal(404, "The model does not exist: see /v1/models", "model"))
     return _Wish(music, chosen["response_format"], events)
 
 
@@ -310,27 +306,3 @@ def _wav_header(sample_rate: int, channels: int) -> bytes:
 
 def _event(data: dict[str, Any]) -> bytes:
     return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-def _envelope(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    kind = _TYPES.get(status, "BadRequestError" if status < 500 else "InternalServerError")
-    return {"error": {"message": message, "type": kind, "param": param, "code": status}}
-
-
-def _error(status: int, message: str, param: str | None = None) -> Response:
-    return JSONResponse(_envelope(status, message, param), status)
-
-
-def _in_openai_s_words(response: Response) -> Response:
-    """A refusal of this server's in the other envelope, with its headers."""
-    said = json.loads(bytes(response.body))["error"]
-    if not isinstance(said, str):
-        return response
-    status = response.status_code
-    if status == 406:  # Segmind's for both
-        status = 402 if said.startswith("Insufficient") else 415
-    ours = _error(status, said)
-    for name, value in response.headers.items():
-        if name in ("retry-after", "x-rate-limit-reset-at-utc"):
-            ours.headers[name] = value
-    return ours

@@ -57,15 +57,14 @@ class Catalogue:
         None for a model that isn't there. Raises ``InvalidRequest``, and ``UnreadableAudio`` for
         clips, which come as base64.
         """
-        choices = self._choices()
-        if model not in (None, MODEL, *choices):
+        choice = self.choice(model)
+        if choice is None:
             return None
         for name, value in fields.items():
             if name not in (*FIELDS, *CLIP_LIMITS):
                 raise InvalidRequest(name, value, "is no parameter of this model")
         if model == MODEL and "duration" in fields:
             checked_number("duration", fields["duration"], DOCUMENTED_DURATION)
-        choice = choices.get(model or "") or self._backend.models()[0].name
         clips: dict[str, bytes] = {}
 
         def read(field: str, given: object) -> Clip:
@@ -74,6 +73,12 @@ class Catalogue:
                 return read_clip(clips[field])
 
         return Wish(self._backend.request({**fields, "model": choice}, read), clips)
+
+    def choice(self, model: str | None) -> str | None:
+        """The backend's name of ``model``, None: the default; None for one that isn't there."""
+        if model in (None, MODEL):
+            return self._backend.models()[0].name
+        return self._choices().get(model)
 
     def _choices(self) -> dict[str, str]:
         """Each name, and the backend's: of a folder only the last part is shown."""

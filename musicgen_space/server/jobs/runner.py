@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -55,7 +56,8 @@ class Runner:
     """Makes the jobs in ``database``, and rings ``bell`` for each one that is done.
 
     ``at_once`` jobs are made at a time, where the backend makes so many. ``seconds`` is the most
-    that one may take, ``beat`` is how often leases are renewed.
+    that one may take, ``beat`` is how often leases are renewed, ``models`` how many models the
+    backend keeps loaded.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Runner:
         seconds: float,
         at_once: int = 1,
         beat: float = 5.0,
+        models: int = 1,
     ) -> None:
         self._backend, self._database, self._jobs = backend, database, jobs
         self._metrics, self._bell, self._seconds, self._beat = metrics, bell, seconds, beat
@@ -76,6 +79,7 @@ class Runner:
         self._lock, self._looking = threading.Lock(), threading.Lock()
         self._away = False
         self._made: dict[str, _Ends] = {}
+        self._loaded: deque[str] = deque(maxlen=models)  # those made last, the last one last
         self._prune_at = 0.0
         self._threads = [
             threading.Thread(target=each, name=f"api-{each.__name__.strip('_')}", daemon=True)
@@ -157,6 +161,9 @@ class Runner:
         ends = _Ends(time.monotonic() + self._seconds)
         with self._lock:
             self._made[job.id] = ends
+            if job.model in self._loaded:
+                self._loaded.remove(job.model)
+            self._loaded.append(job.model)
         try:
             yield ends
         finally:
@@ -222,7 +229,7 @@ class Runner:
             return None
         job = None
         with self._noted():
-            job = self._jobs.claim() if self._database.is_there else None
+            job = self._jobs.claim([*self._loaded]) if self._database.is_there else None
         if job is None:
             self._news.wait(_LOOK_SECONDS)
             self._news.clear()

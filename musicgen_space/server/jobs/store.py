@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -48,6 +48,7 @@ OPEN = (QUEUED, PROCESSING)
 KEPT_SECONDS = 7 * 24 * 3600
 
 _ATTEMPTS = 2
+_OTHERS_WAIT = 10.0  # seconds, while jobs of a model that is loaded go before
 _WENT = "The client went away."
 _ENDED = "The server ended while the music was made, twice."
 
@@ -109,9 +110,13 @@ class Jobs:
         with self._database.reading() as session:
             return session.scalar(select(Job).where(Job.id == id, Job.account == account))
 
-    def claim(self) -> Job | None:
-        """Have the next job to be made: of who was served longest ago, the oldest."""
-        order = (Account.served, Job.created)
+    def claim(self, loaded: Collection[str] = ()) -> Job | None:
+        """Have the next job to be made: of who was served longest ago, the oldest.
+
+        Jobs of models that are ``loaded`` here go before others, for a while.
+        """
+        at_once = or_(Job.model.in_(loaded), Job.created < self._now() - _OTHERS_WAIT)
+        order = (case((at_once, 0), else_=1), Account.served, Job.created)
         waiting = select(Job.id).join(Account).where(Job.status == QUEUED).order_by(*order)
         with self._database.writing() as session:
             for id in session.scalars(waiting.limit(10)).all():
@@ -189,6 +194,12 @@ class Jobs:
         """How many jobs wait."""
         with self._database.reading() as session:
             return _waiting(session)
+
+    def left_to_us(self) -> int:
+        """How many jobs are to be made, or are being made, while nobody waits for the answer."""
+        mine = (Job.status.in_(OPEN), Job.waiter.is_(None))
+        with self._database.reading() as session:
+            return session.scalar(select(func.count()).where(*mine)) or 0
 
     def output(self, name: str) -> Output | None:
         """What is known of a take's file; ``piece`` has its bytes."""

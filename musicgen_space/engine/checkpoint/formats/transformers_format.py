@@ -30,7 +30,7 @@ from musicgen_space.engine.checkpoint.tensors import (
 from musicgen_space.engine.config import DecoderConfig
 from musicgen_space.errors import InvalidCheckpoint
 
-__all__ = ["read", "read_codec", "read_text"]
+__all__ = ["decoder_sources", "read", "read_codec", "read_text"]
 
 _FAMILIES = ("musicgen", "musicgen_melody")
 
@@ -55,7 +55,7 @@ def read(folder: Path, adapter: Adapter | None = None) -> Checkpoint:
     return Checkpoint(
         shapes,
         tuple(files),
-        _decoder(weights, shapes),
+        decoder_sources(weights, shapes),
         TextPart(text_config, text, folder, text_section.get("_name_or_path")),
         CodecPart(codec_config, codec),
         adapter.base if adapter else None,
@@ -131,7 +131,8 @@ _LAYER_WITH_CROSS_ATTENTION = {
 }
 
 
-def _decoder(weights: Weights, shapes: DecoderConfig) -> Sources:
+def decoder_sources(weights: Weights, shapes: DecoderConfig) -> Sources:
+    """The tensors of our decoder, of a model's ``weights``; raises ``InvalidCheckpoint``."""
     names = _names(shapes)
     known = {name for theirs in names.values() for name in theirs}
     known.add(f"{_PREFIX}embed_positions.weights")  # computed, but older versions stored it

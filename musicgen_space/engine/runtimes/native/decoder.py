@@ -121,6 +121,14 @@ class NativeDecoder(Predictor):
         self._matrices: dict[str, tuple[int, int, int]] = {}  # name → layer, part, format
         self._convert_weights(decoder, packed)
 
+    @property
+    def position_bytes(self) -> int:
+        """See ``Predictor.position_bytes``; matrix.h says how they lie."""
+        config, width = self.config, self.config.head_width
+        lane = _padded(width, 4) + _padded(width, 16)  # numbers of a key and a value
+        of_lane = 4 * lane if self.mode == "exact" else lane + 2 * 4  # and their scales
+        return config.layers * config.heads * of_lane
+
     def packed(self) -> dict[str, np.ndarray]:
         """Views of the converted matrices by their names in ``Decoder``; valid while this lives."""
         return {
@@ -283,6 +291,10 @@ def _shape(config: DecoderConfig, *, int8_cache: bool) -> _Shape:
         not config.follows_melody,
         int8_cache,
     )
+
+
+def _padded(count: int, to: int) -> int:
+    return -(-count // to) * to
 
 
 def _address(tensor: torch.Tensor) -> int:

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 _MODES: dict[str, Mode] = {"none": "exact", "int8": "int8", "int4": "int4", "auto": "int8"}
 
+# Bytes of a weight, with what temporary copies in float32 leave behind in the heap.
+_WIDTHS: dict[Mode, float] = {"exact": 4, "int8": 1.6, "int4": 1.5}
+
 
 @dataclass(frozen=True, slots=True)
 class NativeRuntime:
@@ -62,6 +65,11 @@ class NativeRuntime:
     def load_dtype(self) -> torch.dtype:
         """Half precision where the weights are quantised next: same result, half the memory."""
         return torch.float32 if self.mode == "exact" else torch.float16
+
+    @property
+    def converted_width(self) -> float:
+        """See ``Runtime.converted_width``."""
+        return _WIDTHS[self.mode]
 
     @property
     def codec_kernel(self) -> ctypes.CDLL | None:
