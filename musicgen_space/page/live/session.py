@@ -149,7 +149,8 @@ class LiveSession:
 
     def _record(self, heard: Heard) -> None:
         if self._recording is None:
-            self._folder.mkdir(parents=True)
+            with suppress(OSError):  # without a file of it the music goes on
+                self._folder.mkdir(parents=True)
             self._recording = Recording(self._folder, heard.sample_rate, heard.samples.shape[0])
         self._recording.add(heard)
 
