@@ -13,9 +13,7 @@ async function keep() {
   const answer = await busily(part("keep"), () => ask("keep", { seconds: KEPT_SECONDS }));
   if (!answer) return;
   document.dispatchEvent(new Event("musicgen:kept"));
-  const words = told(answer.note) || translated("Kept in your takes.");
-  say(words);
-  sayAloud(words);
+  say(told(answer.note) || translated("Kept in your takes."));
 }
 
 async function download(kind) {
