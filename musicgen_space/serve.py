@@ -8,7 +8,7 @@ import logging
 import socket
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
@@ -111,7 +111,7 @@ def _show(settings: Settings, backends: dict[str, Backend], library: Library | N
 
     try:
         page = build_page(backends, settings, library, audience)
-        with catch_termination() as told:
+        with closing(page.live), catch_termination() as told:
             page.launch(
                 server_name=in_url(settings.host),
                 server_port=settings.port,

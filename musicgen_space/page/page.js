@@ -32,7 +32,8 @@
     }
     // Escape that closes a list of choices, or takes back characters that an input method is
     // putting together, is not meant for the music.
-    const choosing = document.querySelector("[role=listbox], dialog[open]");
+    const choosing =
+      event.target.matches("[role=combobox][aria-expanded=true]") || document.querySelector("dialog[open]");
     const meant = event.key === "Escape" && !event.isComposing && !choosing;
     if (meant && visible(stop)) stop.click();
   });

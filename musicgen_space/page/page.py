@@ -39,6 +39,7 @@ from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.keys.shortcuts import list_of_keys
+from musicgen_space.page.live.panel import LivePanel, live_button
 from musicgen_space.page.offer.offer import build_offer, wire_offer
 from musicgen_space.page.player.player import build_player
 from musicgen_space.page.player.shelf import Shelf
@@ -108,12 +109,14 @@ def build_page(
                     with gr.Row(elem_id="meanwhile"):
                         stop = gr.Button(say("Stop"), variant="stop", visible=False, elem_id="stop")
                         make_next = gr.Button(say("Make next"), visible=False, elem_id="make-next")
+                    live_button(backends)
                     price = widget(as_json(studio.price_of(first)), "billing/price.js")
                 restoring = restore_button()
             with gr.Column(scale=6, min_width=320, elem_id="result"):
                 # An example is ready to play for somebody who has not pressed anything yet.
                 player = build_player(shelf, view_of_example(), studio.work, most_at_once(first))
                 sound_finish()
+                live = LivePanel.build(studio, backends)
                 panel = build_library_panel(
                     studio.takes,
                     wanted=settings.library is not None,
@@ -140,6 +143,7 @@ def build_page(
         recall = Recall(backends, backend, model, prompt, fields, chosen_models)
         wire_restore(page, restoring, recall)
         wire_gallery(gallery, player, recall, backends)
+        live.wire(page, fields, panel, (backend, model, chosen_models), prompt, own)
         renewed = wire_library_panel(panel, studio, player, recall, own, backends, (backend, model))
         spent = gr.State(0.0)
         wish = [panel, backend, key, model, prompt, *(fields[name] for name in FIELDS), *own.choice]
@@ -163,7 +167,7 @@ def build_page(
         page.unload(studio.leave)
         programs = Programs(backends, studio.spending, audience)
         endpoints = programs.offer(page)
-    page.plain_form = PlainForm(programs.parameters, endpoints)
+    page.plain_form, page.live = PlainForm(programs.parameters, endpoints), live.sessions
     page.queue(api_open=False)  # else what waits for its turn could be called without waiting
     return page
 

@@ -54,11 +54,11 @@ from musicgen_space.request import draw_seed, shortened
 from musicgen_space.settings import Settings
 from musicgen_space.take import Take
 
-__all__ = ["MOST_SESSIONS", "Studio", "introduction"]
+__all__ = ["BROKEN", "MOST_SESSIONS", "Studio", "introduction"]
 
 log = logging.getLogger(__name__)
 
-_BROKEN = Message("Something went wrong here, not with your prompt. Please try again.")
+BROKEN = Message("Something went wrong here, not with your prompt. Please try again.")
 
 # The fields of a wish; the last two are what is picked of the visitor's own sound, for what.
 _WISH = ("backend", "key", "model", "prompt", *FIELDS, "own_sound", "use")
@@ -209,7 +209,7 @@ class Studio:
             last = view("failed", error.told, title=job.request.prompt)
         except Exception:
             log.exception("A take failed")
-            last = view("failed", _BROKEN, title=job.request.prompt)
+            last = view("failed", BROKEN, title=job.request.prompt)
         finally:
             takes = [self.spending.without_balance(take, wish[1]) for take in takes]
             for take in takes:

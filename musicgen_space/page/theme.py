@@ -12,7 +12,7 @@ _STYLES = (
     "page.css",
     *("form/form.css", "prompt/prompt.css", "clip/picker.css", "examples/gallery.css"),
     *("offer/offer.css", "player/player.css", "takes/library_panel.css", "keys/keys.css"),
-    *("wishes/wishes.css", "embedding/view.css"),
+    *("wishes/wishes.css", "live/live.css", "embedding/view.css"),
 )
 
 # Plain names: a font of Gradio's own list would be fetched from another host.

@@ -12,6 +12,7 @@ from musicgen_space.audio.resample import convert
 from musicgen_space.backends.base import Backend, Chunk, ModelChoice, Progress, Update
 from musicgen_space.backends.local.backend import LocalBackend
 from musicgen_space.backends.segmind import SegmindBackend
+from musicgen_space.live import Heard, LiveControls
 from musicgen_space.request import MusicRequest
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
@@ -22,13 +23,14 @@ SECONDS_A_SECOND = 100  # of music, of time
 
 
 class Humming(Backend):
-    """Each seed has a pitch; what is to be continued comes first.
+    """Each seed has a pitch, and live each prompt; what is to be continued comes first.
 
     From seed 1000 on every fourth take is as loud as usual, those after it are quieter.
     """
 
     name, label, about = "local", LocalBackend.label, LocalBackend.about
     knobs = frozenset(MusicRequest.__dataclass_fields__)
+    plays_live = True
 
     def models(self) -> list[ModelChoice]:
         return [
@@ -54,6 +56,24 @@ class Humming(Backend):
             wish = request.variation(variation)
             taken = time.perf_counter() - started
             yield Take(samples, RATE, wish, self.name, str(request.model), taken)
+
+    def live(self, controls: LiveControls, visitor: str = "") -> Iterator[Heard]:
+        """In pieces of 0.1 s, a second ahead; "unknown" is too slow for it."""
+        began, told = time.monotonic(), 0
+        at = np.arange(RATE // 10, dtype=np.float32) / RATE
+        while not controls.stopped:
+            request = controls.wish.request
+            heard = min(controls.fetched, time.monotonic() - began)
+            if told / 10 > heard + 1:
+                time.sleep(1 / SECONDS_A_SECOND)
+                continue
+            # Whole periods in each piece: so one goes on where the one before ended.
+            pitch = 200 + 10 * len(request.prompt)
+            hum = (0.3 * np.sin(2 * np.pi * pitch * at))[None].astype(np.float32)
+            speed = 0.7 if request.model == "unknown" else 10.0
+            yield Heard(hum, RATE, told / 10, request.prompt, speed=speed)
+            told += 1
+        print("The hum ends.", flush=True)
 
     def _sound(self, request: MusicRequest) -> np.ndarray:
         at = np.arange(round(request.duration * RATE), dtype=np.float32) / RATE

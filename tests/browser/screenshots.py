@@ -44,6 +44,11 @@ def _take_pictures(browser: Browser, address: str) -> None:
     _cut(DOCS / "page.png", THUMBNAIL, 1000, 525)
     page.close()
 
+    page = _opened(browser, address, 1280, 1000, reduced_motion="no-preference")
+    _play_live(page, PROMPTS[1], "fast house with drums")
+    _save(page, DOCS / "live.png")
+    page.close()
+
     page = _opened(browser, address, 1280, 1000, color_scheme="dark")
     for mark in page.get_by_role("checkbox", name="Mark to compare").all():
         mark.check()
@@ -64,8 +69,7 @@ def _opened(browser: Browser, address: str, width: int, height: int, **options: 
     page = browser.new_page(
         viewport={"width": width, "height": height},
         locale="en-US",
-        reduced_motion="reduce",
-        **options,  # type: ignore[arg-type]
+        **{"reduced_motion": "reduce", **options},  # type: ignore[arg-type]
     )
     page.set_default_timeout(_PATIENCE)
     page.goto(address)
@@ -86,6 +90,17 @@ def _make(page: Page, prompt: str) -> None:
     )
     page.locator("#library .name").first.filter(has_text=prompt).wait_for()
     page.click(".player [data-part=play]")
+    page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+
+
+def _play_live(page: Page, prompt: str, another: str) -> None:
+    """Live music that is about to change."""
+    page.fill("#prompt textarea", prompt)
+    page.click("#play-live button")
+    page.wait_for_function("document.querySelector('.live [data-part=clock]').textContent > '0:04'")
+    page.fill("#prompt textarea", another)
+    page.press("#prompt textarea", "Enter")
+    page.locator(".live [data-part=coming]").filter(has_text=another).wait_for()
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
 
 

@@ -300,7 +300,7 @@ def test_variations_are_compared_at_the_same_place(humming: Page) -> None:
     expect(humming.locator("[data-part=time]")).to_have_text("0:04 / 0:06")
     humming.wait_for_function("document.querySelector('[data-on]').src.includes('seed101')")
     assert humming.evaluate(PITCH, 1) == pytest.approx(301, abs=6)
-    humming.get_by_role("button", name="Play").click()
+    humming.get_by_role("button", name="Play", exact=True).click()
     humming.wait_for_function(f"{PLAYING} == 'file' && {TIME} > 4.1")
     humming.get_by_role("radio", name="Take 3").locator(".mark").click()
     humming.wait_for_function("document.querySelector('[data-on]').src.includes('seed102')")

@@ -106,7 +106,7 @@ def test_the_finished_take_tells_where_it_came_from_and_plays_again(page: Page) 
         re.compile(r"^musicgen-nano · seed 7 · 2 s · made in .* s, .*× real time$")
     )
     page.wait_for_function(f"{PLAYING} == ''")
-    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Play", exact=True).click()
     page.wait_for_function("document.querySelector('.player audio').currentTime > 0.3")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("slider", name="Position").press("End")
@@ -177,7 +177,7 @@ def test_an_example_fills_the_prompt(page: Page) -> None:
 
 
 def test_the_first_visit_has_something_to_play(page: Page) -> None:
-    expect(page.get_by_role("button", name="Play")).to_be_enabled()
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_enabled()
     sound: dict[str, float] = page.evaluate(DECODE)
     assert sound["level"] > 0.01
 

@@ -4,7 +4,8 @@
 // what is seen), stream.js (a take while it is made), sounds.js (finished takes as files),
 // compare.js (several takes), share.js (a link to one), loop.js (over and over), steps.js (what
 // to do next with it), wiring.js (what is listened to).
-// Before them stand bars.js and starting.js, which the picker has, too.
+// Before them stand bars.js and starting.js, which the picker has, too, and asking.js and
+// pieces.js, which live music has.
 //
 // While a take is being made its chunks are fetched and played through Web Audio, sample
 // after sample, so there is no gap between them. A finished take is an <audio> file; of
@@ -38,17 +39,6 @@ function now() {
   if (source === "file") return sounding.audio.currentTime;
   if (source === "loop") return inLoop();
   return Math.max(0, Math.min(context.currentTime - origin, filled / rate()));
-}
-
-// What the server answers, asked again where the network fails: what Gradio gives then, and
-// what comes of it when that does not help, is undefined.
-async function patiently(ask) {
-  for (const pause of [200, 1000, 3000]) {
-    const answer = await ask();
-    if (answer !== undefined) return answer;
-    await new Promise((resume) => setTimeout(resume, pause));
-  }
-  return ask();
 }
 
 // ---- Transport ----------------------------------------------------------------------

@@ -44,7 +44,7 @@ __all__ = [
 View = dict[str, Any]
 
 _OWN_FILES = (
-    *("player.html", "starting.js", "player.js", "stream.js", "sounds.js"),
+    *("player.html", "starting.js", "pieces.js", "player.js", "stream.js", "sounds.js"),
     *("compare.js", "share.js", "loop.js", "steps.js", "wiring.js"),
 )
 _PICTURE = "png"
@@ -109,7 +109,7 @@ def build_player(shelf: Shelf, value: View, work: PageWork, most: int = MOST_TAK
     player = widget(
         value,
         "bars.js",
-        *("menu.js", "link.js", "remember.js"),
+        *("menu.js", "link.js", "remember.js", "asking.js"),
         *(f"player/{file}" for file in _OWN_FILES),
         server_functions=[chunks, work.in_turn(file), work.in_turn(heard)],
         most=most,

@@ -55,24 +55,20 @@ function giveUpLive() {
 }
 
 function store(encoded) {
-  const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-  const samples = new Int16Array(bytes.buffer);
+  const bytes = bytesOf(encoded);
+  const chunk = channelsOf(bytes, view.channels || 1);
+  const needed = filled + chunk[0].length;
   pieces.push(bytes);
   fetched += 1;
-  const count = view.channels || 1;
-  const frames = samples.length / count;
-  for (let channel = 0; channel < count; channel++) {
-    const needed = filled + frames;
+  chunk.forEach((samples, channel) => {
     if (!channels[channel] || channels[channel].length < needed) {
       const longer = new Float32Array(Math.max(needed, Math.ceil(view.wanted * rate()) + rate()));
       longer.set(channels[channel]?.subarray(0, filled) ?? []);
       channels[channel] = longer;
     }
-    for (let i = 0; i < frames; i++) {
-      channels[channel][filled + i] = samples[i * count + channel] / 32768;
-    }
-  }
-  filled += frames;
+    channels[channel].set(samples, filled);
+  });
+  filled = needed;
 }
 
 function schedule() {
@@ -80,15 +76,8 @@ function schedule() {
   const soonest = context.currentTime + 0.03;
   const due = origin + scheduled / rate();
   if (due < soonest) origin += soonest - due; // the music came too late: wait for it
-  const buffer = context.createBuffer(channels.length, filled - scheduled, rate());
-  channels.forEach((samples, channel) =>
-    buffer.copyToChannel(samples.subarray(scheduled, filled), channel)
-  );
-  const node = context.createBufferSource();
-  node.buffer = buffer;
-  node.connect(output);
-  node.start(origin + scheduled / rate());
-  sources.push(node);
+  const rest = channels.map((samples) => samples.subarray(scheduled, filled));
+  sources.push(soundAt(origin + scheduled / rate(), rest, rate(), output));
   scheduled = filled;
 }
 
@@ -120,14 +109,6 @@ async function heardAsFile() {
   await fetchChunks();
   const whole = filled > 0 && filled === Math.round(view.wanted * rate());
   if (mine !== take || view.phase !== "done" || !whole) return null;
-  const frame = channels.length * 2; // bytes
-  const number = (value, bytes) =>
-    Uint8Array.from({ length: bytes }, (_, at) => (value >>> (8 * at)) & 255);
-  return new Blob([
-    "RIFF", number(36 + filled * frame, 4), "WAVEfmt ", number(16, 4),
-    number(1, 2), number(channels.length, 2), // PCM
-    number(rate(), 4), number(rate() * frame, 4), number(frame, 2), number(16, 2),
-    "data", number(filled * frame, 4), ...pieces,
-  ], { type: "audio/wav" });
+  return wavFile(pieces, filled, channels.length, rate());
 }
 

@@ -78,6 +78,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (typing(event.target) || home.dataset.keys === "off" || !isOurs(event.target)) return;
   if (document.querySelector("dialog[open]") || !element.isConnected) return;
+  if (home.hasAttribute("data-live")) return; // the keys are for live music
   const key = event.key.toLowerCase();
   if (key === "k") toggle();
   else if (key === "j") seek(now() - JUMP);

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen_space.page.gradio_compat import is_for_programs
+from musicgen_space.page.live.sessions import LiveSessions
 from musicgen_space.page.programs.plain_form import PlainForm
 
 __all__ = ["Page"]
@@ -22,9 +23,13 @@ _NOT_UNDERSTOOD = "This call makes no sense here: its inputs are not those that 
 
 
 class Page(gr.Blocks):
-    """Blocks whose inputs anybody can send; ``plain_form`` is what Python is told of them."""
+    """Blocks whose inputs anybody can send; ``plain_form`` is what Python is told of them.
+
+    ``live`` are its sessions of live music, to be closed with it.
+    """
 
     plain_form: PlainForm
+    live: LiveSessions
 
     async def preprocess_data(
         self, block_fn: Any, given: list[Any], *others: Any, **options: Any

@@ -100,7 +100,7 @@ element.addEventListener("click", ({ target }) => {
 
 // ---- A prompt that is still empty ---------------------------------------------------
 
-const MAKING = "#generate, .player :is([data-part=another], [data-part=variations])";
+const MAKING = "#generate, .player :is([data-part=another], [data-part=variations]), [data-begins]";
 const ask = element.querySelector("[data-part=ask]");
 const prompt = () => home.querySelector("#prompt textarea");
 

@@ -104,6 +104,10 @@ class OwnTakes:
         """What a page ``sent``, with who has signed in there: to be passed on in its place."""
         return self._visitors.seen(sent, asking)
 
+    def whose(self, sent: object, asking: Asking) -> str | None:
+        """The library's name for whoever ``sent`` something; None: for nobody."""
+        return self._visitors.name_of(self.seen(sent, asking))
+
     @property
     def are_kept(self) -> bool:
         """Whether there is a library at all."""
