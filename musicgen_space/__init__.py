@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         UnusableKey,
     )
     from musicgen_space.live import Heard
-    from musicgen_space.live_session import LiveSession
+    from musicgen_space.live.session import LiveSession
     from musicgen_space.musicgen import MusicGen, Segmind
     from musicgen_space.request import MusicRequest
     from musicgen_space.stream import Stream
@@ -77,7 +77,7 @@ _MODULES = {  # where what is no error is
     "Clip": "clip",
     "Finish": "take",
     "Heard": "live",
-    "LiveSession": "live_session",
+    "LiveSession": "live.session",
     "Loading": "backends.base",
     "Loop": "take",
     "MusicGen": "musicgen",

@@ -23,7 +23,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.errors import BackendError, InvalidRequest, InvalidSetting, Stopped
 from musicgen_space.key import ApiKey
 from musicgen_space.live import BALANCE, Change, LiveControls, LiveWish
-from musicgen_space.live_session import LiveReport, LiveSession, LiveUpdates
+from musicgen_space.live.session import LiveReport, LiveSession, LiveUpdates
 from musicgen_space.request import LIMITS, MusicRequest
 from musicgen_space.settings import VARIABLES, Settings
 from musicgen_space.stream import Report, Stream, Updates

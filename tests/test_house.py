@@ -61,6 +61,7 @@ PLAIN = [
     *("request.py", "take.py", "clip.py", "errors.py", "message.py", "settings.py", "key.py"),
     *("engine/conditioners/alphabet.py", "process/addresses.py", "process/termination.py"),
     *("process/environment.py", "process/proxies.py", "models/__init__.py"),
+    *("live/__init__.py", "live/wish.py"),
 ]
 # What Gradio keeps private, as far as it can be told by its spelling: only gradio_compat uses it.
 PRIVATE = re.compile(

@@ -217,6 +217,20 @@ def test_where_there_is_no_time_to_try_both_the_new_arrives(
     assert stage.passage.known == 0
 
 
+def test_a_beginning_of_next_to_nothing_is_made_anew(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some music fades in for seconds, which would be a hole where it is to take over."""
+    stage.play_to(2)
+    monkeypatch.setattr(session, "_FAINT", 10.0)  # all is too faint
+    stage.live.steer(WISH.steered(prompt="techno", change="arrive"))
+    tried = set()
+    while stage.pieces[-1].prompt == "jazz":
+        stage.step()
+        tried |= {*stage.live.makings}
+    assert len(tried) == 1 + 3
+
+
 def test_the_last_of_many_wishes_counts(stage: Stage) -> None:
     stage.play_to(2)
     for prompt in ("techno", "rain", "a lullaby", "funk"):

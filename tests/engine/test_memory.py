@@ -11,7 +11,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from musicgen_space.engine.runtimes.torch_runtime import TorchRuntime
 from safetensors.torch import load_file, save_file
 
 from musicgen_space.backends.local.published import PUBLISHED, Published
@@ -23,6 +22,7 @@ from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.model import Condition, Decoder
 from musicgen_space.engine.placement import CPU
 from musicgen_space.engine.runtimes.registry import choose_runtime
+from musicgen_space.engine.runtimes.torch.runtime import TorchRuntime
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH, the_kernel

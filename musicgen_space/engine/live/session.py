@@ -46,6 +46,8 @@ _CONTEXT_SECONDS = 12.0  # of it, that the music goes on from
 _CHANGES_FOR = 0.5  # seconds before an evolving passage can be judged,
 _JUDGED_SECONDS = 1.2  # which takes so many more
 _HAS_MOVED = 0.7  # of the way
+_FAINT = 0.015  # the RMS of a beginning that is next to nothing: another seed may be better
+_TRIES = 2  # of other seeds
 _BOTH_WAYS = 2.0  # the speed from which there is time to try both
 _DECIDED_SECONDS = 1.0  # after a wish: then there is no more time, and what arrives takes over
 
@@ -79,6 +81,7 @@ class Live:
         self._evolves: Track | None = None
         self._arrives: Track | None = None
         self._shift = 0  # sample 0 of what evolves is this one of what plays
+        self._tries = 0  # that are left
         self._told = 0  # samples
         self._decided = 0  # the sample that is heard when there is no more time to judge
         self._recent = np.empty((model.decoder.config.channels, 0), np.float32)
@@ -180,8 +183,7 @@ class Live:
         if "evolve" in ways:
             self._evolves = self._evolving(before)
         if "arrive" in ways:
-            model, wish = self._model, self.wish
-            self._arrives = self._begin(lambda seed: Passage(model, wish, seed))
+            self._tries, self._arrives = _TRIES, self._arriving()
 
     def _ways(self, before: LiveWish) -> tuple[str, ...]:
         """How the music may follow."""
@@ -206,14 +208,27 @@ class Live:
         self._shift = (frame - warm_up - passage.decoded_from) * spf
         return track
 
+    def _arriving(self) -> Track:
+        model, wish = self._model, self.wish
+        return self._begin(lambda seed: Passage(model, wish, seed))
+
     def _take_over(self) -> None:
         """Go over to what is on its way, if there is enough of it."""
+        if self._arrives is not None and self._tries and self._is_faint(self._arrives):
+            self._tries -= 1
+            self._arrives.end()
+            self._arrives = self._arriving()
         if self._evolves is not None and self._arrives is not None:
             self._judge(self._evolves, self._arrives)
         elif self._evolves is not None:
             self._evolve(self._evolves)
         elif self._arrives is not None:
             self._arrive(self._arrives)
+
+    def _is_faint(self, track: Track) -> bool:
+        begun = track.sound[:, : self._samples(2 * BEAT_SECONDS)]
+        enough = begun.shape[-1] >= self._samples(2 * BEAT_SECONDS)
+        return enough and float(np.sqrt(np.mean(begun**2))) < _FAINT
 
     def _judge(self, evolves: Track, arrives: Track) -> None:
         """Give one of them up, if it can be told which."""
