@@ -20,6 +20,7 @@ from tests.browser.test_own_sound_page import bring, riff
 from tests.browser.test_page import PLAYING, finished, generate
 from tests.browser.test_player_page import NOTE_SHIFTS
 from tests.browser.test_segmind_page import choose_segmind
+from tests.servers.app import serving
 
 RATE = 32000
 CALM, LOUD = "gentle lullaby", "fast house with drums"
@@ -39,6 +40,13 @@ TAPPED = """() => pieces.map(({ when, known, samples }) => {
   for (const byte of new Uint8Array(samples.buffer)) bytes += String.fromCharCode(byte);
   return { when, known, samples: btoa(bytes) };
 })"""
+# The tab is hidden from now on, and a minute passes at once.
+HIDE = """() => {
+  const later = setTimeout;
+  window.setTimeout = (work, delay, ...rest) => later(work, delay === 60000 ? 0 : delay, ...rest);
+  Object.defineProperty(document, "hidden", { value: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 SECONDS = "pieces.reduce((sum, { samples }) => sum + samples.length, 0) / 32000"
 
 
@@ -334,3 +342,28 @@ def test_there_is_room_for_it_on_a_phone(
         expect(page.locator(".live canvas")).to_be_in_viewport()
         assert wide(page) == 0
         assert page.evaluate(TOO_LOW) == []
+
+
+def test_where_others_want_their_turn_a_hidden_tab_ends_it(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """After a minute; here a minute has no seconds."""
+    log = tmp_path_factory.mktemp("hidden") / "log"
+    command = ("-m", "tests.browser.fast_page")
+    with (
+        serving(log, *command, GRADIO_SERVER_NAME="0.0.0.0") as address,
+        opened(browser, address, 15_000) as page,
+    ):
+        play(page, "jazz")
+        page.evaluate(HIDE)
+        expect(part(page, "play")).to_have_accessible_name("Play live music")
+        expect(page.locator(".live")).to_contain_text("hidden for a minute")
+
+
+def test_at_home_it_plays_on_in_a_hidden_tab(humming: Page) -> None:
+    play(humming, "jazz")
+    humming.evaluate(HIDE)
+    humming.wait_for_function(
+        "document.querySelector('.live [data-part=clock]').textContent > '0:01'"
+    )
+    expect(part(humming, "play")).to_have_accessible_name("Stop live music")

@@ -27,6 +27,7 @@ from musicgen_space.page.widget import widget
 
 __all__ = ["LivePanel", "live_button"]
 
+_HIDDEN_SECONDS = 60  # that music plays to a tab nobody looks at, where others want their turn
 _SCRIPTS = ("live.js", "sound.js", "steering.js", "picture.js", "recording.js", "system.js")
 # Of the form's fields, those that live music has; its other knobs are the panel's own.
 _FORM = ("negative_prompt", "seed", "top_k", "top_p")
@@ -84,6 +85,7 @@ class LivePanel:
             },
             smaller={name: EMBEDDED_MODEL for name, each in backends.items() if _offers_nano(each)},
             keeps=studio.takes.are_kept,
+            hidden_seconds=_HIDDEN_SECONDS if studio.takes.strangers else 0,
             visible=_plays(backends),
             elem_id="live",
         )

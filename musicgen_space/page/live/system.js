@@ -46,6 +46,15 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
+// Where others want their turn, nobody plays to a tab that is not looked at.
+let hiding = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (!document.hidden || !props.hidden_seconds) return;
+  const words = translated("Ended: this page was hidden for a minute, and others use this machine, too.");
+  hiding = setTimeout(() => end(words), 1000 * props.hidden_seconds);
+});
+
 // By a headset or the system; the news of a pause of ours come late, it may play again by then.
 part("silence").addEventListener("pause", ({ target }) => { if (target.paused) end(); });
 
