@@ -52,8 +52,8 @@ struct Attention {
   int query_stride, out_stride, count, length, growth;
   float* scratch;  // [SCRATCH · positions, padded to whole tiles]
 };
-constexpr int QUERIES = 2;                // of them that share what is loaded
-constexpr int SCRATCH = QUERIES * 3 / 2;  // floats of a position: scores, and their two halves
+constexpr int MOST_QUERIES = 4;                // of them that share what is loaded
+constexpr int SCRATCH = MOST_QUERIES * 3 / 2;  // floats of a position: scores, and their two halves
 
 // What differs between processors.
 struct Loops {

@@ -156,6 +156,7 @@ inline void put(const float (*sums)[TILE], int rows, float* to, int stride, Then
 }
 
 constexpr int MOST_ROWS = std::max(ROWS8, 4);
+constexpr int ROWS = ROWS8 / 2;  // of floats, whose sums take twice the registers
 
 // A tile's sums for some rows: as many as its place in a table, from one on.
 using Product = void (*)(const Matrix&, const uint8_t*, const Activations&, int, float (*)[TILE]);
@@ -166,16 +167,20 @@ inline std::span<const Product> products8(std::integer_sequence<int, R...>) {
   return products;
 }
 
+template <class Weight, int... R>
+inline std::span<const Product> products(std::integer_sequence<int, R...>) {
+  static constexpr Product products[] = {tile_float<R + 1, Weight>...};
+  return products;
+}
+
 inline std::span<const Product> products_of(Format format) {
   // As many rows at once as the registers hold; two at least, to share what is loaded.
   static constexpr Product fours[] = {tile_int4<1>, tile_int4<2>, tile_int4<3>, tile_int4<4>};
-  static constexpr Product halves[] = {tile_float<1, uint16_t>, tile_float<2, uint16_t>};
-  static constexpr Product floats[] = {tile_float<1, float>, tile_float<2, float>};
   switch (format) {
     case INT8: return products8(std::make_integer_sequence<int, ROWS8>());
     case INT4: return fours;
-    case FLOAT16: return halves;
-    default: return floats;
+    case FLOAT16: return products<uint16_t>(std::make_integer_sequence<int, ROWS>());
+    default: return products<float>(std::make_integer_sequence<int, ROWS>());
   }
 }
 
@@ -230,13 +235,28 @@ inline void expect_values(const Cache& cache, int lane, int start) {
     for (int line = 0; line < TILE / 4; ++line) __builtin_prefetch(values + line * LINE, 0, 2);
 }
 
-// How well one or two queries [width] fit each key of tiles [0, end): scores.
+constexpr int QUERIES = ROWS8 / 2;  // that share what is loaded: each one's weights are two rows
+static_assert(QUERIES <= MOST_QUERIES);
+
+// dot_int8 and dot_float for so many rows.
+template <int... R>
+inline auto dot_int8_of(int rows, std::integer_sequence<int, R...>) {
+  static constexpr decltype(&dot_int8<1>) dots[] = {dot_int8<R + 1>...};
+  return dots[rows - 1];
+}
+template <int... R>
+inline auto dot_float_of(int rows, std::integer_sequence<int, R...>) {
+  static constexpr decltype(&dot_float<1, float>) dots[] = {dot_float<R + 1, float>...};
+  return dots[rows - 1];
+}
+
+// How well up to QUERIES queries [width] fit each key of tiles [0, end): scores.
 inline void score(const Cache& cache, int lane, const float* const* queries, int count, int end,
                   float* const* scores) {
   const float scale = 1.0f / std::sqrt(float(cache.width));
   const size_t step = size_t(cache.fours()) * 4;
   if (!cache.in_bytes) {
-    const auto dot = count == 1 ? dot_float<1, float> : dot_float<2, float>;
+    const auto dot = dot_float_of(count, std::make_integer_sequence<int, QUERIES>());
     float scaled[QUERIES][MAX_HEAD], sums[QUERIES][TILE];
     const float* values[QUERIES];
     for (int r = 0; r < count; ++r) {
@@ -249,7 +269,7 @@ inline void score(const Cache& cache, int lane, const float* const* queries, int
     }
     return;
   }
-  const auto dot = count == 1 ? dot_int8<1> : dot_int8<2>;
+  const auto dot = dot_int8_of(count, std::make_integer_sequence<int, QUERIES>());
   int8_t bytes[QUERIES][MAX_HEAD] = {};
   int32_t sums[QUERIES][TILE], zeros[QUERIES] = {};
   float scales[QUERIES];
@@ -289,8 +309,10 @@ inline float soften(float* scores, int length, int end) {
   return total(lanes);
 }
 
-// Weights [end] → whole numbers of 14 bits, their upper and lower seven apart; the scale.
-inline float to_halves(const float* weights, int end, int8_t* upper, int8_t* lower) {
+// Weights [end] → whole numbers of 14 bits, their upper and lower seven apart; the scale. Bytes
+// may alias anything, so without __restrict compilers make no vectors of the loop.
+inline float to_halves(const float* weights, int end, int8_t* __restrict upper,
+                       int8_t* __restrict lower) {
   const float round = 12582912.0f;  // as above
   const float most = largest(weights, end);
   const float inverse = most > 0 ? 16383.0f / most : 0.0f;
@@ -302,14 +324,14 @@ inline float to_halves(const float* weights, int end, int8_t* upper, int8_t* low
   return most / 16383.0f;
 }
 
-// outs [width] = the values of positions [0, end) weighted, for one or two queries; `weights`
+// outs [width] = the values of positions [0, end) weighted, for up to QUERIES; `weights`
 // become their products with the values' scales, if these have some.
 inline void gather(const Cache& cache, int lane, float* const* weights, int8_t* halves,
                    const int* lengths, int count, int end, const float* totals,
                    float* const* outs) {
   const size_t step = size_t(cache.positions) * TILE;
   if (!cache.in_bytes) {
-    const auto dot = count == 1 ? dot_float<1, float> : dot_float<2, float>;
+    const auto dot = dot_float_of(count, std::make_integer_sequence<int, QUERIES>());
     float sums[QUERIES][TILE];
     for (int start = 0; start < cache.width; start += TILE) {
       dot(cache.values<float>(lane) + start / TILE * step, weights, end, sums);
@@ -319,7 +341,7 @@ inline void gather(const Cache& cache, int lane, float* const* weights, int8_t* 
     }
     return;
   }
-  const auto dot = count == 1 ? dot_int8<2> : dot_int8<4>;
+  const auto dot = dot_int8_of(2 * count, std::make_integer_sequence<int, 2 * QUERIES>());
   int32_t sums[2 * QUERIES][TILE], zeros[2 * QUERIES] = {};
   float scales[QUERIES];
   const int8_t* values[2 * QUERIES];
