@@ -11,6 +11,8 @@ from musicgen_space.errors import MusicGenSpaceError
 
 ARGUMENTS = {
     "InvalidRequest": ("duration", 31, "must be a number from 1 to 30"),
+    "LiveFull": (2,),
+    "LiveOver": (10,),
     "QueueFull": (8,),
     "Stopped": (),
     "StoppedButBilled": (),

@@ -153,7 +153,7 @@ def test_it_is_only_offered_where_it_is_of_use(
     usage: Any = shutil.disk_usage("/")
     match lacking:
         case "memory":
-            monkeypatch.setattr(memory, "free_bytes", lambda _: 3 * 10**9)
+            monkeypatch.setattr(memory, "free_bytes", lambda _: 10**9)
         case "disk":
             monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4 * 10**9))
         case "the network's consent":

@@ -16,7 +16,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from musicgen_space.server import watched
 from musicgen_space.server.live import session as live_session
 from tests.server.fixtures import PRICE, RATE, Api, api, one_api, serving_api, settings_in, until
 
@@ -403,13 +402,11 @@ def test_who_reads_nothing_has_no_more_made_than_the_network_takes(
     assert one_api.studio.told < 600  # some megabytes, which are the kernel's
 
 
-def test_who_reads_nothing_for_long_is_gone(
-    one_api: Api, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watched, "_SEND_SECONDS", 0.2)
-    client.say("start", **WISH)
-    client.until("started")
-    until(lambda: free(one_api))
+def test_who_reads_nothing_for_long_is_gone(tmp_path: Path) -> None:
+    with serving_api(settings_in(tmp_path), stall=0.2) as api, connected(api) as client:
+        client.say("start", **WISH)
+        client.until("started")
+        until(lambda: free(api))
 
 
 def test_who_said_what_it_hears_and_falls_silent_is_gone(

@@ -2,7 +2,8 @@
 
 const RATE = 32000;       // of MusicGen
 const CUSHION = 0.5;      // seconds that are there before any of it is heard
-const SOON = 0.03;
+const SOON = 0.03;        // seconds that it takes to have a piece sound, on a machine that is not busy,
+const AT_FIRST = 0.1;     // and some pieces on one that is
 
 let context = null;
 let output = null;        // as loud as the listener wants it
@@ -63,7 +64,7 @@ function schedule(last) {
 function startSound(last) {
   const there = held.reduce((sum, { seconds }) => sum + seconds, 0);
   if (!there || (there < CUSHION && !last)) return false;
-  const soon = Math.ceil((context.currentTime + SOON) * RATE) / RATE;
+  const soon = Math.ceil((context.currentTime + AT_FIRST) * RATE) / RATE;
   origin = soon - held[0].start;
   setPhase("playing");
   return true;
