@@ -49,10 +49,12 @@ def more_control(page: Page, **numbers: float) -> None:
 
 # Sees a take begin that is over before anybody looks again.
 SEE_IT_BEGIN = """() => {
-  const player = document.querySelector(".player");
   window.begun = false;
-  new MutationObserver(() => { window.begun ||= player.dataset.phase === "busy"; })
-    .observe(player, { attributeFilter: ["data-phase"] });
+  const look = () => {
+    window.begun ||= document.querySelector(".player")?.dataset.phase === "busy";
+  };
+  new MutationObserver(look)
+    .observe(document.body, { attributeFilter: ["data-phase"], childList: true, subtree: true });
 }"""
 
 
