@@ -88,6 +88,15 @@ class Take:
         return self._decoder.step([self._alone], [columns])[0]
 
 
+def read_together(decoder: SlotDecoder, takes: list[Take], counts: list[int]) -> None:
+    """Each reads so many columns, in one step, and gets the logits of the plain decoder."""
+    slices = [take.unread.split(count) for take, count in zip(takes, counts, strict=True)]
+    together = decoder.step([take.state for take in takes], [now for now, _ in slices])
+    for take, (now, rest), logits in zip(takes, slices, together, strict=True):
+        assert torch.allclose(logits, take.expected(now), atol=ROUNDING)
+        take.unread = rest
+
+
 @settings(max_examples=15)
 @given(data=st.data())
 @torch.inference_mode()
@@ -101,17 +110,12 @@ def test_each_gets_the_logits_of_the_plain_decoder_whoever_else_takes_part(
         here.append(Take(model, decoder, number))
         for _ in range(data.draw(st.integers(1, 12))):
             taking_part = [each for each in here if data.draw(st.booleans()) and len(each.unread)]
-            slices = [
-                each.unread.split(min(len(each.unread), data.draw(st.sampled_from([1, 1, 1, 7]))))
+            counts = [
+                min(len(each.unread), data.draw(st.sampled_from([1, 1, 1, 7])))
                 for each in taking_part
             ]
-            if not taking_part:
-                continue
-            reads = [now for now, _ in slices]
-            together = decoder.step([each.state for each in taking_part], reads)
-            for each, (now, rest), logits in zip(taking_part, slices, together, strict=True):
-                assert torch.allclose(logits, each.expected(now), atol=ROUNDING)
-                each.unread = rest
+            if taking_part:
+                read_together(decoder, taking_part, counts)
         if data.draw(st.booleans()):
             here.pop(data.draw(st.integers(0, len(here) - 1)))
 
@@ -209,11 +213,7 @@ def test_who_finds_none_free_has_memory_of_its_own(
     decoder = SlotDecoder(plain.decoder, 1)
     takes = [Take(plain, decoder, 0) for _ in range(2)]
     for _ in range(3):
-        reads = [take.unread.split(1) for take in takes]
-        logits = decoder.step([take.state for take in takes], [now for now, _ in reads])
-        for take, (now, rest), found in zip(takes, reads, logits, strict=True):
-            assert torch.allclose(found, take.expected(now), atol=ROUNDING)
-            take.unread = rest
+        read_together(decoder, takes, [1] * len(takes))
 
 
 @torch.inference_mode()
@@ -267,11 +267,7 @@ def test_a_take_that_is_left_in_a_high_slot_moves_down(plain: MusicGen) -> None:
     decoder = SlotDecoder(plain.decoder, 8)
     takes = [Take(plain, decoder, number) for number in (0, 1, 4, 0)]
     for step in range(6):
-        reads = [take.unread.split(1) for take in takes]
-        logits = decoder.step([take.state for take in takes], [now for now, _ in reads])
-        for take, (now, rest), found in zip(takes, reads, logits, strict=True):
-            assert torch.allclose(found, take.expected(now), atol=ROUNDING)
-            take.unread = rest
+        read_together(decoder, takes, [1] * len(takes))
         if step in (1, 2, 4):
             del takes[0]
     assert {slots for slots, _ in decoder._steps} == {1, 2, 4}

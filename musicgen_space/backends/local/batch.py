@@ -98,10 +98,13 @@ class Batch:
         if job.stopped():
             self._end_live(job)
             return
-        if controls.wish is not live.wish:
-            live.steer(controls.wish)
-        live.fetched(controls.fetched)
-        live.prepare()
+        try:
+            if controls.wish is not live.wish:
+                live.steer(controls.wish)
+            live.fetched(controls.fetched)
+            live.prepare()
+        except Exception as error:
+            self._end_live(job, error)
 
     def _play(self, job: Job[Any], events: Sequence[Event]) -> None:
         try:

@@ -24,7 +24,9 @@ from musicgen_space.engine.windows import STRIDE_SECONDS, WINDOW_SECONDS
 from musicgen_space.live import LiveWish
 from musicgen_space.request import LIMITS
 
-__all__ = ["Passage"]
+__all__ = ["WARM_UP_SECONDS", "Passage"]
+
+WARM_UP_SECONDS = 1.0  # of given frames, after which the codec's LSTM has settled
 
 # How long the music is pushed away from the prompt that it comes from.
 _AGAINST_SECONDS = 4.0
@@ -43,7 +45,6 @@ class Passage:
     total = math.inf
     done = False
     chunk_seconds = 0.2
-    warm_up_seconds = 1.0  # of given frames, after which the codec's LSTM has settled
     shared_seconds: float = WINDOW_SECONDS - STRIDE_SECONDS
 
     @torch.inference_mode()
@@ -55,7 +56,7 @@ class Passage:
         given: torch.Tensor | None = None,
         *,
         against: str = "",
-        warm_up_seconds: float | None = None,
+        warm_up_seconds: float = WARM_UP_SECONDS,
     ) -> None:
         self.wish, self._model = wish, model
         rate = self._rate = model.codec.frame_rate
@@ -65,8 +66,7 @@ class Passage:
         self._codes = none if given is None else given  # the latest, enough for a window
         self._dropped = 0  # frames before these
         self.known = self.frames = self._codes.shape[-1]
-        warm_up = self.warm_up_seconds if warm_up_seconds is None else warm_up_seconds
-        self.decoded_from = max(0, self.known - round(warm_up * rate))
+        self.decoded_from = max(0, self.known - round(warm_up_seconds * rate))
         self._conditioning = _conditioning(model, wish)
         self._turns, self._begins = bool(against), True
         self._first = _conditioning(model, wish, against) if against else self._conditioning

@@ -23,7 +23,7 @@ import numpy as np
 
 from musicgen_space.engine.live.listener import Listener, Speed
 from musicgen_space.engine.live.listening import moved
-from musicgen_space.engine.live.passage import Passage
+from musicgen_space.engine.live.passage import WARM_UP_SECONDS, Passage
 from musicgen_space.engine.live.track import Track
 from musicgen_space.engine.live.transition import BEAT_SECONDS, SEAM_SECONDS, arrive, evolve
 from musicgen_space.engine.musicgen import MusicGen
@@ -204,7 +204,7 @@ class Live:
         against = "" if same else before.request.prompt
         model, wish = self._model, self.wish
         track = self._begin(lambda seed: Passage(model, wish, seed, given, against=against))
-        warm_up = min(given.shape[-1], round(Passage.warm_up_seconds * model.codec.frame_rate))
+        warm_up = min(given.shape[-1], round(WARM_UP_SECONDS * model.codec.frame_rate))
         self._shift = (frame - warm_up - passage.decoded_from) * spf
         return track
 
@@ -292,7 +292,7 @@ class Live:
         self._plays, self._evolves, self._arrives = track, None, None
         self._recent = self._recent[:, :0]
         self._heard_prompt = self.wish.request.prompt
-        self._plays.making.due_of = self._due
+        self._plays.making.due_at = self._due
 
     def _stay(self) -> None:
         """Nothing is on its way any more."""
@@ -306,10 +306,10 @@ class Live:
     def _begin(self, passage: Callable[[int], Passage]) -> Track:
         seed = next(self._seeds) % (int(LIMITS["seed"].maximum) + 1)
         making = self._scheduler.begin(lambda: passage(seed))
-        making.due_of = _at_once if self._told else self._due
+        making.due_at = _at_once if self._told else self._due
         return Track(self._scheduler, making, self._model.decoder.config.channels)
 
-    def _due(self, _: float) -> float:
+    def _due(self) -> float:
         return self._listener.now + self._lead if self._told else -math.inf
 
     @property
@@ -336,7 +336,7 @@ class Live:
         return round(seconds * self._rate)
 
 
-def _at_once(_: float) -> float:
+def _at_once() -> float:
     return -math.inf
 
 

@@ -36,7 +36,7 @@ class Making:
     """A piece from ``Scheduler.begin`` to its last event: a handle for whoever asked for it."""
 
     paused = False  # it is not advanced
-    due_of: Callable[[float], float] | None = None  # when so many seconds of it will be heard
+    due_at: Callable[[], float] | None = None  # in place of what follows from the first sound
 
     def __init__(self, stopped: Callable[[], bool], prepared: Future[Piece]) -> None:
         self.stopped, self.prepared = stopped, prepared
@@ -66,13 +66,13 @@ class Making:
     @property
     def paced(self) -> bool:
         """See ``Turn``."""
-        return self.due_of is not None
+        return self.due_at is not None
 
     @property
     def due(self) -> float:
         """When its listener will have heard all that is predicted; −∞ before any sound."""
-        if self.due_of is not None:
-            return self.due_of(self.generation.total_seconds)
+        if self.due_at is not None:
+            return self.due_at()
         if self.first_sound is None:
             return -math.inf
         return self.first_sound + self.generation.total_seconds
