@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -18,6 +21,7 @@ from musicgen_space.engine.live.passage import Passage
 from musicgen_space.engine.live.session import Live
 from musicgen_space.engine.live.transition import arrive
 from musicgen_space.engine.musicgen import MusicGen
+from musicgen_space.engine.scheduler.events import Made
 from musicgen_space.engine.scheduler.scheduler import Scheduler
 from musicgen_space.live import Heard, LiveWish
 from musicgen_space.request import MusicRequest
@@ -132,6 +136,24 @@ def test_a_listener_who_stops_reading_stops_the_work(tiny: MusicGen) -> None:
         for _ in range(500):
             stage.step()
         assert (heard, steps) == (stage.samples, stage.live.makings[0].steps)
+
+
+def test_sound_stays_in_order_whenever_it_is_due(tiny: MusicGen) -> None:
+    """A listener who falls behind makes what comes later more urgent than what comes before."""
+    passage, dues, free = Passage(tiny, WISH, 1), itertools.count(0, -1), threading.Event()
+    pieces: list[np.ndarray] = []
+    with Scheduler(tiny, patience=0.001) as scheduler:
+        scheduler._codec.submit(-math.inf, lambda: np.zeros(free.wait()))
+        making = scheduler.begin(lambda: passage)
+        making.due_at = lambda: next(dues)
+        while sum(piece.shape[-1] for piece in pieces) < RATE:
+            pieces += [each.piece.samples for each in scheduler.step() if isinstance(each, Made)]
+            if passage.frames > 70:
+                making.paused = True
+                free.set()
+    sound = np.concatenate(pieces, axis=-1)[0]
+    whole = tiny.codec.stream().push(passage.between(0, passage.frames), last=True).numpy()
+    assert np.allclose(sound, whole[:, : sound.shape[-1]], atol=1e-5)
 
 
 def test_numbers_change_at_once_in_the_passage_that_plays(tiny: MusicGen, stage: Stage) -> None:

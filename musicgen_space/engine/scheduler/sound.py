@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -72,7 +73,7 @@ class Sound:
         self._chunk = round(piece.chunk_seconds * model.codec.frame_rate)
         self._pushed = piece.decoded_from
         self._next = self._pushed + self._chunk + model.codec.lookahead
-        self._thread = thread
+        self._thread, self._due = thread, -math.inf  # of what was submitted last
         self._pending: list[Future[np.ndarray]] = []
 
     @property
@@ -112,7 +113,8 @@ class Sound:
     def _submit(self, frames: int, due: float, *, last: bool) -> None:
         codes = self._piece.between(self._pushed, frames)
         self._pushed = frames
-        self._pending.append(self._thread.submit(due, lambda: self._decode(codes, last)))
+        self._due = max(self._due, due)  # a stream's chunks stay in order, whatever is told of it
+        self._pending.append(self._thread.submit(self._due, lambda: self._decode(codes, last)))
 
     @torch.inference_mode()
     def _decode(self, codes: torch.Tensor, last: bool) -> np.ndarray:
