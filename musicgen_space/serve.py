@@ -85,7 +85,7 @@ def _show(settings: Settings, backends: dict[str, Backend], library: Library | N
     """Show the page, with the API beside it; → the exit code."""
     # Not before: Gradio reads its environment while it is imported.
     from musicgen_space.page.embedding.component import component_route
-    from musicgen_space.page.gradio_compat import bound_websockets
+    from musicgen_space.page.gradio_compat import bound_websockets, serve_by_asyncio
     from musicgen_space.page.page import build_page, launch_options
     from musicgen_space.page.visitors.audience import Audience
     from musicgen_space.page.visitors.gate import Gate
@@ -109,6 +109,7 @@ def _show(settings: Settings, backends: dict[str, Backend], library: Library | N
 
         beside.append(Middleware(in_front_of(create_app(service))))
 
+    serve_by_asyncio()
     try:
         page = build_page(backends, settings, library, audience)
         with closing(page.live), catch_termination() as told:

@@ -64,6 +64,7 @@ TORCH = replace(CPU, native=False)
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares an expensive fixture runs in one process (xdist's ``--dist loadgroup``).
 

@@ -29,7 +29,7 @@ ONLY = {
     "requests": ["backends/segmind/http.py"],
     "huggingface_hub": ["engine/", "deploy/hub.py", "deploy/wish.py"],
     "sqlalchemy": ["library/", "server/", "sqlite.py"],
-    "uvicorn": ["server/alone.py"],
+    "uvicorn": ["server/alone.py", "page/gradio_compat.py"],
     "ray": ["server/cluster/"],
     "prometheus_client": ["server/metrics.py", "server/api/operating.py"],
     "soundfile": ["audio/files.py", "audio/clips.py", "audio/reader.py"],
@@ -197,3 +197,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
         "sys.exit(bool({'gradio', 'torch', 'transformers', 'soxr', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tests_that_share_a_fixture_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """xdist would say nothing: it just made all servers twice."""
+    grouped = request.config.getoption("loadgroup", False)
+    assert not grouped or request.node.nodeid.endswith(f"@{request.path}")

@@ -24,6 +24,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Scope
+from uvicorn.config import LOOP_FACTORIES
 
 __all__ = [
     "FILE",
@@ -42,10 +43,12 @@ __all__ = [
     "is_by_mcp",
     "is_for_programs",
     "kept_till_deleted",
+    "look_less_often",
     "path_of",
     "receive_files",
     "save_file",
     "schema_of",
+    "serve_by_asyncio",
     "serve_file",
     "served_folder",
     "stop_serving",
@@ -247,6 +250,23 @@ def describe(
 def schema_of(field: gr.Component) -> dict[str, Any]:
     """What Gradio says itself of a parameter or result."""
     return dict(field.api_info())
+
+
+# ---- The server.
+
+
+def serve_by_asyncio() -> None:
+    """Have the server run in asyncio's own loop, not in uvloop's, which comes with Ray.
+
+    There an answer to a client that has gone is an error, which the server logs with all that led
+    to it (https://github.com/MagicStack/uvloop/issues/506).
+    """
+    LOOP_FACTORIES["auto"] = LOOP_FACTORIES["asyncio"]
+
+
+def look_less_often(page: gr.Blocks) -> None:
+    """Look for calls 100 times a second: 1,000 took a twentieth of a core, and nobody called."""
+    page._queue.sleep_when_free = 0.01
 
 
 def bound_websockets(page: gr.Blocks, most_bytes: int) -> None:

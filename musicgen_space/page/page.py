@@ -37,6 +37,7 @@ from musicgen_space.page.form.more_control import HINTS, more_control
 from musicgen_space.page.form.particulars import particulars
 from musicgen_space.page.form.recall import Recall
 from musicgen_space.page.form.restore import restore_button, wire_restore
+from musicgen_space.page.gradio_compat import look_less_often
 from musicgen_space.page.i18n.translate import say, translations
 from musicgen_space.page.keys.shortcuts import list_of_keys
 from musicgen_space.page.live.panel import LivePanel, live_button
@@ -169,6 +170,7 @@ def build_page(
         endpoints = programs.offer(page)
     page.plain_form, page.live = PlainForm(programs.parameters, endpoints), live.sessions
     page.queue(api_open=False)  # else what waits for its turn could be called without waiting
+    look_less_often(page)
     return page
 
 

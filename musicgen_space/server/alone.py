@@ -29,6 +29,7 @@ def serve_alone(service: Service) -> Iterator[None]:
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path if settings.root_path.startswith("/") else "",
+        loop="asyncio",  # in uvloop's an answer to a client that has gone is an error
         lifespan="off",
         ws_max_size=MOST_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # sound gains nothing, and it lets messages grow

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, expe
 from tests.servers.app import serving
 from tests.servers.segmind import Segmind, running
 
-expect.set_options(timeout=20_000)  # the browser shares two cores with the music
+expect.set_options(timeout=60_000)  # the browser shares two cores with the music
 
 # The first that is here; else Playwright's own. Without a window it needs a third less.
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")

@@ -15,7 +15,10 @@ from musicgen_space.server.accounts.keys import Keys
 from musicgen_space.server.database import Database
 from tests.servers.app import serving
 
+# Ray brings uvloop; the servers don't run in it, and would fail with this one.
 PAGE = """
+import sys, types
+sys.modules["uvloop"] = types.ModuleType("uvloop")
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
 from tests.server.fixtures import Hum

@@ -45,7 +45,10 @@ def test_keys_are_made_listed_paid_and_revoked(
         assert complaint in capsys.readouterr().err
 
 
+# Ray brings uvloop; the server doesn't run in it, and would fail with this one.
 ALONE = """
+import sys, types
+sys.modules["uvloop"] = types.ModuleType("uvloop")
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
 from tests.server.fixtures import Hum
