@@ -92,6 +92,8 @@ class LiveControls:
         self._wish, self._changing = wish, threading.Lock()
         self._stopped = threading.Event()
         self.fetched = 0.0  # seconds of sound that the listener has
+        # When they heard second 0, on time.monotonic(), by what they say they hear now.
+        self.began: float | None = None
         self.wake: Callable[[], object] = lambda: None  # let whoever makes the music look
 
     @property

@@ -405,6 +405,18 @@ def test_a_listener_waits_where_there_is_no_more() -> None:
     assert listener.position(80) == 60
 
 
+def test_a_listener_who_says_where_they_are_is_believed() -> None:
+    clock = Clock()
+    listener = Listener(clock, 100)
+    listener.fetched = 500
+    assert listener.position(500) == 0
+    clock.now = 3.0
+    listener.began = 2.0  # of what they were sent, much came late
+    assert listener.position(500) == 150  # half a second is for their word's way here
+    listener.began = 1.3
+    assert listener.position(500) == 170  # nobody hears less than they say
+
+
 def test_the_speed_counts_only_work() -> None:
     times = iter([0.0, 1.0, 11.0, 12.0, 13.5])
     speed = Speed(lambda: next(times))

@@ -111,8 +111,8 @@ class Page:
     def sent(self, **more: Any) -> dict[str, Any]:
         return {**self.me, "id": self.id, **more}
 
-    async def more(self, first: int) -> dict[str, Any]:
-        return await self.sessions.more(self.sent(**{"from": first}), self.asking)
+    async def more(self, first: int, **news: Any) -> dict[str, Any]:
+        return await self.sessions.more(self.sent(**{"from": first}, **news), self.asking)
 
     async def heard(
         self, enough: Callable[[dict[str, Any]], bool], first: int = 0
@@ -204,6 +204,22 @@ def test_no_more_is_made_than_the_page_fetches(with_page: Any, home: Home) -> No
         assert answer["pieces"]
         assert controls.fetched == pytest.approx(answer["pieces"][-1]["start"] + 0.1)
         assert (answer["rate"], answer["channels"], answer["speed"]) == (RATE, 2, 0.8)
+
+    with_page(test)
+
+
+def test_a_page_says_how_far_it_has_heard_and_nonsense_is_not_believed(
+    with_page: Any, home: Home
+) -> None:
+    async def test(page: Page) -> None:
+        await page.play()
+        await page.heard(lambda piece: piece["start"] >= 0.3)
+        [controls] = home.controls
+        for nonsense in (None, "2", -1, float("nan"), float("inf")):
+            await page.more(0, heard=nonsense)
+        assert controls.began is None
+        await page.more(0, heard=0.25)
+        assert time.monotonic() - controls.began >= 0.25
 
     with_page(test)
 

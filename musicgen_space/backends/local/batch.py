@@ -101,7 +101,7 @@ class Batch:
         try:
             if controls.wish is not live.wish:
                 live.steer(controls.wish)
-            live.fetched(controls.fetched)
+            live.fetched(controls.fetched, controls.began)
             live.prepare()
         except Exception as error:
             self._end_live(job, error)

@@ -10,19 +10,22 @@ __all__ = ["Listener", "Speed"]
 _MEASURED_SECONDS = 2.0  # of work, before a speed is told
 _FORGET = 0.5  # of what was measured, each time that so much more is there
 _REMEMBERED_SECONDS = 8.0
+_OLD_NEWS_SECONDS = 0.5  # that pass until a listener's word is here
 
 
 class Listener:
     """Plays what was told at ``rate`` samples a second, and waits where there is no more.
 
     ``fetched`` is how many samples they have. Without a ``clock`` they hear at once what they
-    have.
+    have. Whoever says when they ``began`` is believed, within half a second: each hitch of a
+    network delays them, and their clock is not this machine's.
     """
 
     def __init__(self, clock: Callable[[], float] | None, rate: int) -> None:
         self._clock, self._rate = clock, rate
         self._began: float | None = None  # when the first sample would have been heard
         self.fetched = 0
+        self.began: float | None = None  # as they say
 
     @property
     def now(self) -> float:
@@ -37,6 +40,8 @@ class Listener:
         now = self._clock()
         if not most:
             return 0
+        if self._began is not None and self.began is not None:  # which may be old news: not earlier
+            self._began = min(max(self._began, self.began - _OLD_NEWS_SECONDS), self.began)
         if self._began is None or (now - self._began) * self._rate > most:
             begun = 0 if self._began is None else most
             self._began = now - begun / self._rate

@@ -103,9 +103,9 @@ class Live:
         if not wish.same_texts(before):
             self._turn(before)
 
-    def fetched(self, seconds: float) -> None:
-        """The listener has that much of it."""
-        self._listener.fetched = round(seconds * self._rate)
+    def fetched(self, seconds: float, began: float | None = None) -> None:
+        """The listener has that much of it, and says that they ``began`` then, on the clock."""
+        self._listener.fetched, self._listener.began = round(seconds * self._rate), began
 
     def prepare(self) -> None:
         """Tell passages what is wished now, and pause those that have made enough."""

@@ -78,7 +78,8 @@ async function begin(changes = {}) {
 async function fetchOn(mine) {
   let next = 0;
   while (mine === attempt) {
-    const news = await patiently(() => server.more({ ...here(), from: next }));
+    const asked = () => server.more({ ...here(), from: next, heard: secondsHeard() });
+    const news = await patiently(asked);
     if (mine !== attempt) return;
     if (!news) return end(SILENT);
     next = news.next ?? next;

@@ -7,6 +7,7 @@ import base64
 import logging
 import shutil
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -76,14 +77,18 @@ class LiveSession:
             self._ending.cancel()
         self._ending = self._loop.call_later(seconds, self.controls.stop)
 
-    async def more(self, first: int) -> dict[str, Any]:
+    async def more(self, first: int, heard: float | None = None) -> dict[str, Any]:
         """What there is from piece ``first`` on; waits a second for it.
+
+        The page has ``heard`` that many seconds by now, if any.
 
         That is ``pieces`` (each with its ``sound`` as base64 of interleaved little-endian int16,
         the second of its ``start``, its ``prompt`` and what is ``coming``), the ``next`` to ask
         for, and if there is sound its ``rate``, ``channels`` and ``speed``. Before that a
         ``status``; at the end it is ``over``, and of ``trouble`` if there was any.
         """
+        if heard is not None:
+            self.controls.began = time.monotonic() - heard
         self._news.clear()
         if not self._has(first) and not self.over:
             with suppress(TimeoutError):

@@ -35,6 +35,7 @@ __all__ = ["LiveSessions"]
 log = logging.getLogger(__name__)
 
 _PATIENCE = 60.0  # seconds that a session goes on while its page asks for nothing
+_LONGEST = 1e6  # seconds that any of them lasts
 _MOST = 16  # sessions that are remembered once they are over, with what was recorded
 
 _GONE = Message("This live music is not there any more: press Play to begin again.")
@@ -84,12 +85,13 @@ class LiveSessions:
         return answer
 
     async def more(self, sent: Any, asking: gr.Request) -> Answer:
-        """What there is to hear; see ``LiveSession.more``, ``from`` which piece on."""
+        """What there is to hear ``from`` a piece on, ``heard`` so far: ``LiveSession.more``."""
         answer: Answer = {"over": True}
         with _told(answer):
             session = self._of(sent, asking)
             session.stop_after(self._patience)
-            return await session.more(_whole(_fields(sent).get("from")))
+            given = _fields(sent)
+            return await session.more(_whole(given.get("from")), _seconds(given.get("heard")))
         return answer
 
     def steer(self, sent: Any, asking: gr.Request) -> Answer:
@@ -210,3 +212,8 @@ def _fields(sent: Any) -> Mapping[str, Any]:
 def _whole(number: object) -> int:
     """A number of pieces that a page sends; 0 for anything else."""
     return number if isinstance(number, int) and number > 0 else 0
+
+
+def _seconds(number: object) -> float | None:
+    """Seconds of sound that a page sends; None for anything else."""
+    return number if isinstance(number, int | float) and 0 <= number < _LONGEST else None
