@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.test_library_page import number
 from tests.browser.test_own_sound_page import bring, hum, riff
@@ -115,6 +115,21 @@ def test_a_reload_brings_back_what_was_typed_and_a_link_goes_before_it(
     humming.wait_for_function(f"{kept}?.includes('slow')")
     humming.reload()
     expect(humming.locator("#prompt textarea")).to_have_value("a slow waltz")
+
+
+def test_what_is_typed_while_the_page_still_loads_stays(humming: Page) -> None:
+    ask(humming, "an old song", seed=77)
+    humming.wait_for_function("sessionStorage.getItem('musicgen-space:wish')?.includes('77')")
+    held: list[Route] = []
+    humming.route("**/queue/join*", lambda route: held.append(route))
+    humming.reload()
+    while not held:
+        humming.wait_for_timeout(20)
+    humming.fill("#prompt textarea", "a new song")
+    humming.unroute("**/queue/join*")  # they go on their way
+    expect(number(humming, "seed")).to_have_value("77")
+    humming.wait_for_timeout(200)
+    expect(humming.locator("#prompt textarea")).to_have_value("a new song")
 
 
 def test_the_keyboard_is_quickly_at_generate(humming: Page) -> None:

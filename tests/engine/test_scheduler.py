@@ -29,6 +29,7 @@ from musicgen_space.engine.placement import CPU
 from musicgen_space.engine.scheduler.events import Done, Event, Failed, Made
 from musicgen_space.engine.scheduler.scheduler import Making, Scheduler
 from musicgen_space.engine.scheduler.turns import FAR_AHEAD, choose
+from musicgen_space.errors import Stopped
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH
 from tests.engine.test_generate import noise
@@ -316,6 +317,20 @@ def test_one_that_fails_takes_no_other_with_it(tiny: MusicGen, error: type[Excep
         alone = scheduler.add(REQUESTS[0])
         run(scheduler)
     assert torch.equal(good.generation.codes, alone.generation.codes)
+
+
+def test_what_is_made_while_the_program_ends_is_stopped_and_did_not_fail(
+    tiny: MusicGen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Scheduler(tiny) as scheduler:
+        scheduler.add(REQUESTS[0])
+        while not sounds(scheduler.step()):
+            pass
+        monkeypatch.setattr("concurrent.futures.thread._shutdown", True)  # as at the end
+        with pytest.raises(Stopped):
+            scheduler.add(REQUESTS[1])
+        with pytest.raises(Stopped):
+            run(scheduler)
 
 
 def test_memory_that_is_short_for_a_newcomer_refuses_the_newcomer_only(

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Self
 
 import numpy as np
@@ -25,6 +25,7 @@ from musicgen_space.engine.scheduler.piece import Piece
 from musicgen_space.engine.scheduler.sequence import WindowSequence
 from musicgen_space.engine.scheduler.sound import CodecThread, Sound
 from musicgen_space.engine.scheduler.turns import choose
+from musicgen_space.engine.scheduler.worker import Worker
 from musicgen_space.request import MusicRequest
 
 __all__ = ["REPORT_EVERY", "Making", "Scheduler"]
@@ -105,7 +106,7 @@ class Scheduler:
         self._clock, self._patience = clock, patience
         self._awake = threading.Event()
         self._codec = CodecThread(self._awake.set)
-        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._preparing = Worker("prepare")
         self._joining: list[Making] = []
         self._making: list[Making] = []
         self._steps = 0

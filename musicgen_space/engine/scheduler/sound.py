@@ -15,13 +15,14 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 import torch
 
 from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.scheduler.piece import Piece
+from musicgen_space.engine.scheduler.worker import Worker
 
 __all__ = ["CodecThread", "Sound"]
 
@@ -33,7 +34,7 @@ class CodecThread:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="codec")
+        self._thread = Worker("codec")
         self._waiting: list[tuple[float, int, Future[np.ndarray], _Work]] = []  # a heap
         self._lock = threading.Lock()
         self._numbers = itertools.count()

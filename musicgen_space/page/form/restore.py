@@ -42,6 +42,10 @@ _REMEMBERED = """() => {
 }"""
 
 
+# What was typed since, while the server looked at what was there before.
+_UNLESS_TYPED = "(typed, before) => [typed || before]"
+
+
 def restore_button() -> gr.UploadButton:
     """A small button that asks for a take's file; page.js lets one be dropped on the wish."""
     return gr.UploadButton(
@@ -62,9 +66,11 @@ def wire_restore(page: gr.Blocks, button: gr.UploadButton, recall: Recall) -> No
         # The button is emptied, so that the same file can be chosen again.
         return [None, *(_settings_of(path, recall) if path else recall.nothing())]
 
+    before = gr.Textbox(visible=False)
+    outputs = [before if each is recall.prompt else each for each in recall.outputs]
     # Any field carries what a script answers.
-    page.load(
-        reopen, recall.prompt, recall.outputs, js=_REMEMBERED, concurrency_limit=None, **QUIET
+    page.load(reopen, recall.prompt, outputs, js=_REMEMBERED, concurrency_limit=None, **QUIET).then(
+        None, [recall.prompt, before], recall.prompt, js=_UNLESS_TYPED, **QUIET
     )
     remember = _REMEMBER % json.dumps(["backend", "model", "prompt", *FIELDS])
     fields = recall.outputs[: 3 + len(FIELDS)]
