@@ -40,7 +40,7 @@ from musicgen_space.engine.model import Columns, Condition, Decoder, TextConditi
 from musicgen_space.engine.placement import Placement, choose_placement
 from musicgen_space.engine.runtimes.torch.decoder import SlotDecoder
 from musicgen_space.engine.runtimes.torch.graphs import Capture, CudaCapture
-from musicgen_space.engine.sampling import Knobs, apply_guidance, sample
+from musicgen_space.engine.sampling import Knobs, TorchSampler, apply_guidance
 from musicgen_space.errors import is_out_of_memory
 
 FRAME_RATE, TOKENS = 50, 10
@@ -295,11 +295,12 @@ def read_all(contestant: Contestant, steps: Sequence[torch.Tensor]) -> None:
 def sampling_seconds(config: DecoderConfig, takes: int, device: torch.device) -> float:
     """Guidance and sampling, which our scheduler does besides."""
     logits = torch.randn(takes, 2, config.codebooks, config.codebook_size, device=device)
-    generators = [torch.Generator(device).manual_seed(seed) for seed in range(takes)]
+    sampler = TorchSampler(device)
+    generators = [sampler.generator(seed) for seed in range(takes)]
 
     def draw() -> None:
         merged = torch.stack([apply_guidance(*each, 3.0) for each in logits])
-        sample(merged, generators, [Knobs()] * takes)
+        sampler.sample(merged, generators, [Knobs()] * takes)
 
     draw()
     return seconds_of(lambda: [draw() for _ in range(10)], device) / 10

@@ -11,6 +11,7 @@ from musicgen_space.clip import Clip
 from musicgen_space.engine.codec.encodec import Codec
 from musicgen_space.engine.conditioners.t5 import TextEncoder
 from musicgen_space.engine.model import Predictor
+from musicgen_space.engine.sampling import Sampler
 
 __all__ = ["MusicGen"]
 
@@ -25,6 +26,7 @@ class MusicGen:
     text: TextEncoder
     decoder: Predictor
     codec: Codec
+    sampler: Sampler
     device: torch.device
     base: str | None = None
 

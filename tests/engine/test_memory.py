@@ -28,7 +28,7 @@ from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH, the_kernel
 from tests.engine.test_codec import random_codec
 
-IN_TORCH, HALF = TorchRuntime(torch.float32), TorchRuntime(torch.float16)
+IN_TORCH, HALF = (TorchRuntime(dtype, CPU.device) for dtype in (torch.float32, torch.float16))
 MEGABYTE, GIGABYTE = 10**6, 10**9
 
 

@@ -15,7 +15,7 @@ from musicgen_space.engine.conditioning import Conditioning
 from musicgen_space.engine.generate import MusicGen
 from musicgen_space.engine.model import Columns, Condition, Decoder, TextCondition
 from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder, simd_levels
-from musicgen_space.engine.sampling import Knobs, apply_guidance, sample
+from musicgen_space.engine.sampling import Knobs, apply_guidance
 from musicgen_space.models import embedded_folder
 from musicgen_space.request import MusicRequest
 from tests.conftest import TORCH, the_kernel
@@ -229,10 +229,11 @@ def test_int8_predicts_nanos_own_music_as_well(nano: MusicGen) -> None:
 
 def own_codes(nano: MusicGen, condition: Condition) -> torch.Tensor:
     """Columns [1, K, 150] drawn from the model itself, with guidance."""
-    decoder, generator = native(nano.decoder, "exact"), torch.Generator().manual_seed(1)
+    decoder, generator = native(nano.decoder, "exact"), nano.sampler.generator(1)
     sequence = [torch.full((1, 4), 2048)]
     logits, cache = decoder.prefill(sequence[0][..., None], condition, max_steps=150)
     for _ in range(149):
-        sequence.append(sample(apply_guidance(logits[:1], logits[1:], 3.0), [generator], [Knobs()]))
+        guided = apply_guidance(logits[:1], logits[1:], 3.0)
+        sequence.append(nano.sampler.sample(guided, [generator], [Knobs()]))
         logits = decoder.decode(sequence[-1], cache)
     return torch.stack(sequence, dim=-1)

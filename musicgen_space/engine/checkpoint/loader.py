@@ -109,6 +109,7 @@ def _build(checkpoint: Checkpoint, placement: Placement, fetch: Fetch) -> MusicG
         TextEncoder(tokenizer, encoder),
         predictor,
         Codec(_encodec(codec, placement.codec_device), runtime.codec_kernel),
+        runtime.sampler(),
         placement.device,
         checkpoint.base,
     )

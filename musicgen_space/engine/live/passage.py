@@ -71,7 +71,7 @@ class Passage:
         self._turns, self._begins = bool(against), True
         self._first = _conditioning(model, wish, against) if against else self._conditioning
         self.rows = self._conditioning.rows
-        self.generators = [torch.Generator(model.device).manual_seed(seed)]
+        self.generators = [model.sampler.generator(seed)]
         self.sequence: WindowSequence | None = None
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from musicgen_space.engine.model import Decoder, Predictor
+from musicgen_space.engine.sampling import Sampler
 
 __all__ = ["Arrays", "Runtime"]
 
@@ -34,6 +35,9 @@ class Runtime(Protocol):
     @property
     def codec_kernel(self) -> ctypes.CDLL | None:
         """What may compute EnCodec with rounded weights; None: it stays as published."""
+
+    def sampler(self) -> Sampler:
+        """What draws the codes."""
 
     def convert(self, decoder: Decoder, save: Callable[[Arrays], None]) -> Predictor:
         """The decoder on this runtime; ``save`` gets the arrays that ``restore`` needs."""

@@ -48,7 +48,7 @@ class Generation:
         self._conditioning = Conditioning(request, model.text, config, codec.sample_rate)
         self.rows = self._conditioning.rows
         self.generators = [
-            torch.Generator(model.device).manual_seed(request.variation(index).seed)
+            model.sampler.generator(request.variation(index).seed)
             for index in range(request.variations)
         ]
         self.knobs = [Knobs(request.temperature, request.top_k, request.top_p)] * len(self.codes)

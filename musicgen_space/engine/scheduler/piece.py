@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -37,8 +37,8 @@ class Piece(Protocol):
         """Frames there will be."""
 
     @property
-    def generators(self) -> Sequence[torch.Generator]:
-        """Of each take."""
+    def generators(self) -> Sequence[Any]:
+        """The sampler's, of each take."""
 
     @property
     def knobs(self) -> Sequence[Knobs]:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from musicgen_space.engine.musicgen import MusicGen
-from musicgen_space.engine.sampling import sample
 from musicgen_space.engine.scheduler.events import Done, Event, Failed, Generated, Made
 from musicgen_space.engine.scheduler.generation import Generation
 from musicgen_space.engine.scheduler.piece import Piece
@@ -232,7 +231,7 @@ class Scheduler:
             return
         generations = [making.generation for making, _ in read]
         merged = [making.generation.merge(logits) for making, logits in read]
-        drawn = sample(
+        drawn = self._model.sampler.sample(
             torch.cat(merged),
             [generator for each in generations for generator in each.generators],
             [knobs for each in generations for knobs in each.knobs],

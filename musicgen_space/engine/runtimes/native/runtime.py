@@ -26,6 +26,8 @@ from musicgen_space.engine.placement import Placement
 from musicgen_space.engine.runtimes.base import Arrays
 from musicgen_space.engine.runtimes.native import kernel
 from musicgen_space.engine.runtimes.native.decoder import Mode, NativeDecoder
+from musicgen_space.engine.runtimes.native.sampler import native_sampler
+from musicgen_space.engine.sampling import Sampler
 
 __all__ = ["NativeRuntime"]
 
@@ -75,6 +77,10 @@ class NativeRuntime:
     def codec_kernel(self) -> ctypes.CDLL | None:
         """See ``Runtime.codec_kernel``."""
         return None if self.mode == "exact" else self.library
+
+    def sampler(self) -> Sampler:
+        """See ``Runtime.sampler``."""
+        return native_sampler(self.library)
 
     def convert(self, decoder: Decoder, save: Callable[[Arrays], None]) -> NativeDecoder:
         """See ``Runtime.convert``; ``decoder`` is not referenced afterwards."""

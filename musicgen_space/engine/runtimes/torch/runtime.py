@@ -13,6 +13,7 @@ from musicgen_space.engine.runtimes.base import Arrays
 from musicgen_space.engine.runtimes.half import halve_lossless
 from musicgen_space.engine.runtimes.torch.decoder import SlotDecoder
 from musicgen_space.engine.runtimes.torch.graphs import Capture, CudaCapture
+from musicgen_space.engine.sampling import Sampler, TorchSampler
 
 __all__ = ["TorchRuntime"]
 
@@ -27,6 +28,7 @@ class TorchRuntime:
     """
 
     load_dtype: torch.dtype
+    device: torch.device
     slots: int = 0
     capture: Capture | None = None
     weight_format: str | None = None
@@ -37,9 +39,13 @@ class TorchRuntime:
     def for_placement(cls, placement: Placement) -> TorchRuntime:
         """The runtime for any placement."""
         if placement.device.type != "cuda":
-            return cls(placement.dtype)
+            return cls(placement.dtype, placement.device)
         capture = CudaCapture(placement.device) if placement.graphs else None
-        return cls(placement.dtype, placement.at_once, capture)
+        return cls(placement.dtype, placement.device, placement.at_once, capture)
+
+    def sampler(self) -> Sampler:
+        """See ``Runtime.sampler``."""
+        return TorchSampler(self.device)
 
     def convert(self, decoder: Decoder, save: Callable[[Arrays], None]) -> Predictor:
         """See ``Runtime.convert``; there is nothing to save."""

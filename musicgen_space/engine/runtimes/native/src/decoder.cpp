@@ -22,6 +22,7 @@
 #include "cpu.h"
 #include "matrix.h"
 #include "pool.h"
+#include "sampling.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -621,6 +622,18 @@ EXPORTED int musicgen_advance(Model* model, const Slice* slices, int count) try 
   std::lock_guard<std::mutex> one(model->busy);
   if (const int why_not = problem(*model, slices, count)) return why_not;
   advance(*model, slices, count);
+  return 0;
+} catch (...) {
+  return -1;
+}
+
+// A generator of random numbers for `seed`, in memory of the caller's.
+EXPORTED void musicgen_seed(Twister* twister, uint32_t seed) { twister->seed(seed); }
+
+// The next codes [codebooks] of a take from its logits [codebooks, entries], `top_k` ≥ 1.
+EXPORTED int musicgen_draw(Twister* twister, const float* logits, int codebooks, int entries,
+                           float temperature, int top_k, int64_t* codes) try {
+  draw(*twister, logits, codebooks, entries, temperature, top_k, codes);
   return 0;
 } catch (...) {
   return -1;
