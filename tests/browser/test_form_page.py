@@ -93,6 +93,18 @@ def test_numbers_are_named_and_completed_when_they_are_left(humming: Page) -> No
     expect(length).to_have_value("2.5")
 
 
+def test_a_number_beyond_its_limits_is_told_and_the_nearest_is_taken(humming: Page) -> None:
+    length, told = number(humming, "duration"), humming.locator(".limits")
+    length.fill("45")
+    length.blur()
+    expect(length).to_have_value("30")
+    expect(told).to_have_text("Length: from 1 to 30, not 45.")
+    length.fill("12")
+    length.press("Enter")
+    expect(told).to_have_count(0)
+    expect(length).to_have_value("12")
+
+
 def test_a_reload_brings_back_what_was_typed_and_a_link_goes_before_it(
     humming: Page, fast: str
 ) -> None:

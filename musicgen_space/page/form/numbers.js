@@ -1,4 +1,5 @@
-// What Gradio's number fields lack: names that say what each is, and whole, complete numbers.
+// What Gradio's number fields lack: names that say what each is, whole, complete numbers, and a
+// word where what was typed is beyond their limits.
 //
 // props.defaults has, by id, what a field is without anything in it. Gradio gives: element, props.
 
@@ -27,13 +28,32 @@ function complete(field) {
   field.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
+// Gradio takes the nearest limit instead, and says nothing of it.
+function tellLimits(field) {
+  const { value, min, max } = field;
+  if (value === "" || (Number(value) >= Number(min) && Number(value) <= Number(max))) return;
+  const word = document.createElement("p");
+  word.className = "limits";
+  word.role = "status";
+  word.textContent = translated("{field}: from {least} to {most}, not {value}.", {
+    field: field.getAttribute("aria-label"), least: min, most: max, value,
+  });
+  block(field).append(word);
+}
+
+function leave(field) {
+  block(field).querySelector(".limits")?.remove();
+  tellLimits(field);
+  complete(field);
+}
+
 const isNumber = ({ target }) => target.matches?.("[data-testid=number-input]");
 
 home.addEventListener("focusout", (event) => {
-  if (isNumber(event)) complete(event.target);
+  if (isNumber(event)) leave(event.target);
 }, true);
 home.addEventListener("keydown", (event) => {
-  if (isNumber(event) && event.key === "Enter") complete(event.target);
+  if (isNumber(event) && event.key === "Enter") leave(event.target);
 }, true);
 
 // Fields come and go with their sections. A list of choices that scrolls takes the focus from
