@@ -41,7 +41,6 @@ from musicgen_space.engine.placement import choose_placement
 from musicgen_space.engine.runtimes.native import runtime
 from musicgen_space.engine.runtimes.native.build import default_cache
 from musicgen_space.engine.runtimes.native.decoder import NativeDecoder
-from musicgen_space.engine.scheduler import scheduler as module
 from musicgen_space.engine.scheduler.events import Made
 from musicgen_space.engine.scheduler.scheduler import Making, Scheduler
 from musicgen_space.models import embedded_folder
@@ -202,9 +201,10 @@ def beside_the_decoder(model: MusicGen, takes: int) -> dict[str, float]:
 
         return run
 
+    sampler = type(model.sampler)
     with (
         Scheduler(model) as scheduler,
-        patch.object(module, "sample", timed("sampling", module.sample)),
+        patch.object(sampler, "sample", timed("sampling", sampler.sample)),
         patch.object(model.decoder, "step", timed("decoder", model.decoder.step)),
     ):
         makings = [scheduler.add(wish(seed, 10)) for seed in range(takes)]

@@ -1,4 +1,4 @@
-"""The benchmark for a GPU runs anywhere, in small, and what it compares is the same."""
+"""Benchmarks in small: that they run, and that what they compare is the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, many
+from musicgen_space.engine.musicgen import MusicGen
 
 
 def test_the_benchmark_for_a_gpu_compares_measures_and_reports(
@@ -26,3 +27,9 @@ def test_the_benchmark_for_a_gpu_compares_measures_and_reports(
         assert measured["seconds_a_step"].keys() == {"graph", "plain", "transformers"}
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 3 |")]
     assert [line.split(" | ")[1] for line in table] == ["graph", "plain", "transformers"]
+
+
+def test_what_a_step_takes_is_told_by_its_parts(tiny: MusicGen) -> None:
+    parts = many.beside_the_decoder(tiny, 2)
+    assert min(parts.values()) > 0
+    assert parts["decoder"] + parts["sampling"] < parts["step"]
