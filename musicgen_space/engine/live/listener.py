@@ -40,8 +40,9 @@ class Listener:
         now = self._clock()
         if not most:
             return 0
-        if self._began is not None and self.began is not None:  # which may be old news: not earlier
-            self._began = min(max(self._began, self.began - _OLD_NEWS_SECONDS), self.began)
+        if self._began is not None and self.began is not None:
+            earliest = self.began - _OLD_NEWS_SECONDS
+            self._began = min(max(self._began, earliest), self.began)
         if self._began is None or (now - self._began) * self._rate > most:
             begun = 0 if self._began is None else most
             self._began = now - begun / self._rate

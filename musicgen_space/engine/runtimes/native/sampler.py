@@ -1,4 +1,4 @@
-"""Sampling on the native kernel: torch's numbers for a seed, and its codes, in a fifth of the time.
+"""Sampling on the native kernel: torch's numbers for a seed, and its codes, in a third of the time.
 
 Most of what torch takes goes into noise for codes that top-k leaves out.
 """

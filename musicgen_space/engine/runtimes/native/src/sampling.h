@@ -13,18 +13,18 @@
 #include <vector>
 
 // The Mersenne Twister MT19937 of Matsumoto and Nishimura 1998. A generator lives in its caller's
-// memory: `words` of the state, then how many of them are used up.
+// memory: `WORDS` of the state, then how many of them are used up.
 struct Twister {
-  static constexpr int words = 624, middle = 397;
-  uint32_t state[words];
+  static constexpr int WORDS = 624, MIDDLE = 397;
+  uint32_t state[WORDS];
   uint32_t used;
 
   void seed(uint32_t seed) {
     state[0] = seed;
-    for (uint32_t i = 1; i < words; ++i) {
+    for (uint32_t i = 1; i < WORDS; ++i) {
       state[i] = 1812433253u * (state[i - 1] ^ (state[i - 1] >> 30)) + i;
     }
-    used = words;
+    used = WORDS;
   }
 
   // Have the next words, none of them used.
@@ -33,12 +33,12 @@ struct Twister {
       const uint32_t both = (high & 0x80000000u) | (low & 0x7fffffffu);
       return (both >> 1) ^ (low & 1u ? 0x9908b0dfu : 0u);
     };
-    constexpr int first = words - middle;
-    for (int i = 0; i < first; ++i) state[i] = state[i + middle] ^ mixed(state[i], state[i + 1]);
-    for (int i = first; i < words - 1; ++i) {
+    constexpr int first = WORDS - MIDDLE;
+    for (int i = 0; i < first; ++i) state[i] = state[i + MIDDLE] ^ mixed(state[i], state[i + 1]);
+    for (int i = first; i < WORDS - 1; ++i) {
       state[i] = state[i - first] ^ mixed(state[i], state[i + 1]);
     }
-    state[words - 1] = state[middle - 1] ^ mixed(state[words - 1], state[0]);
+    state[WORDS - 1] = state[MIDDLE - 1] ^ mixed(state[WORDS - 1], state[0]);
     used = 0;
   }
 
@@ -99,8 +99,8 @@ inline int64_t draw(Twister& twister, const float* x, int n, float threshold) {
   float best = 0;
   int64_t code = 0;
   for (int i = 0; i < n;) {
-    if (twister.used == Twister::words) twister.twist();
-    const int count = std::min(n - i, int(Twister::words - twister.used) / 2);
+    if (twister.used == Twister::WORDS) twister.twist();
+    const int count = std::min(n - i, int(Twister::WORDS - twister.used) / 2);
     for (int j = 0; j < count; ++j) {
       const float logit = x[i + j];
       if (logit < threshold) continue;
