@@ -347,7 +347,7 @@ def test_live_sound_of_a_continued_take_begins_with_what_was_there(
 ) -> None:
     bring(humming, riff(tmp_path, seconds=3))
     hum(humming, "jazz", seconds=3)
-    humming.wait_for_function(f"{PLAYING} == ''")
+    humming.wait_for_function(f"heard.length && {PLAYING} == ''")
     heard: list[dict[str, float]] = humming.evaluate("window.heard")
     assert sum(piece["seconds"] for piece in heard) == pytest.approx(6, abs=0.05)
     assert heard[0]["peak"] == pytest.approx(0.5, abs=0.05)

@@ -278,7 +278,7 @@ def test_it_ends_when_nobody_asks_for_it_any_more(with_page: Any, home: Home) ->
             await asyncio.sleep(0.01)
         assert (await page.more(0))["pieces"]  # what was made by then
 
-    with_page(test, patience=0.05)
+    with_page(test, patience=0.5)
 
 
 def test_playing_again_takes_the_place_of_what_plays(with_page: Any, home: Home) -> None:
