@@ -211,6 +211,7 @@ def test_what_nobody_can_hear_of_it_is_not_said(peak: float) -> None:
         (written(tone(), 4_000), "claims 2 channels at 4000 Hz"),
         (written(tone(channels=12)), "claims 12 channels at 48000 Hz"),
     ],
+    ids=lambda given: given if isinstance(given, str) else "WAV",  # in which there is the time
 )
 def test_what_is_wrong_with_a_sound_is_said(data: bytes, complaint: str) -> None:
     with pytest.raises(UnreadableAudio, match=re.escape(complaint)):
