@@ -66,6 +66,13 @@ def test_each_take_of_a_batch_draws_for_itself(sampler: Sampler) -> None:
         assert torch.equal(together[index], alone[0])
 
 
+@given(seed=st.integers(0, 2**31 - 1))
+def test_the_same_seed_draws_the_same_codes(sampler: Sampler, seed: int) -> None:
+    logits = torch.randn(1, 4, 64, generator=torch.Generator().manual_seed(3))
+    first, second = (sampler.sample(logits, [sampler.generator(seed)], [Knobs()]) for _ in range(2))
+    assert torch.equal(first, second)
+
+
 KNOBS = st.builds(
     Knobs,
     temperature=st.floats(0.1, 2),

@@ -170,6 +170,13 @@ def sent(
     return connection
 
 
+# For the start of a server's code. Ray brings uvloop; a server that ran in this one would fail.
+UNUSABLE_UVLOOP = """
+import sys, types
+sys.modules["uvloop"] = types.ModuleType("uvloop")
+"""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,16 +13,14 @@ from websockets.sync.client import connect
 
 from musicgen_space.server.accounts.keys import Keys
 from musicgen_space.server.database import Database
+from tests.server.fixtures import UNUSABLE_UVLOOP
 from tests.servers.app import serving
 
-# Ray brings uvloop; the servers don't run in it, and would fail with this one.
-PAGE = """
-import sys, types
-sys.modules["uvloop"] = types.ModuleType("uvloop")
+PAGE = f"""{UNUSABLE_UVLOOP}
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
 from tests.server.fixtures import Hum
-serve(Settings.from_environment(), lambda _: {"local": Hum()})
+serve(Settings.from_environment(), lambda _: {{"local": Hum()}})
 """
 
 

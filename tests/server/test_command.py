@@ -13,7 +13,7 @@ from musicgen_space.cli import main
 from musicgen_space.errors import InvalidSetting
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
-from tests.server.fixtures import free_port
+from tests.server.fixtures import UNUSABLE_UVLOOP, free_port
 from tests.servers.app import serving
 
 
@@ -45,14 +45,11 @@ def test_keys_are_made_listed_paid_and_revoked(
         assert complaint in capsys.readouterr().err
 
 
-# Ray brings uvloop; the server doesn't run in it, and would fail with this one.
-ALONE = """
-import sys, types
-sys.modules["uvloop"] = types.ModuleType("uvloop")
+ALONE = f"""{UNUSABLE_UVLOOP}
 from musicgen_space.serve import serve
 from musicgen_space.settings import Settings
 from tests.server.fixtures import Hum
-serve(Settings.from_environment(), lambda _: {"local": Hum()}, api_only=True)
+serve(Settings.from_environment(), lambda _: {{"local": Hum()}}, api_only=True)
 """
 
 
