@@ -31,6 +31,7 @@ import torch
 
 from musicgen_space.engine.checkpoint.loader import load
 from musicgen_space.engine.generate import generate
+from musicgen_space.engine.live.listener import Listener
 from musicgen_space.engine.live.session import Live
 from musicgen_space.engine.musicgen import MusicGen
 from musicgen_space.engine.scheduler.scheduler import Scheduler
@@ -145,24 +146,27 @@ def followed(
     clock = WorkClock(model, speed)
     wish = LiveWish(MusicRequest(first, seed=seed), change=way)  # type: ignore[arg-type]
     pieces: list[np.ndarray] = []
-    wished = heard = 0.0
+    told = wished = wished_at = after = 0.0
+    rate = model.codec.sample_rate
+    listener = Listener(clock, rate)
     with Scheduler(model, clock=clock, patience=0.001) as scheduler:
         live = Live(scheduler, model, wish, ahead=1.0, clock=clock)
         for piece in played(live, scheduler, clock):
             pieces.append(piece.samples)
-            told = piece.start + piece.samples.shape[-1] / piece.sample_rate
+            told = piece.start + piece.samples.shape[-1] / rate
+            listener.fetched = round(told * rate)
+            heard = listener.position(listener.fetched) / rate
             if not wished and told >= BEFORE:
                 live.steer(wish.steered(prompt=second))
-                wished = told - 1.0  # what the listener hears when they wish it
-            if wished and not heard and piece.prompt == second:
-                heard = piece.start - wished
+                wished, wished_at = heard, clock()
+            if wished and not after and piece.prompt == second:
+                after = clock() - wished_at + piece.start - heard
             if wished and told >= wished + AFTER + JUDGED:
                 break
         live.close()
-    rate = model.codec.sample_rate
     sound = np.concatenate(pieces, axis=-1).mean(axis=0)
     start = round((wished + AFTER) * rate)
-    return features_of(sound[start : start + round(JUDGED * rate)], model), heard
+    return features_of(sound[start : start + round(JUDGED * rate)], model), after
 
 
 def played(live: Live, scheduler: Scheduler, clock: WorkClock | None) -> Iterator[Heard]:

@@ -43,6 +43,12 @@ def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_INTRODUCTION_SECONDS", 1.0)
 
 
+@pytest.fixture
+def all_codes_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are drawn before the first are decoded."""
+    monkeypatch.setattr(Passage, "_forget", lambda _: None)
+
+
 class Clock:
     """Time that stands still but for ``tick``."""
 
@@ -53,10 +59,10 @@ class Clock:
 
 
 class Stage:
-    """A session of ``wish`` with whoever hears it; a step takes 2 ms."""
+    """A session of ``wish`` with whoever hears it; a step takes 2 ms, at first."""
 
     def __init__(self, model: MusicGen, wish: LiveWish = WISH, ahead: float = 1.0) -> None:
-        self.clock = Clock()
+        self.clock, self.step_seconds = Clock(), 0.002
         self.scheduler = Scheduler(model, clock=self.clock, patience=0.001)
         self.live = Live(self.scheduler, model, wish, ahead=ahead, clock=self.clock)
         self.pieces: list[Heard] = []
@@ -64,7 +70,7 @@ class Stage:
     def step(self) -> list[Heard]:
         self.live.prepare()
         events = self.scheduler.step()
-        self.clock.now += 0.002
+        self.clock.now += self.step_seconds
         pieces = [*self.live.hear(events)]
         self.pieces += pieces
         self.live.fetched(self.seconds)
@@ -103,6 +109,7 @@ def stage(tiny: MusicGen) -> Iterator[Stage]:
         yield made
 
 
+@pytest.mark.usefixtures("all_codes_kept")
 def test_it_goes_on_over_windows_as_one_sound(tiny: MusicGen, stage: Stage) -> None:
     """All that is heard is what one codec makes of all codes: nothing is missing or twice."""
     stage.play_to(3.4)
@@ -138,6 +145,7 @@ def test_a_listener_who_stops_reading_stops_the_work(tiny: MusicGen) -> None:
         assert (heard, steps) == (stage.samples, stage.live.makings[0].steps)
 
 
+@pytest.mark.usefixtures("all_codes_kept")
 def test_sound_stays_in_order_whenever_it_is_due(tiny: MusicGen) -> None:
     """A listener who falls behind makes what comes later more urgent than what comes before."""
     passage, dues, free = Passage(tiny, WISH, 1), itertools.count(0, -1), threading.Event()
@@ -182,6 +190,16 @@ def test_another_prompt_is_heard_within_two_seconds(stage: Stage, change: str) -
     assert set(on_its_way) <= {"techno"}
     assert stage.pieces[-1].coming is None
     assert len(stage.live.makings) == 1
+
+
+@pytest.mark.parametrize("change", ["evolve", "arrive", "auto"])
+def test_a_machine_that_does_not_keep_up_can_be_steered(stage: Stage, change: str) -> None:
+    """Nothing is ever ahead there."""
+    stage.step_seconds = 0.025
+    stage.play_to(3)
+    stage.live.steer(WISH.steered(prompt="techno", change=change))
+    stage.play(lambda: stage.pieces[-1].prompt == "techno" or stage.seconds > 20)
+    assert stage.pieces[-1].prompt == "techno"
 
 
 def test_what_evolves_begins_with_what_was_heard(tiny: MusicGen, stage: Stage) -> None:
@@ -295,11 +313,12 @@ def test_one_that_can_not_take_over_leaves_the_music_as_it_is(tiny: MusicGen) ->
         assert stage.pieces[-1].prompt == "jazz"
 
 
+@pytest.mark.usefixtures("all_codes_kept")
 def test_the_music_goes_on_from_a_clip_whose_end_is_heard(tiny: MusicGen) -> None:
     clip = Clip(0.3 * np.sin(np.arange(6 * RATE) / 20)[None].astype(np.float32), RATE)
     stage = Stage(tiny, replace(WISH, request=replace(WISH.request, continue_from=clip)))
     with stage.scheduler:
-        stage.play_to(1.5)  # of earlier codes it forgets some
+        stage.play_to(1.5)
         assert stage.passage.known == 100
         codes = stage.passage.between(stage.passage.decoded_from, stage.passage.frames)
         whole = tiny.codec.stream().push(codes, last=True).numpy()

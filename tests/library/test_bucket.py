@@ -223,8 +223,9 @@ def test_a_page_ends_though_its_bucket_does_not_answer(
     library = BucketLibrary(folder, total_bytes=2**30, visitor_bytes=None)
     library.keep("owner", [take_of()])
     library.close()
-    answers.set()
     assert f"The last changes of takes are not in {folder}" in caplog.messages
+    answers.set()
+    until(lambda: all(thread.name != "bucket" for thread in threading.enumerate()))
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EIO, errno.ENOTCONN])

@@ -200,8 +200,9 @@ def test_no_more_is_made_than_the_page_fetches(with_page: Any, home: Home) -> No
         await page.play()
         await page.heard(lambda piece: piece["start"] >= 0.5)
         answer = await page.more(6)
+        while not answer["pieces"]:
+            answer = await page.more(6)
         [controls] = home.controls
-        assert answer["pieces"]
         assert controls.fetched == pytest.approx(answer["pieces"][-1]["start"] + 0.1)
         assert (answer["rate"], answer["channels"], answer["speed"]) == (RATE, 2, 0.8)
 

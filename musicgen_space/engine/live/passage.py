@@ -124,7 +124,9 @@ class Passage:
             self.sequence = None
 
     def between(self, start: int, end: int) -> torch.Tensor:
-        """The codes of frames ``start`` … ``end`` − 1, which are among the latest."""
+        """The codes of frames ``start`` … ``end`` − 1; ``IndexError`` if they are forgotten."""
+        if start < self._dropped:
+            raise IndexError(f"frame {start} comes before {self._dropped}, the first one kept")
         return self._codes[..., start - self._dropped : end - self._dropped].clone()
 
     def before(self, frame: int, seconds: float) -> torch.Tensor:

@@ -75,7 +75,7 @@ class Live:
     ) -> None:
         self._scheduler, self._model, self._ahead = scheduler, model, ahead
         self._rate = model.codec.sample_rate
-        self._listener, self._speed = Listener(clock, self._rate), Speed()
+        self._listener, self._speed = Listener(clock, self._rate), Speed(clock or time.perf_counter)
         self._seeds = itertools.count(wish.request.with_seed_drawn().seed)
         self.wish, self._heard_prompt = wish, wish.request.prompt
         self._evolves: Track | None = None
@@ -157,7 +157,7 @@ class Live:
         """What the listener gets now: as little as they need while something is on its way."""
         ahead = _RESERVE_SECONDS if self.turning else self._ahead
         wanted = self._listener.position(self._told) + self._samples(ahead) - self._told
-        count = min(wanted, self._plays.waiting - self._samples(SEAM_SECONDS))
+        count = min(wanted, self._plays.waiting - self._samples(self._joint_seconds))
         if count < self._samples(_LEAST_PIECE_SECONDS):
             return
         samples = self._plays.take(count)
@@ -166,6 +166,17 @@ class Live:
         start, self._told = self._told / self._rate, self._told + count
         coming = self.wish.request.prompt if self.turning else None
         yield Heard(samples, self._rate, start, self._heard_prompt, coming, self._speed.known)
+
+    @property
+    def _joint_seconds(self) -> float:
+        """What nobody hears yet of the passage that plays, for the joint with another one.
+
+        A machine that only just keeps up has no more than that: it waits for what arrives.
+        """
+        if self._evolves is not None or self._arrives is None:
+            return SEAM_SECONDS
+        ready = self._arrives.waiting >= self._samples(2 * BEAT_SECONDS)
+        return BEAT_SECONDS if ready else SEAM_SECONDS
 
     # Another passage takes over.
 
