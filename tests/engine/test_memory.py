@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import random
 import shutil
 from dataclasses import replace
@@ -40,7 +41,11 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def allocated() -> int:
-    """Bytes of C's heap that are in use: torch's and the kernel's among them; 0 if none tells."""
+    """Bytes of C's heap that are in use: torch's and the kernel's among them; 0 if none tells.
+
+    What earlier tests left for Python's collector is not among them.
+    """
+    gc.collect()
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallinfo2"):
         return 0
