@@ -41,8 +41,10 @@ function tellLimits(field) {
   block(field).append(word);
 }
 
+const forget = (field) => block(field)?.querySelector(".limits")?.remove();
+
 function leave(field) {
-  block(field).querySelector(".limits")?.remove();
+  forget(field);
   tellLimits(field);
   complete(field);
 }
@@ -54,6 +56,9 @@ home.addEventListener("focusout", (event) => {
 }, true);
 home.addEventListener("keydown", (event) => {
   if (isNumber(event) && event.key === "Enter") leave(event.target);
+}, true);
+home.addEventListener("input", ({ isTrusted, target }) => {
+  if (isTrusted) forget(target); // somebody chose another number, with the slider perhaps
 }, true);
 
 // Fields come and go with their sections. A list of choices that scrolls takes the focus from
