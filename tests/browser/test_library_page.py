@@ -169,6 +169,7 @@ def test_a_take_is_continued_and_followed(humming: Page) -> None:
     expect(number(humming, "seed")).not_to_have_value("42")
     expect(row(humming, "and on")).to_have_count(1)
     choose_model(humming, "tuneful")
+    expect(humming.get_by_label("Follow its melody")).to_be_enabled()
     choose(humming, "long hum", "Use as melody")
     expect(picker.get_by_role("slider", name="From")).to_have_attribute("aria-valuenow", "0.0")
     expect(humming.get_by_label("Follow its melody")).to_be_checked()
