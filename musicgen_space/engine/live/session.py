@@ -169,14 +169,13 @@ class Live:
 
     @property
     def _joint_seconds(self) -> float:
-        """What nobody hears yet of the passage that plays, for the joint with another one.
+        """What is not told of the passage that plays, for the joint with the next one.
 
-        A machine that only just keeps up has no more than that: it waits for what arrives.
+        Else a machine that only just keeps up would never have as much as an arrival needs.
         """
         if self._evolves is not None or self._arrives is None:
             return SEAM_SECONDS
-        ready = self._arrives.waiting >= self._samples(2 * BEAT_SECONDS)
-        return BEAT_SECONDS if ready else SEAM_SECONDS
+        return BEAT_SECONDS if self._can_arrive(self._arrives) else SEAM_SECONDS
 
     # Another passage takes over.
 
@@ -292,11 +291,14 @@ class Live:
 
     def _arrive(self, track: Track) -> None:
         beat = self._samples(BEAT_SECONDS)
-        if self._plays.waiting < beat or track.waiting < 2 * beat:
+        if self._plays.waiting < beat or not self._can_arrive(track):
             return
         joined, start = arrive(self._plays.sound[:, :beat], track.sound, self._rate)
         track.replace(joined, -start)
         self._go_over(track)
+
+    def _can_arrive(self, track: Track) -> bool:
+        return track.waiting >= self._samples(2 * BEAT_SECONDS)
 
     def _go_over(self, track: Track) -> None:
         self._plays.end()
