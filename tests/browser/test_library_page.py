@@ -283,6 +283,7 @@ def test_takes_follow_who_signs_in_until_they_sign_out(
             expect(page.locator("#library")).to_contain_text("yours wherever you sign in")
             expect(page.locator("#library .account")).to_contain_text("ada")
             expect(names(page)).to_have_text(["made before"])
+            expect(page.locator("#prompt textarea")).to_have_value("made before")
             hum(page, "made since", seconds=1)
             expect(names(page)).to_have_text(["made since", "made before"])
             other, _ = visit(theirs, address)

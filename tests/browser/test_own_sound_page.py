@@ -184,6 +184,7 @@ def test_the_picked_stretch_can_be_heard(humming: Page, tmp_path: Path) -> None:
     bring(humming, riff(tmp_path, seconds=20))
     first, _ = ends(humming)
     first.press("End")
+    picked(humming, 19.5, 20)
     play = humming.get_by_role("button", name="Play the stretch")
     play.evaluate("(play) => { play.click(); play.click(); }")  # before the sound is there
     audio = "document.querySelector('.picker audio')"

@@ -197,7 +197,7 @@ function draw() {
 // ---- Wiring -------------------------------------------------------------------------
 
 watch("value", () => {
-  pause();
+  if (props.value.clip !== sound.clip) pause(); // the same one may be told again while it plays
   sound = props.value;
   if (sound.clip) show();
 });
