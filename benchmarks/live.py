@@ -146,7 +146,7 @@ def followed(
     clock = WorkClock(model, speed)
     wish = LiveWish(MusicRequest(first, seed=seed), change=way)  # type: ignore[arg-type]
     pieces: list[np.ndarray] = []
-    told = wished = wished_at = after = 0.0
+    wished = wished_at = after = 0.0
     rate = model.codec.sample_rate
     listener = Listener(clock, rate)
     with Scheduler(model, clock=clock, patience=0.001) as scheduler:

@@ -150,7 +150,6 @@ def test_a_listener_who_stops_reading_stops_the_work(tiny: MusicGen) -> None:
         assert (heard, steps) == (stage.samples, stage.live.makings[0].steps)
 
 
-@pytest.mark.usefixtures("all_codes_kept")
 def test_sound_stays_in_order_whenever_it_is_due(tiny: MusicGen) -> None:
     """A listener who falls behind makes what comes later more urgent than what comes before."""
     passage, dues, free = Passage(tiny, WISH, 1), itertools.count(0, -1), threading.Event()
